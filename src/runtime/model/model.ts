@@ -1,0 +1,114 @@
+import type { JSONSchema7 } from '@ai-sdk/provider';
+
+/** How much a model thinks before it answers; a provider that has fewer levels takes the nearest lower one. */
+export type ThinkingLevel = 'off' | 'minimal' | 'low' | 'medium' | 'high' | 'xhigh';
+
+/** Tokens of one or more model requests, and their price in US dollars. `reasoning` is a part of `output`. */
+export interface Usage {
+  input: number;
+  output: number;
+  reasoning: number;
+  cacheRead: number;
+  cacheWrite: number;
+  totalTokens: number;
+  /** `null` when the price of a model that took part is not known. */
+  cost: { input: number; output: number; cacheRead: number; cacheWrite: number; total: number } | null;
+}
+
+export interface TextPart {
+  type: 'text';
+  text: string;
+}
+
+/** `data` is base64. */
+export interface ImagePart {
+  type: 'image';
+  data: string;
+  mimeType: string;
+}
+
+/** `providerMetadata` is what a provider wants back unchanged with the next request (a signature, say). */
+export interface ThinkingPart {
+  type: 'thinking';
+  text: string;
+  providerMetadata?: Record<string, unknown>;
+}
+
+/** `input` is the text that the model wrote: it may not be JSON. */
+export interface ToolCallPart {
+  type: 'tool-call';
+  toolCallId: string;
+  toolName: string;
+  input: string;
+  providerMetadata?: Record<string, unknown>;
+}
+
+export interface UserMessage {
+  role: 'user';
+  content: (TextPart | ImagePart)[];
+}
+
+export interface AssistantMessage {
+  role: 'assistant';
+  content: (TextPart | ThinkingPart | ToolCallPart)[];
+  finishReason?: FinishReason;
+  usage?: Usage;
+  model?: { provider: string; id: string };
+}
+
+export interface ToolMessage {
+  role: 'tool';
+  toolCallId: string;
+  toolName: string;
+  content: (TextPart | ImagePart)[];
+  isError: boolean;
+  /** For programs, not for the model: `{ diff }` of an edit, say. */
+  details?: unknown;
+}
+
+export type Message = UserMessage | AssistantMessage | ToolMessage;
+
+export type FinishReason = 'stop' | 'length' | 'tool-calls' | 'content-filter' | 'error' | 'aborted';
+
+export interface ModelTool {
+  name: string;
+  description: string;
+  parameters: JSONSchema7;
+}
+
+export interface ModelRequest {
+  system: string;
+  messages: Message[];
+  tools: ModelTool[];
+  thinkingLevel: ThinkingLevel;
+  maxOutputTokens?: number;
+}
+
+/** What a model says while it answers. `index` numbers the blocks of one answer, in the order of their start. */
+export type ModelEvent =
+  | { type: 'text-delta'; index: number; text: string }
+  | { type: 'thinking-start'; index: number }
+  | { type: 'thinking-delta'; index: number; text: string }
+  | { type: 'thinking-end'; index: number; providerMetadata?: Record<string, unknown> }
+  | ({ type: 'tool-call'; index: number } & Omit<ToolCallPart, 'type'>)
+  | {
+      type: 'finish';
+      finishReason: FinishReason;
+      usage: Usage;
+      responseId?: string;
+      responseModel?: string;
+    };
+
+/**
+ * A model that Berth can ask: the one small interface between the loop and any provider.
+ * `stream` ends after `finish`; it throws `ModelRequestError` when the provider refuses or the connection breaks.
+ */
+export interface Model {
+  readonly provider: string;
+  readonly id: string;
+  /** Tokens; left out when not known, as are the others. */
+  readonly contextWindow?: number;
+  readonly maxOutputTokens?: number;
+  readonly seesImages?: boolean;
+  stream(request: ModelRequest, signal: AbortSignal): AsyncIterable<ModelEvent>;
+}

@@ -1,0 +1,112 @@
+import type { AssistantMessage, FinishReason, ThinkingLevel, ToolMessage, Usage, UserMessage } from '../model/model.ts';
+
+/** An error as events and records hold it: no stack, no cause. */
+export interface RecordedError {
+  name: string;
+  code?: string;
+  message: string;
+  details?: string;
+  meta?: unknown;
+}
+
+/** Fields of every event that ends something. */
+export interface Ending {
+  durationMs: number;
+  isError: boolean;
+  error?: RecordedError;
+  /** Where models were asked. */
+  usage?: Usage;
+}
+
+/** What an operation is: `shell` is also that of a harness, `action` a `harness.run`. */
+export type OperationKind = 'prompt' | 'shell' | 'action';
+
+/** Why a model was asked. */
+export type TurnPurpose = 'agent';
+
+/** What was asked of a model, without the input itself. */
+export interface TurnRequest {
+  providerId: string;
+  providerName: string;
+  requestedModel: string;
+  api: string;
+  serverAddress?: string;
+  serverPort?: number;
+  reasoningLevel?: ThinkingLevel;
+  maxTokens?: number;
+}
+
+export interface TurnResponse {
+  responseId?: string;
+  responseModel?: string;
+  /** What the model said; left out when it said nothing. */
+  output?: AssistantMessage;
+  usage?: Usage;
+  finishReason?: FinishReason;
+  error?: RecordedError;
+}
+
+/** The own fields of an event: what the code that emits it says. The fields that all events share are added to it. */
+export type EventBody =
+  | { type: 'run_start'; workflowName: string; startedAt: string; input?: unknown }
+  | ({ type: 'run_end'; state: 'completed' | 'failed' | 'cancelled'; result?: unknown } & Ending)
+  | { type: 'submission_start'; kind: 'dispatch' }
+  | ({ type: 'submission_settled'; outcome: 'completed' | 'failed' | 'aborted'; result?: unknown } & Ending)
+  | { type: 'operation_start'; operationKind: OperationKind }
+  | ({ type: 'operation'; operationKind: OperationKind; result?: unknown } & Ending)
+  | { type: 'idle' }
+  | { type: 'agent_start' }
+  | ({ type: 'agent_end' } & Ending)
+  | { type: 'turn_start'; purpose: TurnPurpose }
+  | ({ type: 'turn'; purpose: TurnPurpose; request: TurnRequest; response: TurnResponse } & Ending)
+  | { type: 'turn_messages'; purpose: TurnPurpose; message: AssistantMessage; toolResults: ToolMessage[] }
+  | { type: 'message_start'; message: UserMessage | AssistantMessage }
+  | { type: 'message_end'; message: UserMessage | AssistantMessage }
+  | { type: 'text_delta'; text: string }
+  | { type: 'thinking_start'; contentIndex: number }
+  | { type: 'thinking_delta'; contentIndex: number; delta: string }
+  | { type: 'thinking_end'; contentIndex: number; content: string }
+  | { type: 'tool_start'; toolName: string; toolCallId: string; args: unknown }
+  | ({ type: 'tool'; toolName: string; toolCallId: string; result?: unknown } & Ending)
+  | { type: 'tool_output'; toolCallId: string; stream: 'stdout' | 'stderr'; text: string }
+  | { type: 'action_start'; action: string; toolCallId?: string }
+  | ({ type: 'action'; action: string; toolCallId?: string; result?: unknown } & Ending)
+  | { type: 'retry'; attempt: number; delayMs: number; error: RecordedError }
+  | { type: 'log'; level: 'info' | 'warn' | 'error'; message: string; attributes?: Record<string, unknown> }
+  | { type: 'data'; name: string; id?: string; data: unknown };
+
+/** Where in the tree of a run or instance an event happened. */
+export interface EventScope {
+  submissionId?: string;
+  dispatchId?: string;
+  harness?: string;
+  session?: string;
+  conversationId?: string;
+  operationId?: string;
+  turnId?: string;
+  actionId?: string;
+}
+
+/** Adds an event to those of a run or instance. The scope is that of the emitter, with `scope` laid over it. */
+export type Emit = (body: EventBody, scope?: EventScope) => void;
+
+interface EventHead extends EventScope {
+  /** The version of the shape of events. Readers refuse another. */
+  v: 1;
+  /** From 0, one sequence per run or instance, without gap or repeat. */
+  eventIndex: number;
+  /** ISO 8601. */
+  timestamp: string;
+  runId?: string;
+  instanceId?: string;
+  agentName?: string;
+}
+
+/** One thing that happened in a run or in an agent instance. */
+export type RuntimeEvent = EventHead & EventBody;
+
+/** The event of one type: `EventOf<'tool_start'>`. */
+export type EventOf<Type extends EventBody['type']> = Extract<RuntimeEvent, { type: Type }>;
+
+/** Stands where the bytes of an image were: events and records never hold them. */
+export const IMAGE_DATA_OMITTED = '<image data omitted>';

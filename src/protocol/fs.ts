@@ -1,0 +1,197 @@
+import * as v from 'valibot';
+import { limits } from './limits.ts';
+import { absolutePath, byteCount, mode, requestId, streamId, time } from './values.ts';
+
+// Every operation runs with the rights of the sandbox's user. A failure answers `error` with the POSIX name as code.
+// The answer is `ok` where nothing else is said; where there is a stream it comes after the stream's end.
+
+/** Host → sandbox-agent. Answer: `fs.stat`. `follow`: what a link points to, else the link itself. */
+export const fsStat = v.strictObject({
+  type: v.literal('fs.stat'),
+  requestId,
+  path: absolutePath,
+  follow: v.boolean(),
+});
+
+/** Host → sandbox-agent. Sends the bytes from `start` up to, not including, `end` (default: the end of the file). */
+export const fsRead = v.strictObject({
+  type: v.literal('fs.read'),
+  requestId,
+  path: absolutePath,
+  start: byteCount,
+  end: v.optional(byteCount),
+  stream: streamId,
+});
+export type FsRead = v.InferOutput<typeof fsRead>;
+
+/**
+ * Host → sandbox-agent. Writes what comes on the stream. `replace` makes missing parents and a new file beside the old
+ * one, which takes its place at the stream's end: a stream that is reset leaves the old content. `append` adds to the
+ * end of the file and makes it when it is missing.
+ */
+export const fsWrite = v.strictObject({
+  type: v.literal('fs.write'),
+  requestId,
+  path: absolutePath,
+  how: v.picklist(['replace', 'append']),
+  /** Of a file that is made. Default: that of the file it replaces, else 0644. */
+  mode: v.optional(mode),
+  stream: streamId,
+});
+export type FsWrite = v.InferOutput<typeof fsWrite>;
+
+/** Host → sandbox-agent. Sends one `fsEntry` a line, in the order of the directory. */
+export const fsReaddir = v.strictObject({
+  type: v.literal('fs.readdir'),
+  requestId,
+  path: absolutePath,
+  withStats: v.boolean(),
+  stream: streamId,
+});
+export type FsReaddir = v.InferOutput<typeof fsReaddir>;
+
+/** Host → sandbox-agent. */
+export const fsMkdir = v.strictObject({
+  type: v.literal('fs.mkdir'),
+  requestId,
+  path: absolutePath,
+  recursive: v.boolean(),
+  mode: v.optional(mode),
+});
+
+/** Host → sandbox-agent. `force`: what is not there is no error. A directory needs `recursive`, else `EISDIR`. */
+export const fsRm = v.strictObject({
+  type: v.literal('fs.rm'),
+  requestId,
+  path: absolutePath,
+  recursive: v.boolean(),
+  force: v.boolean(),
+});
+
+/** Host → sandbox-agent. Replaces what is there, as rename(2). */
+export const fsRename = v.strictObject({
+  type: v.literal('fs.rename'),
+  requestId,
+  from: absolutePath,
+  to: absolutePath,
+});
+
+/** Host → sandbox-agent. A file, or a directory with all that is in it. Links are copied as links. */
+export const fsCopy = v.strictObject({ type: v.literal('fs.copy'), requestId, from: absolutePath, to: absolutePath });
+
+const linkTarget = v.pipe(v.string(), v.minLength(1), v.maxBytes(limits.path));
+
+/** Host → sandbox-agent. `target` is written as it is. */
+export const fsSymlink = v.strictObject({
+  type: v.literal('fs.symlink'),
+  requestId,
+  target: linkTarget,
+  path: absolutePath,
+});
+
+/** Host → sandbox-agent. Answer: `fs.target`. */
+export const fsReadlink = v.strictObject({ type: v.literal('fs.readlink'), requestId, path: absolutePath });
+
+/** Host → sandbox-agent. Answer: `fs.target`, the path without links. */
+export const fsRealpath = v.strictObject({ type: v.literal('fs.realpath'), requestId, path: absolutePath });
+
+/** Host → sandbox-agent. Links are followed. */
+export const fsChmod = v.strictObject({ type: v.literal('fs.chmod'), requestId, path: absolutePath, mode });
+
+const pattern = v.pipe(v.string(), v.minLength(1), v.maxBytes(limits.path));
+
+/**
+ * Host → sandbox-agent. Sends one `fsPath` a line: files below `path` that match, newest first, without what is in
+ * `.git`; at most `limit` of them. A pattern without `/` matches names at any depth. Answer: `fs.found`.
+ */
+export const fsGlob = v.strictObject({
+  type: v.literal('fs.glob'),
+  requestId,
+  path: absolutePath,
+  pattern,
+  limit: v.pipe(v.number(), v.integer(), v.minValue(1)),
+  stream: streamId,
+});
+export type FsGlob = v.InferOutput<typeof fsGlob>;
+
+/**
+ * Host → sandbox-agent. Sends one `fsMatch` a line: lines of files below `path` (or of the file `path`) that match, at
+ * most `limit` of them; all are counted. `pattern` is a regular expression of JavaScript (flag `u`), or plain text.
+ * Binary files, `.git` and what `.gitignore` files name are left out. Answer: `fs.found`.
+ */
+export const fsGrep = v.strictObject({
+  type: v.literal('fs.grep'),
+  requestId,
+  path: absolutePath,
+  pattern: v.pipe(v.string(), v.minLength(1), v.maxBytes(limits.argument)),
+  literal: v.boolean(),
+  include: v.optional(pattern),
+  limit: v.pipe(v.number(), v.integer(), v.minValue(1)),
+  stream: streamId,
+});
+export type FsGrep = v.InferOutput<typeof fsGrep>;
+
+/**
+ * Host → sandbox-agent. Makes what the tar on the stream holds below the directory `path`, which is made when it is
+ * missing. An entry that would end up outside of it (an absolute name, `..`, a way through a link that it made or found
+ * there, a hard link to outside) or is a device is an error with code `unsafe_entry` that names it.
+ */
+export const fsUnpack = v.strictObject({
+  type: v.literal('fs.unpack'),
+  requestId,
+  path: absolutePath,
+  stream: streamId,
+});
+export type FsUnpack = v.InferOutput<typeof fsUnpack>;
+
+/** Host → sandbox-agent. Sends a tar of the file or directory `path`; names in it are relative to its parent. */
+export const fsPack = v.strictObject({ type: v.literal('fs.pack'), requestId, path: absolutePath, stream: streamId });
+export type FsPack = v.InferOutput<typeof fsPack>;
+
+/** `size` is bytes, times are milliseconds since 1970, `mode` the permissions. */
+export const fsStats = v.strictObject({
+  kind: v.picklist(['file', 'directory', 'symlink', 'other']),
+  size: byteCount,
+  mode,
+  uid: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  gid: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  accessedMs: time,
+  modifiedMs: time,
+  changedMs: time,
+});
+export type FsStats = v.InferOutput<typeof fsStats>;
+
+/** Sandbox-agent → host. */
+export const fsStatAnswer = v.strictObject({ type: v.literal('fs.stat'), requestId, stats: fsStats });
+
+/** Sandbox-agent → host. */
+export const fsTarget = v.strictObject({
+  type: v.literal('fs.target'),
+  requestId,
+  target: v.pipe(v.string(), v.maxBytes(limits.path)),
+});
+
+/** Sandbox-agent → host. `total`: matches in all; `truncated`: more than were sent. */
+export const fsFound = v.strictObject({
+  type: v.literal('fs.found'),
+  requestId,
+  total: byteCount,
+  truncated: v.boolean(),
+});
+
+const fileName = v.pipe(v.string(), v.minLength(1), v.maxBytes(1_024));
+
+/** A line of `fs.readdir`. `stats` are those of the entry itself, links not followed. */
+export const fsEntry = v.strictObject({ name: fileName, stats: v.optional(fsStats) });
+export type FsEntry = v.InferOutput<typeof fsEntry>;
+
+/** A line of `fs.glob`: relative to the directory that was searched. */
+export const fsPath = v.strictObject({ path: v.pipe(v.string(), v.minLength(1), v.maxBytes(limits.path)) });
+
+/** A line of `fs.grep`. `line` counts from 1; `text` is cut at 500 characters. */
+export const fsMatch = v.strictObject({
+  path: v.pipe(v.string(), v.minLength(1), v.maxBytes(limits.path)),
+  line: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
+  text: v.pipe(v.string(), v.maxLength(500)),
+});
+export type FsMatch = v.InferOutput<typeof fsMatch>;

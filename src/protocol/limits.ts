@@ -1,0 +1,41 @@
+const KiB = 1024;
+const MiB = 1024 * KiB;
+
+/** Bytes that a frame has before its payload. */
+export const frameHeaderBytes = 9;
+
+/**
+ * The largest of everything that crosses the wire. Both sides hold to them when they send and refuse what is larger:
+ * what comes from a sandbox is hostile, and what comes from an old host may be wrong. Bytes unless said otherwise.
+ */
+export const limits = {
+  /** A message, as JSON in UTF-8. */
+  message: 1 * MiB,
+  /** A message before the other side has proved who it is. */
+  handshakeMessage: 4 * KiB,
+  /** The payload of a data frame. */
+  data: 256 * KiB,
+  /** What one WebSocket message may hold: a frame, whole or in pieces. */
+  webSocketMessage: 1 * MiB + frameHeaderBytes,
+  /** Streams that are open at once on one connection (a number). */
+  streams: 4_096,
+  /** Bytes of one direction of one stream that may be under way: what the receiver must be ready to hold. */
+  window: 512 * KiB,
+  /** PATH_MAX of Linux. */
+  path: 4_096,
+  /** MAX_ARG_STRLEN of Linux: one argument, or one `NAME=value` of the environment. */
+  argument: 128 * KiB,
+  /** Arguments of one command (a number); `message` bounds what they hold together. */
+  arguments: 16_384,
+  /** Variables of one environment (a number). */
+  environment: 4_096,
+  /** An id or an idempotency key. */
+  key: 256,
+  name: 256,
+  /** The text of an error. */
+  errorText: 4 * KiB,
+  /** A line of a record stream: a directory entry, a match of a search. */
+  record: 64 * KiB,
+  /** Processes that one list names (a number). */
+  listedProcesses: 1_024,
+} as const;

@@ -1,0 +1,129 @@
+import * as v from 'valibot';
+import { WireProtocolError } from './errors.ts';
+import {
+  fsChmod,
+  fsCopy,
+  fsFound,
+  fsGlob,
+  fsGrep,
+  fsMkdir,
+  fsPack,
+  fsRead,
+  fsReaddir,
+  fsReadlink,
+  fsRealpath,
+  fsRename,
+  fsRm,
+  fsStat,
+  fsStatAnswer,
+  fsSymlink,
+  fsTarget,
+  fsUnpack,
+  fsWrite,
+} from './fs.ts';
+import { authenticate, hello, refused, welcome } from './handshake.ts';
+import {
+  processAttach,
+  processExited,
+  processKill,
+  processList,
+  processListed,
+  processStart,
+  processStarted,
+} from './process.ts';
+import { ping, sessionClose, sessionOpen, shutdown } from './session.ts';
+import { errorText, name, requestId } from './values.ts';
+
+/** Sandbox-agent → host: the request was carried out. */
+const ok = v.strictObject({ type: v.literal('ok'), requestId });
+
+/**
+ * Sandbox-agent → host: the request failed, and left nothing behind unless its message says so. `code` is a POSIX name
+ * (`ENOENT`) or one of ours in lower case (`unknown_process`).
+ */
+const error = v.strictObject({
+  type: v.literal('error'),
+  requestId,
+  code: name,
+  message: errorText,
+});
+
+const request = v.variant('type', [
+  ping,
+  shutdown,
+  sessionOpen,
+  sessionClose,
+  processStart,
+  processAttach,
+  processKill,
+  processList,
+  fsStat,
+  fsRead,
+  fsWrite,
+  fsReaddir,
+  fsMkdir,
+  fsRm,
+  fsRename,
+  fsCopy,
+  fsSymlink,
+  fsReadlink,
+  fsRealpath,
+  fsChmod,
+  fsGlob,
+  fsGrep,
+  fsUnpack,
+  fsPack,
+]);
+/** Host → sandbox-agent, after the handshake. */
+export type Request = v.InferOutput<typeof request>;
+
+const answer = v.variant('type', [
+  ok,
+  error,
+  processStarted,
+  processExited,
+  processListed,
+  fsStatAnswer,
+  fsTarget,
+  fsFound,
+]);
+/** Sandbox-agent → host, after the handshake. */
+export type Answer = v.InferOutput<typeof answer>;
+
+export type HostMessage = v.InferOutput<typeof authenticate> | Request;
+export type AgentMessage =
+  | v.InferOutput<typeof hello>
+  | v.InferOutput<typeof welcome>
+  | v.InferOutput<typeof refused>
+  | Answer;
+
+/** The parsers are the only way in: what is behind them does not check again. All throw `WireProtocolError`. */
+export const parseRequest = parser(request);
+export const parseAnswer = parser(answer);
+export const parseHello = parser(hello);
+export const parseAuthenticate = parser(authenticate);
+export const parseWelcome = parser(v.variant('type', [welcome, refused]));
+
+const decoder = new TextDecoder('utf-8', { fatal: true });
+const encoder = new TextEncoder();
+
+export function encodeMessage(message: HostMessage | AgentMessage): Uint8Array {
+  return encoder.encode(JSON.stringify(message));
+}
+
+/** A parser of JSON text (a message, or a line of a record stream) that fits `schema`. */
+export function parser<Schema extends v.GenericSchema>(schema: Schema): (bytes: Uint8Array) => v.InferOutput<Schema> {
+  return (bytes) => {
+    let value: unknown;
+    try {
+      value = JSON.parse(decoder.decode(bytes));
+    } catch (cause) {
+      throw new WireProtocolError('a message that is no JSON in UTF-8', { cause });
+    }
+    const result = v.safeParse(schema, value, { abortEarly: true, abortPipeEarly: true });
+    if (result.success) return result.output;
+    const [issue] = result.issues;
+    // Neither the value nor an unknown key is repeated: both are the other side's text.
+    throw new WireProtocolError(`a message of the wrong form (${issue.type}, expected ${issue.expected ?? 'other'})`);
+  };
+}

@@ -1,0 +1,126 @@
+import * as v from 'valibot';
+import { limits } from './limits.ts';
+import {
+  absolutePath,
+  argument,
+  byteCount,
+  durationMs,
+  environment,
+  id,
+  key,
+  requestId,
+  signal,
+  streamId,
+  time,
+  timeoutMs,
+  user,
+} from './values.ts';
+
+const argv = v.pipe(v.array(argument), v.minLength(1), v.maxLength(limits.arguments));
+
+/**
+ * Host → sandbox-agent. Starts a process in a session and attaches to its output from the first byte. The same `key`
+ * in the same session answers with the process that it started before, attached from the offsets given here.
+ * Answer: `process.started`, then `process.exited`. Streams that are left out are not sent; what the process writes is
+ * kept all the same. A process without `stdin` reads the end at once.
+ */
+export const processStart = v.strictObject({
+  type: v.literal('process.start'),
+  requestId,
+  sessionId: id,
+  key: v.optional(key),
+  argv,
+  cwd: v.optional(absolutePath),
+  /** Added to the session's environment. */
+  env: environment,
+  user: v.optional(user),
+  timeoutMs: v.optional(timeoutMs),
+  /** Outlives its session. */
+  detached: v.boolean(),
+  stdin: v.optional(streamId),
+  stdout: v.optional(streamId),
+  stderr: v.optional(streamId),
+});
+export type ProcessStart = v.InferOutput<typeof processStart>;
+
+const outputFrom = v.strictObject({ stream: streamId, from: byteCount });
+
+/**
+ * Host → sandbox-agent. Sends kept output from byte `from` on, then what follows. Answer: `process.started`, then
+ * `process.exited` (at once when it has ended). What is no longer kept is an error with code `output_gone`.
+ */
+export const processAttach = v.strictObject({
+  type: v.literal('process.attach'),
+  requestId,
+  processId: id,
+  stdout: v.optional(outputFrom),
+  stderr: v.optional(outputFrom),
+});
+export type ProcessAttach = v.InferOutput<typeof processAttach>;
+
+/**
+ * Host → sandbox-agent. Sends `signal` to the whole process tree; after `graceMs` what is left gets SIGKILL.
+ * Without `graceMs` nothing follows. Answer: `ok` when the signal was sent. A process that has ended is no error.
+ */
+export const processKill = v.strictObject({
+  type: v.literal('process.kill'),
+  requestId,
+  processId: id,
+  signal,
+  graceMs: v.optional(durationMs),
+});
+export type ProcessKill = v.InferOutput<typeof processKill>;
+
+/** Host → sandbox-agent. Answer: `process.listed`. */
+export const processList = v.strictObject({ type: v.literal('process.list'), requestId });
+
+const pid = v.pipe(v.number(), v.integer(), v.minValue(0));
+
+/** Sandbox-agent → host. `pid` is that inside the sandbox; 0 when the command could not be started (code 126 or 127). */
+export const processStarted = v.strictObject({
+  type: v.literal('process.started'),
+  requestId,
+  processId: id,
+  pid,
+});
+
+/** How a process ended: from the kernel, never a guess. Exactly one of `exitCode` and `signal` is there. */
+export const processEnd = v.strictObject({
+  exitCode: v.nullable(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(255))),
+  signal: v.nullable(signal),
+  /** The sandbox-agent killed it when `timeoutMs` was over. */
+  timedOut: v.boolean(),
+  /** The kernel's counter of processes killed for want of memory grew while it ran. */
+  oomKilled: v.boolean(),
+  stdoutBytes: byteCount,
+  stderrBytes: byteCount,
+  durationMs,
+});
+export type ProcessEnd = v.InferOutput<typeof processEnd>;
+
+/** Sandbox-agent → host, once per attachment, after the last byte of its streams. */
+export const processExited = v.strictObject({
+  type: v.literal('process.exited'),
+  /** The number of the `process.start` or `process.attach` that it ends. */
+  requestId,
+  end: processEnd,
+});
+
+/** `pids` are what still runs of its tree: the process itself, and what it started that outlived it. */
+export const listedProcess = v.strictObject({
+  processId: id,
+  sessionId: id,
+  argv: v.pipe(v.array(v.string()), v.maxLength(16)),
+  pid,
+  startedAt: time,
+  running: v.boolean(),
+  pids: v.pipe(v.array(pid), v.maxLength(1_024)),
+});
+export type ListedProcess = v.InferOutput<typeof listedProcess>;
+
+/** Sandbox-agent → host. Those that run, oldest first; at most `limits.listedProcesses` of them. */
+export const processListed = v.strictObject({
+  type: v.literal('process.listed'),
+  requestId,
+  processes: v.pipe(v.array(listedProcess), v.maxLength(limits.listedProcesses)),
+});

@@ -15,9 +15,19 @@ export interface Usage {
   cost: { input: number; output: number; cacheRead: number; cacheWrite: number; total: number } | null;
 }
 
+/** US dollars per million tokens. */
+export interface ModelPrices {
+  input: number;
+  output: number;
+  cacheRead?: number;
+  cacheWrite?: number;
+}
+
+/** `providerMetadata` is what a provider wants back unchanged with the next request (a signature, say). */
 export interface TextPart {
   type: 'text';
   text: string;
+  providerMetadata?: Record<string, unknown>;
 }
 
 /** `data` is base64. */
@@ -27,7 +37,7 @@ export interface ImagePart {
   mimeType: string;
 }
 
-/** `providerMetadata` is what a provider wants back unchanged with the next request (a signature, say). */
+/** `providerMetadata` as in `TextPart`. */
 export interface ThinkingPart {
   type: 'thinking';
   text: string;
@@ -84,9 +94,14 @@ export interface ModelRequest {
   maxOutputTokens?: number;
 }
 
-/** What a model says while it answers. `index` numbers the blocks of one answer, in the order of their start. */
+/**
+ * What a model says while it answers. `index` numbers the blocks of one answer, in the order of their start.
+ * `progress` says only that the answer goes on: a piece of a tool's arguments came, or a sign of life.
+ */
 export type ModelEvent =
+  | { type: 'progress' }
   | { type: 'text-delta'; index: number; text: string }
+  | { type: 'text-end'; index: number; providerMetadata?: Record<string, unknown> }
   | { type: 'thinking-start'; index: number }
   | { type: 'thinking-delta'; index: number; text: string }
   | { type: 'thinking-end'; index: number; providerMetadata?: Record<string, unknown> }
@@ -110,5 +125,8 @@ export interface Model {
   readonly contextWindow?: number;
   readonly maxOutputTokens?: number;
   readonly seesImages?: boolean;
+  /** For events: the wire format, and where requests go. */
+  readonly api?: string;
+  readonly baseUrl?: string;
   stream(request: ModelRequest, signal: AbortSignal): AsyncIterable<ModelEvent>;
 }

@@ -1,0 +1,257 @@
+import { randomUUID } from 'node:crypto';
+import type { Emit, RecordedError, TurnRequest } from '../events/event.ts';
+import { ModelRequestError } from './errors.ts';
+import type {
+  AssistantMessage,
+  FinishReason,
+  Message,
+  Model,
+  ModelEvent,
+  ModelRequest,
+  TextPart,
+  ThinkingPart,
+  ToolCallPart,
+  Usage,
+} from './model.ts';
+import { noUsage } from './usage.ts';
+
+/** One model request and what came of it. When it failed, `message` is what the model had said until then. */
+export interface Turn {
+  turnId: string;
+  message: AssistantMessage;
+  calls: ToolCallPart[];
+  usage: Usage;
+  /** `empty`: the answer was complete, but without text and tool call. */
+  failure?: { error: unknown; empty: boolean };
+}
+
+export interface AskOptions {
+  model: Model;
+  request: ModelRequest;
+  signal: AbortSignal;
+  emit: Emit;
+  record(message: Message): void | Promise<void>;
+  /** An answer without text and tool call counts as a failed request. */
+  emptyFails: boolean;
+  /** A stream that is silent for so long is given up. */
+  idleTimeoutMs: number;
+}
+
+/** Asks the model once. The answer is told as it comes, and recorded when it is there, also when it broke off. */
+export async function ask(options: AskOptions): Promise<Turn> {
+  const { model, request, signal } = options;
+  const turnId = `turn_${randomUUID()}`;
+  const emit: Emit = (body) => options.emit(body, { turnId });
+  const startedAt = performance.now();
+  const answer = new Answer(model, emit);
+  let finish: Extract<ModelEvent, { type: 'finish' }> | undefined;
+  let failure: Turn['failure'];
+
+  emit({ type: 'turn_start', purpose: 'agent' });
+  try {
+    for await (const event of watched(model, request, signal, options.idleTimeoutMs)) {
+      if (event.type === 'finish') finish = event;
+      else answer.add(event);
+    }
+    const error = finishError(finish);
+    if (error) failure = { error, empty: false };
+    else if (answer.empty && options.emptyFails) failure = { error: emptyAnswer(), empty: true };
+  } catch (error) {
+    failure = { error, empty: false };
+  }
+
+  const message = answer.close(failure ? (signal.aborted ? 'aborted' : 'error') : finish?.finishReason, finish?.usage);
+  // A request that brought nothing leaves nothing in the conversation.
+  if (answer.started || !failure) await options.record(message);
+  const recorded = failure && { error: recordError(failure.error) };
+  emit({
+    type: 'turn',
+    purpose: 'agent',
+    request: summary(model, request),
+    response: {
+      ...(finish?.responseId !== undefined && { responseId: finish.responseId }),
+      ...(finish?.responseModel !== undefined && { responseModel: finish.responseModel }),
+      ...(answer.started && { output: message }),
+      ...(finish && { usage: finish.usage, finishReason: finish.finishReason }),
+      ...recorded,
+    },
+    durationMs: Math.round(performance.now() - startedAt),
+    isError: failure !== undefined,
+    ...(finish && { usage: finish.usage }),
+    ...recorded,
+  });
+  const calls = message.content.filter((part) => part.type === 'tool-call');
+  return { turnId, message, calls, usage: finish?.usage ?? noUsage(), ...(failure && { failure }) };
+}
+
+/** An error as events hold it. */
+export function recordError(error: unknown): RecordedError {
+  if (!(error instanceof Error)) return { name: 'Error', message: String(error) };
+  const code = 'code' in error && typeof error.code === 'string' ? { code: error.code } : {};
+  return { name: error.name, ...code, message: error.message };
+}
+
+/** Why an answer that ended is none, if so. */
+function finishError(finish: { finishReason: FinishReason } | undefined): ModelRequestError | undefined {
+  switch (finish?.finishReason) {
+    case undefined:
+      return new ModelRequestError('the answer ended before it was complete', { transient: true });
+    case 'error':
+      return new ModelRequestError('the provider could not complete the answer', { transient: true });
+    case 'content-filter':
+      return new ModelRequestError('the provider refused to answer this content', { transient: false });
+    default:
+      return undefined;
+  }
+}
+
+function emptyAnswer(): ModelRequestError {
+  return new ModelRequestError('the model answered with neither text nor tool call', { transient: true });
+}
+
+/** The events of one request. Ends it when the signal is aborted or nothing came for too long, whatever the model does. */
+async function* watched(model: Model, request: ModelRequest, signal: AbortSignal, idleTimeoutMs: number) {
+  const stop = new AbortController();
+  const stopped = new Promise<never>((_, reject) => {
+    stop.signal.addEventListener('abort', () => reject(stop.signal.reason), { once: true });
+  });
+  stopped.catch(() => {}); // it may be rejected when nobody waits any more
+  // Not AbortSignal.any(): on Node 20 a signal of a long run would keep every request's signal alive.
+  const onAbort = () => stop.abort(signal.reason);
+  signal.addEventListener('abort', onAbort, { once: true });
+  if (signal.aborted) onAbort();
+  let iterator: AsyncIterator<ModelEvent> | undefined;
+  let idle: NodeJS.Timeout | undefined;
+  try {
+    iterator = model.stream(request, stop.signal)[Symbol.asyncIterator]();
+    for (;;) {
+      idle = setTimeout(() => {
+        const seconds = Math.round(idleTimeoutMs / 1000);
+        stop.abort(new ModelRequestError(`the provider was silent for ${seconds} s`, { transient: true }));
+      }, idleTimeoutMs);
+      const next = await Promise.race([iterator.next(), stopped]);
+      clearTimeout(idle);
+      if (next.done) return;
+      yield next.value;
+      if (next.value.type === 'finish') return;
+    }
+  } finally {
+    clearTimeout(idle);
+    signal.removeEventListener('abort', onAbort);
+    stop.abort();
+    // Not awaited: a generator that hangs in an await would never answer.
+    iterator?.return?.().catch(() => {});
+  }
+}
+
+/** Puts the answer together and tells of it. */
+class Answer {
+  readonly #model: Model;
+  readonly #emit: Emit;
+  readonly #parts: AssistantMessage['content'] = [];
+  readonly #openThinking = new Set<number>();
+  started = false;
+
+  constructor(model: Model, emit: Emit) {
+    this.#model = model;
+    this.#emit = emit;
+  }
+
+  /** Nothing that an application or a tool could use. */
+  get empty(): boolean {
+    return !this.#parts.some((part) => part.type === 'tool-call' || (part.type === 'text' && part.text !== ''));
+  }
+
+  add(event: Exclude<ModelEvent, { type: 'finish' }>): void {
+    if (event.type === 'progress') return;
+    this.#start();
+    switch (event.type) {
+      case 'text-delta':
+        this.#text(event.index).text += event.text;
+        if (event.text !== '') this.#emit({ type: 'text_delta', text: event.text });
+        break;
+      case 'text-end':
+        if (event.providerMetadata) this.#text(event.index).providerMetadata = event.providerMetadata;
+        break;
+      case 'thinking-start':
+        this.#thinking(event.index);
+        break;
+      case 'thinking-delta':
+        this.#thinking(event.index).text += event.text;
+        this.#emit({ type: 'thinking_delta', contentIndex: event.index, delta: event.text });
+        break;
+      case 'thinking-end': {
+        const part = this.#thinking(event.index);
+        if (event.providerMetadata) part.providerMetadata = event.providerMetadata;
+        this.#endThinking(event.index, part);
+        break;
+      }
+      case 'tool-call': {
+        const { index, ...call } = event;
+        this.#parts[index] = call;
+      }
+    }
+  }
+
+  /** The whole message, and the events that end it. */
+  close(finishReason: AssistantMessage['finishReason'], usage: Usage | undefined): AssistantMessage {
+    if (finishReason !== 'error' && finishReason !== 'aborted') this.#start();
+    for (const index of this.#openThinking) this.#endThinking(index, this.#thinking(index));
+    const message: AssistantMessage = {
+      // `filter` also skips an index that no event used.
+      content: this.#parts.filter((part) => part.type !== 'text' || part.text !== ''),
+      ...(finishReason && { finishReason }),
+      ...(usage && { usage }),
+      ...this.#head(),
+    };
+    if (this.started) this.#emit({ type: 'message_end', message });
+    return message;
+  }
+
+  #head() {
+    return { role: 'assistant', model: { provider: this.#model.provider, id: this.#model.id } } as const;
+  }
+
+  #start(): void {
+    if (this.started) return;
+    this.started = true;
+    this.#emit({ type: 'message_start', message: { content: [], ...this.#head() } });
+  }
+
+  #text(index: number): TextPart {
+    const part = this.#parts[index];
+    if (part?.type === 'text') return part;
+    const added: TextPart = { type: 'text', text: '' };
+    this.#parts[index] = added;
+    return added;
+  }
+
+  #thinking(index: number): ThinkingPart {
+    const part = this.#parts[index];
+    if (part?.type === 'thinking') return part;
+    const added: ThinkingPart = { type: 'thinking', text: '' };
+    this.#parts[index] = added;
+    this.#openThinking.add(index);
+    this.#emit({ type: 'thinking_start', contentIndex: index });
+    return added;
+  }
+
+  #endThinking(index: number, part: ThinkingPart): void {
+    if (!this.#openThinking.delete(index)) return;
+    this.#emit({ type: 'thinking_end', contentIndex: index, content: part.text });
+  }
+}
+
+function summary(model: Model, request: ModelRequest): TurnRequest {
+  const server = model.baseUrl === undefined ? undefined : new URL(model.baseUrl);
+  return {
+    providerId: model.provider,
+    providerName: model.provider,
+    requestedModel: model.id,
+    api: model.api ?? 'custom',
+    ...(server && { serverAddress: server.hostname }),
+    ...(server && server.port !== '' && { serverPort: Number(server.port) }),
+    reasoningLevel: request.thinkingLevel,
+    ...(request.maxOutputTokens !== undefined && { maxTokens: request.maxOutputTokens }),
+  };
+}

@@ -1,0 +1,172 @@
+import type { Emit, RecordedError } from '../events/event.ts';
+import { recordError } from './ask.ts';
+import type { Message, ToolCallPart, ToolMessage } from './model.ts';
+import { type LoopTool, type ToolResult, textResult } from './tool.ts';
+
+export interface BatchOptions {
+  tools: LoopTool[];
+  signal: AbortSignal;
+  emit: Emit;
+  record(message: Message): void | Promise<void>;
+  /** Why no call of this batch may run: its model was cut off. */
+  refusal?: string;
+  /** How long a tool that ignores its signal is waited for. */
+  graceMs: number;
+}
+
+/** What the calls of one turn gave, in the order of the calls. */
+export interface Batch {
+  results: ToolMessage[];
+  endsLoop: boolean;
+  /** A call was cut short, or never started, because of an abort. */
+  interrupted: boolean;
+}
+
+interface Outcome {
+  result: ToolResult;
+  error?: RecordedError;
+  interrupted?: boolean;
+}
+
+/** Runs the calls of one turn. Comes back when all have ended; each result is recorded as soon as it is there. */
+export async function runBatch(calls: ToolCallPart[], options: BatchOptions): Promise<Batch> {
+  let sequence: Promise<unknown> = Promise.resolve();
+  const running = calls.map((call) => {
+    const tool = options.tools.find(({ name }) => name === call.toolName);
+    const ended = runCall(call, tool, tool?.order === undefined ? undefined : sequence, options);
+    // A call that fails to be recorded must not keep the next ones from their end.
+    if (tool?.order === 'sequential') sequence = ended.catch(() => {});
+    return ended;
+  });
+  const outcomes: (Outcome & { message: ToolMessage })[] = [];
+  const failures: unknown[] = [];
+  for (const ended of await Promise.allSettled(running)) {
+    if (ended.status === 'fulfilled') outcomes.push(ended.value);
+    else failures.push(ended.reason);
+  }
+  if (failures.length > 0) throw failures[0];
+  return {
+    results: outcomes.map(({ message }) => message),
+    endsLoop: outcomes.some(({ result }) => result.endsLoop === true),
+    interrupted: outcomes.some(({ interrupted }) => interrupted === true),
+  };
+}
+
+async function runCall(
+  call: ToolCallPart,
+  tool: LoopTool | undefined,
+  after: Promise<unknown> | undefined,
+  options: BatchOptions,
+): Promise<Outcome & { message: ToolMessage }> {
+  await after;
+  const { toolName, toolCallId } = call;
+  const input = parseJson(call.input);
+  const startedAt = performance.now();
+  options.emit({ type: 'tool_start', toolName, toolCallId, args: input.ok ? input.value : call.input });
+  const outcome = await answerCall(call, tool, input, options);
+  const { content, isError = false, details } = outcome.result;
+  const shown = details === undefined ? { content } : { content, details };
+  const message: ToolMessage = { role: 'tool', toolCallId, toolName, isError, ...shown };
+  await options.record(message);
+  options.emit({
+    type: 'tool',
+    toolName,
+    toolCallId,
+    result: shown,
+    durationMs: Math.round(performance.now() - startedAt),
+    isError,
+    ...(outcome.error && { error: outcome.error }),
+  });
+  return { ...outcome, message };
+}
+
+type Parsed = { ok: true; value: unknown } | { ok: false; problem: string };
+
+function parseJson(text: string): Parsed {
+  // Some providers send nothing where a tool has no parameters.
+  if (text.trim() === '') return { ok: true, value: {} };
+  try {
+    return { ok: true, value: JSON.parse(text) };
+  } catch (error) {
+    return { ok: false, problem: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+async function answerCall(
+  call: ToolCallPart,
+  tool: LoopTool | undefined,
+  input: Parsed,
+  options: BatchOptions,
+): Promise<Outcome> {
+  if (options.refusal !== undefined) return { result: textResult(options.refusal, { isError: true }) };
+  if (options.signal.aborted) {
+    const text = 'Interrupted before this call started: it was not run.';
+    return { result: textResult(text, { isError: true }), interrupted: true };
+  }
+  if (!tool) {
+    const known = options.tools.map(({ name }) => name).join(', ');
+    const text = `There is no tool named ${JSON.stringify(call.toolName)}. The tools are: ${known}.`;
+    return { result: textResult(text, { isError: true }) };
+  }
+  if (!input.ok) {
+    const text = `The arguments of ${tool.name} are not JSON (${input.problem}). Call it again with valid JSON.`;
+    return { result: textResult(text, { isError: true }) };
+  }
+  return runTool(call.toolCallId, tool, input.value, options);
+}
+
+async function runTool(toolCallId: string, tool: LoopTool, input: unknown, options: BatchOptions): Promise<Outcome> {
+  const { signal, emit, graceMs } = options;
+  const stop = new AbortController();
+  const onAbort = () => stop.abort(signal.reason);
+  signal.addEventListener('abort', onAbort, { once: true });
+  let over = false;
+  let timedOut = false;
+  let timer: NodeJS.Timeout | undefined;
+  if (tool.timeoutMs !== undefined) {
+    const onTimeout = () => {
+      timedOut = true;
+      stop.abort(new DOMException(`${tool.name} took longer than ${tool.timeoutMs} ms.`, 'TimeoutError'));
+    };
+    timer = setTimeout(onTimeout, Math.min(tool.timeoutMs, 2 ** 31 - 1)); // a longer one would fire at once
+  }
+  let grace: NodeJS.Timeout | undefined;
+  const abandoned = new Promise<undefined>((resolve) => {
+    stop.signal.addEventListener('abort', () => {
+      grace = setTimeout(resolve, graceMs, undefined);
+    });
+  });
+  const output = (stream: 'stdout' | 'stderr', text: string) => {
+    // A tool that was given up may still write; nothing of it may come after its end.
+    if (!over) emit({ type: 'tool_output', toolCallId, stream, text });
+  };
+  try {
+    // Asynchronous, so that a tool that throws at once is like one that rejects.
+    const running = (async () => tool.run(input, { toolCallId, signal: stop.signal, output }))();
+    const result = await Promise.race([running, abandoned]);
+    if (timedOut) return { result: textResult(timeoutText(tool), { isError: true }) };
+    if (result !== undefined) return { result };
+    const attributes = { tool: tool.name, toolCallId };
+    emit({ type: 'log', level: 'warn', message: `Tool ${tool.name} did not end when it was aborted.`, attributes });
+    return interrupted();
+  } catch (error) {
+    if (timedOut) return { result: textResult(timeoutText(tool), { isError: true }) };
+    if (signal.aborted) return interrupted();
+    const recorded = recordError(error);
+    return { result: textResult(recorded.message, { isError: true }), error: recorded };
+  } finally {
+    over = true;
+    clearTimeout(timer);
+    clearTimeout(grace);
+    signal.removeEventListener('abort', onAbort);
+  }
+}
+
+function timeoutText(tool: LoopTool): string {
+  return `${tool.name} took longer than ${tool.timeoutMs} ms and was stopped; its outcome is unknown.`;
+}
+
+function interrupted(): Outcome {
+  const text = 'Interrupted while this call was running: its outcome is unknown.';
+  return { result: textResult(text, { isError: true }), interrupted: true };
+}

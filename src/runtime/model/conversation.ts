@@ -1,0 +1,62 @@
+import type { AssistantMessage, ImagePart, Message, TextPart, ToolMessage } from './model.ts';
+
+/** Bytes of one tool result that a model gets to see. */
+const TOOL_TEXT_LIMIT = 256 * 1024;
+
+/** The text blocks of an answer, joined with newlines. */
+export function textOf(message: AssistantMessage): string {
+  return message.content
+    .filter((part) => part.type === 'text')
+    .map((part) => part.text)
+    .join('\n');
+}
+
+/**
+ * What of a conversation goes into a request: answers that broke off are left out, results of tools stand in the order
+ * of their calls, and no text of a tool is longer than 256 KB.
+ */
+export function sendable(conversation: Message[]): Message[] {
+  const messages: Message[] = [];
+  let order: string[] = [];
+  let results: ToolMessage[] = [];
+  const flush = () => {
+    messages.push(...results.sort((a, b) => order.indexOf(a.toolCallId) - order.indexOf(b.toolCallId)).map(cutTexts));
+    results = [];
+  };
+  for (const message of conversation) {
+    if (message.role === 'tool') {
+      results.push(message);
+      continue;
+    }
+    flush();
+    if (message.role === 'assistant') {
+      if (brokeOff(message)) continue;
+      order = message.content.filter((part) => part.type === 'tool-call').map(({ toolCallId }) => toolCallId);
+    }
+    messages.push(message);
+  }
+  flush();
+  return messages;
+}
+
+function brokeOff({ finishReason }: AssistantMessage): boolean {
+  return finishReason === 'error' || finishReason === 'aborted';
+}
+
+function cutTexts(message: ToolMessage): ToolMessage {
+  const content = message.content.map((part): TextPart | ImagePart => {
+    if (part.type !== 'text' || part.text.length * 3 <= TOOL_TEXT_LIMIT) return part; // a unit has at most 3 bytes
+    const bytes = Buffer.from(part.text);
+    if (bytes.length <= TOOL_TEXT_LIMIT) return part;
+    const kept = bytes.subarray(0, characterStart(bytes, TOOL_TEXT_LIMIT)).toString();
+    return { ...part, text: `${kept}\n[Cut: this is the first ${TOOL_TEXT_LIMIT} of ${bytes.length} bytes.]` };
+  });
+  return { ...message, content };
+}
+
+/** The last place at or before `index` where a UTF-8 character starts. */
+function characterStart(bytes: Uint8Array, index: number): number {
+  let start = index;
+  while (start > 0 && ((bytes[start] ?? 0) & 0xc0) === 0x80) start--;
+  return start;
+}

@@ -1,0 +1,141 @@
+import { BerthError } from '../../errors.ts';
+
+/** A model name is not of the form `provider/model`. */
+export class InvalidModelError extends BerthError<{ model: string }> {
+  static {
+    InvalidModelError.prototype.name = 'InvalidModelError';
+  }
+  readonly code = 'invalid_model';
+  constructor(meta: { model: string }) {
+    super(
+      `Model ${JSON.stringify(meta.model)} is not of the form provider/model, as in anthropic/claude-opus-5.`,
+      meta,
+    );
+  }
+}
+
+/** The part of a model name before the first slash is no provider that is known here. */
+export class ModelNotFoundError extends BerthError<{ model: string }> {
+  static {
+    ModelNotFoundError.prototype.name = 'ModelNotFoundError';
+  }
+  readonly code = 'model_not_found';
+  constructor(meta: { model: string }, knownProviders: string[]) {
+    super(
+      `Model ${JSON.stringify(meta.model)} names a provider that is not known; register it or take another.`,
+      meta,
+      {
+        hint: `Known providers: ${knownProviders.join(', ')}. registerProvider() adds more.`,
+      },
+    );
+  }
+}
+
+/** An agent without a model was asked for something that needs one. */
+export class ModelNotConfiguredError extends BerthError<undefined> {
+  static {
+    ModelNotConfiguredError.prototype.name = 'ModelNotConfiguredError';
+  }
+  readonly code = 'model_not_configured';
+  constructor() {
+    super('No model is configured; set `model` of the agent, of its profile or of the call.', undefined);
+  }
+}
+
+/** A provider has no API key. Found at the first request, not before. */
+export class ProviderCredentialsError extends BerthError<{ providerId: string }> {
+  static {
+    ProviderCredentialsError.prototype.name = 'ProviderCredentialsError';
+  }
+  readonly code = 'provider_credentials';
+  constructor(meta: { providerId: string }, variables: string[]) {
+    const where = variables.length === 0 ? '`apiKey` of its registration' : variables.join(' or ');
+    super(`Provider ${meta.providerId} has no API key; set ${where}.`, meta);
+  }
+}
+
+/** A registration of a provider that can't be used. */
+export class ProviderRegistrationError extends BerthError<{ providerId: string }> {
+  static {
+    ProviderRegistrationError.prototype.name = 'ProviderRegistrationError';
+  }
+  readonly code = 'invalid_provider_registration';
+  constructor(meta: { providerId: string }, problem: string) {
+    super(`Registration of provider ${JSON.stringify(meta.providerId)}: ${problem}.`, meta);
+  }
+}
+
+interface FailedOperation {
+  operation: string;
+  reason: string;
+  /** The HTTP status that the provider answered with. */
+  status?: number;
+}
+
+/** The model could not be asked, or did not answer, also after all retries. */
+export class OperationFailedError extends BerthError<FailedOperation> {
+  static {
+    OperationFailedError.prototype.name = 'OperationFailedError';
+  }
+  readonly code = 'operation_failed';
+  override readonly status = 502;
+  constructor(meta: FailedOperation, options?: ErrorOptions) {
+    const status = meta.status === undefined ? '' : ` (HTTP ${meta.status})`;
+    super(`${meta.operation} failed: ${meta.reason}${status}`, meta, options);
+  }
+}
+
+/** The model wanted more turns than the operation may take. */
+export class TurnLimitError extends BerthError<{ maxTurns: number }> {
+  static {
+    TurnLimitError.prototype.name = 'TurnLimitError';
+  }
+  readonly code = 'turn_limit';
+  constructor(meta: { maxTurns: number }) {
+    super(`The model was not done after ${meta.maxTurns} turns; raise maxTurns if it should go on.`, meta);
+  }
+}
+
+/** What `Model.stream` throws for one failed request. The loop asks again when it is `transient`. */
+export class ModelRequestError extends Error {
+  static {
+    ModelRequestError.prototype.name = 'ModelRequestError';
+  }
+  readonly status?: number;
+  /** Asking again later may work. */
+  readonly transient: boolean;
+  /** What the provider asks to wait before the next request. */
+  readonly retryAfterMs?: number;
+
+  constructor(
+    message: string,
+    meta: { transient: boolean; status?: number | undefined; retryAfterMs?: number | undefined },
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+    this.transient = meta.transient;
+    if (meta.status !== undefined) this.status = meta.status;
+    if (meta.retryAfterMs !== undefined) this.retryAfterMs = meta.retryAfterMs;
+  }
+}
+
+const TRANSIENT_STATUSES = new Set([408, 409, 425, 429, 500, 502, 503, 504, 529]);
+const SPENT_QUOTA = /insufficient_quota|exceeded your current quota|billing_error|credit balance/i;
+
+/**
+ * What a provider answered instead of a message, sorted into what may pass and what stays.
+ * @param answer.details - all that is known of the error, searched for words; not shown
+ */
+export function providerError(
+  answer: { message: string; status?: number | undefined; details?: string; retryAfterMs?: number | undefined },
+  options?: ErrorOptions,
+): ModelRequestError {
+  const { message, status, details = '', retryAfterMs } = answer;
+  const words = `${message} ${details}`;
+  const passes = (status !== undefined && TRANSIENT_STATUSES.has(status)) || /overloaded/i.test(words);
+  return new ModelRequestError(
+    message,
+    { transient: passes && !SPENT_QUOTA.test(words), status, retryAfterMs },
+    options,
+  );
+}

@@ -1,0 +1,38 @@
+import type { ImagePart, ModelTool, TextPart } from './model.ts';
+
+/** What a tool knows about the call that it answers. */
+export interface CallContext {
+  toolCallId: string;
+  /** Aborted with the operation, and when the tool's time is over. */
+  signal: AbortSignal;
+  /** Shows a piece of a command's output to whoever watches. The model sees the result only. */
+  output(stream: 'stdout' | 'stderr', text: string): void;
+}
+
+/** What a tool gives to the model. */
+export interface ToolResult {
+  content: (TextPart | ImagePart)[];
+  isError?: boolean;
+  /** For programs, not for the model. */
+  details?: unknown;
+  /** The loop ends when the calls of this turn have ended: a structured result is settled. */
+  endsLoop?: boolean;
+}
+
+/** A tool as the loop runs it. */
+export interface LoopTool extends ModelTool {
+  /**
+   * `sequential` calls of one turn run one after the other, in the order of the calls; an `after-sequential` one waits
+   * for those before it. Default: the call starts at once.
+   */
+  order?: 'sequential' | 'after-sequential';
+  /** Milliseconds; then the call's signal is aborted and its result is an error. Default: none */
+  timeoutMs?: number;
+  /** Checks the arguments itself: they are JSON, nothing more is known. What it throws becomes an error result. */
+  run(input: unknown, context: CallContext): Promise<ToolResult>;
+}
+
+/** A result that is only text. */
+export function textResult(text: string, more: Omit<ToolResult, 'content'> = {}): ToolResult {
+  return { content: [{ type: 'text', text }], ...more };
+}

@@ -1,0 +1,125 @@
+import type * as v from 'valibot';
+import type { Log } from '../events/log.ts';
+import type { Harness } from '../harness/harness.ts';
+import { inputSchemaIssues, outputSchemaIssues } from '../schema/check.ts';
+import type { Schema } from '../schema/parse.ts';
+import { Problems } from './checks.ts';
+import { defined, isDefined } from './definition.ts';
+import { toolNamePattern } from './names.ts';
+
+declare const types: unique symbol;
+
+/** What `run` of an action gets. `input` is there when the action has an input schema. */
+export type ActionContext<Input extends Schema | undefined = undefined> = {
+  /** Lives as long as this run: everything that it started is ended before the result is delivered. */
+  readonly harness: Harness;
+  readonly log: Log;
+  /** Aborts when the run is cancelled or times out, or when the caller is aborted. */
+  readonly signal: AbortSignal;
+} & (Input extends Schema ? { readonly input: v.InferOutput<Input> } : unknown);
+
+/** What a caller writes. An action without an input schema takes nothing. */
+export type InputOf<Input extends Schema | undefined> = Input extends Schema ? v.InferInput<Input> : undefined;
+
+/** What `run` returns: the input side of the output schema, whose parsed side is then delivered. */
+export type Returned<Output extends Schema | undefined> = Output extends Schema ? v.InferInput<Output> : unknown;
+
+/** What a caller gets. Nothing is delivered as `null`. */
+export type Delivered<Output extends Schema | undefined, Result> = Output extends Schema
+  ? v.InferOutput<Output>
+  : Result extends undefined | void
+    ? null
+    : Result;
+
+export interface ActionOptions<Input extends Schema | undefined, Output extends Schema | undefined, Result> {
+  name: string;
+  description: string;
+  input?: Input;
+  output?: Output;
+  run: (context: ActionContext<Input>) => Result | Promise<Result>;
+  files?: 'shared';
+  timeoutMs?: number;
+}
+
+/** A typed piece of work with a harness: callable by code, by a workflow and, as a tool, by a model. */
+export interface ActionDefinition<Input = unknown, Output = unknown> {
+  readonly name: string;
+  readonly description: string;
+  readonly input?: Schema;
+  readonly output?: Schema;
+  readonly run: (context: never) => unknown;
+  readonly timeoutMs?: number;
+  /** Only for the compiler. */
+  readonly [types]?: { input: Input; output: Output };
+}
+
+/**
+ * Defines an Action.
+ * @param options.name - what a model calls it by when it is given to an agent
+ * @param options.input - a Valibot object schema; without it the action takes no input
+ * @param options.output - a Valibot schema for what `run` returns; what is delivered is its parsed side, as JSON
+ * @param options.timeoutMs - then the run is aborted and `ActionTimeoutError` thrown. Default: none
+ * @throws {DefinitionError} with everything that is wrong with the definition
+ * @example
+ * const summarize = defineAction({
+ *   name: 'summarize_document',
+ *   description: 'Summarizes a text in one sentence.',
+ *   input: v.object({ text: v.string() }),
+ *   output: v.object({ summary: v.string() }),
+ *   async run({ harness, input }) {
+ *     const session = await harness.session();
+ *     return { summary: (await session.prompt(`Summarize:\n${input.text}`)).text };
+ *   },
+ * });
+ */
+export function defineAction<
+  Input extends Schema | undefined = undefined,
+  Output extends Schema | undefined = undefined,
+  Result extends Returned<Output> = Returned<Output>,
+>(options: ActionOptions<Input, Output, Result>): ActionDefinition<InputOf<Input>, Delivered<Output, Result>> {
+  const problems = new Problems('The action');
+  const { name, description, ...body } = problems.record(options, '', {
+    known: ['name', 'description', ...actionBodyFields],
+  });
+  problems.name(name, 'name', toolNamePattern);
+  problems.text(description, 'description');
+  checkActionBody(problems, body);
+  problems.throwIfAny();
+  return makeAction(options);
+}
+
+export const actionBodyFields = ['input', 'output', 'run', 'files', 'timeoutMs'] as const;
+
+/** Checks what an action and an inline workflow have in common. */
+export function checkActionBody(problems: Problems, body: Record<string, unknown>): void {
+  if (body.input !== undefined) problems.addSchema('input', inputSchemaIssues(body.input));
+  if (body.output !== undefined) problems.addSchema('output', outputSchemaIssues(body.output));
+  problems.function(body.run, 'run');
+  problems.optional(body.timeoutMs, 'timeoutMs', (value, path) => problems.positiveInteger(value, path));
+  if (body.files === 'transaction') problems.add('files', "'transaction' is not supported in this version");
+  else if (body.files !== undefined) problems.oneOf(body.files, 'files', ['shared']);
+}
+
+/** An action of options that were checked. */
+export function makeAction<Input, Output>(options: {
+  name: string;
+  description: string;
+  input?: Schema | undefined;
+  output?: Schema | undefined;
+  run: (context: never) => unknown;
+  timeoutMs?: number;
+}): ActionDefinition<Input, Output> {
+  const { name, description, input, output, run, timeoutMs } = options;
+  return defined('action', {
+    name,
+    description,
+    run,
+    ...(input !== undefined && { input }),
+    ...(output !== undefined && { output }),
+    ...(timeoutMs !== undefined && { timeoutMs }),
+  });
+}
+
+export function isAction(value: unknown): value is ActionDefinition {
+  return isDefined('action', value);
+}

@@ -1,0 +1,198 @@
+import type { Model, ThinkingLevel } from '../model/model.ts';
+import type { SandboxFactory } from '../sandbox/env.ts';
+import { type ActionDefinition, isAction } from './action.ts';
+import { type Fields, Problems } from './checks.ts';
+import { defined, isDefined } from './definition.ts';
+import { agentNamePattern, type BuiltinToolName, builtinToolNames } from './names.ts';
+import { checkToolItem, type ToolDefinition, toTool } from './tool.ts';
+
+/** Reusable behaviour, without a sandbox. */
+export interface AgentProfile {
+  name?: string | undefined;
+  /** `'provider/model'`, or a model itself. Without one, asking for a model throws `ModelNotConfiguredError`. */
+  model?: string | Model | undefined;
+  /** The first part of the system prompt. */
+  instructions?: string | undefined;
+  description?: string | undefined;
+  tools?: readonly ToolDefinition[] | undefined;
+  /** Offered to the model as tools. */
+  actions?: readonly ActionDefinition[] | undefined;
+  /** Default: medium */
+  thinkingLevel?: ThinkingLevel | undefined;
+  /** Which of the built-in tools the model gets; `false` is none. Default: all */
+  builtinTools?: false | readonly BuiltinToolName[] | undefined;
+  /** `false`: nothing of the sandbox's files enters the system prompt. Default: true */
+  workspaceContext?: boolean | undefined;
+}
+
+export interface AgentConfig extends Omit<AgentProfile, 'name'> {
+  /** The baseline: an own field wins over its field; `tools` and `actions` come after its own. */
+  profile?: AgentProfile | undefined;
+  /** Relative to the directory of the sandbox. */
+  cwd?: string | undefined;
+  /** Default: that of the runtime */
+  sandbox?: SandboxFactory | undefined;
+}
+
+export interface AgentContext {
+  /** The id of the agent instance or run that the harness is opened for. */
+  readonly id: string;
+  /** The environment that the runtime was given; commands in the sandbox do not see it. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+}
+
+export type AgentInitializer = (context: AgentContext) => AgentConfig | Promise<AgentConfig>;
+
+export interface AgentDefinition {
+  readonly name?: string;
+  readonly initialize: AgentInitializer;
+}
+
+/** What an agent is for one harness: its configuration laid over its profile, all checked. */
+export interface ResolvedAgent {
+  readonly model?: string | Model;
+  readonly instructions?: string;
+  readonly tools: readonly ToolDefinition[];
+  readonly actions: readonly ActionDefinition[];
+  readonly thinkingLevel: ThinkingLevel;
+  readonly builtinTools: readonly BuiltinToolName[];
+  readonly workspaceContext: boolean;
+  readonly cwd?: string;
+  readonly sandbox?: SandboxFactory;
+}
+
+const thinkingLevels: readonly ThinkingLevel[] = ['off', 'minimal', 'low', 'medium', 'high', 'xhigh'];
+
+const behaviourFields = [
+  'model',
+  'instructions',
+  'description',
+  'tools',
+  'actions',
+  'thinkingLevel',
+  'builtinTools',
+  'workspaceContext',
+];
+const notYet = ['skills', 'subagents', 'compaction', 'durability', 'mcpServers'];
+const profileFields: Fields = { known: ['name', ...behaviourFields], notYet };
+const configFields: Fields = { known: [...behaviourFields, 'profile', 'cwd', 'sandbox'], notYet };
+
+/**
+ * Checks a profile and gives it back as it is.
+ * @throws {DefinitionError} with everything that is wrong with the profile
+ */
+export function defineAgentProfile<const Profile extends AgentProfile>(profile: Profile): Profile {
+  const problems = new Problems('The agent profile');
+  checkProfile(problems, profile, '');
+  problems.throwIfAny();
+  return profile;
+}
+
+/**
+ * Defines an agent: the configuration of a model with tools, actions and a sandbox.
+ * @param initialize - called each time a root harness is opened for the agent: keep it cheap and free of effects
+ * @param options.name - the name that the agent is known by where it is not registered under one
+ * @throws {DefinitionError} with everything that is wrong with the definition
+ * @example const coder = defineAgent(() => ({ model: 'anthropic/claude-opus-5', instructions: 'You fix bugs.' }));
+ */
+export function defineAgent(initialize: AgentInitializer, options: { name?: string } = {}): AgentDefinition {
+  const problems = new Problems('The agent');
+  problems.function(initialize, 'initialize');
+  const { name } = problems.record(options, 'options', { known: ['name'] });
+  problems.optional(name, 'options.name', (value, path) => problems.name(value, path, agentNamePattern));
+  problems.throwIfAny();
+  return defined('agent', { initialize, ...(options.name !== undefined && { name: options.name }) });
+}
+
+export function isAgent(value: unknown): value is AgentDefinition {
+  return isDefined('agent', value);
+}
+
+/**
+ * Calls the initializer and lays what it gives over its profile.
+ * @throws {DefinitionError} with everything that is wrong with the configuration
+ */
+export async function resolveAgent(agent: AgentDefinition, context: AgentContext): Promise<ResolvedAgent> {
+  const config = await agent.initialize(context);
+  const problems = new Problems(agent.name === undefined ? 'The agent configuration' : `The agent ${agent.name}`);
+  const record = problems.record(config, '', configFields);
+  checkBehaviour(problems, record, '');
+  if (record.profile !== undefined) checkProfile(problems, record.profile, 'profile');
+  problems.optional(record.cwd, 'cwd', (value, path) => problems.text(value, path));
+  problems.optional(record.sandbox, 'sandbox', (value, path) => checkFactory(problems, value, path));
+  problems.throwIfAny();
+
+  const { profile, ...own } = config;
+  const merged = { ...profile, ...own }; // own fields win also when they are undefined
+  const tools = [...(profile?.tools ?? []), ...(own.tools ?? [])];
+  const actions = [...(profile?.actions ?? []), ...(own.actions ?? [])];
+  problems.uniqueNames(tools, 'tools');
+  problems.uniqueNames(actions, 'actions');
+  problems.throwIfAny();
+  return {
+    tools: tools.map(toTool),
+    actions,
+    thinkingLevel: merged.thinkingLevel ?? 'medium',
+    builtinTools: merged.builtinTools === false ? [] : (merged.builtinTools ?? builtinToolNames),
+    workspaceContext: merged.workspaceContext ?? true,
+    ...(merged.model !== undefined && { model: merged.model }),
+    ...(merged.instructions !== undefined && { instructions: merged.instructions }),
+    ...(own.cwd !== undefined && { cwd: own.cwd }),
+    ...(own.sandbox !== undefined && { sandbox: own.sandbox }),
+  };
+}
+
+export function checkModel(problems: Problems, value: unknown, path: string): void {
+  if (typeof value === 'string') return; // its form is checked where models are looked up
+  const model = value as Partial<Model> | null; // any value: only the types of its fields are looked at
+  const isModel =
+    typeof model === 'object' &&
+    typeof model?.provider === 'string' &&
+    typeof model.id === 'string' &&
+    typeof model.stream === 'function';
+  if (!isModel) problems.add(path, "must be 'provider/model' or a Model");
+}
+
+export function checkFactory(problems: Problems, value: unknown, path: string): void {
+  const factory = value as Partial<SandboxFactory> | null; // any value: only the type of its field is looked at
+  if (typeof factory !== 'object' || typeof factory?.createSandbox !== 'function') {
+    problems.add(path, 'must be a sandbox factory: docker() or local(), say');
+  }
+}
+
+export function checkThinkingLevel(problems: Problems, value: unknown, path: string): void {
+  problems.oneOf(value, path, thinkingLevels);
+}
+
+function checkProfile(problems: Problems, value: unknown, path: string): void {
+  const profile = problems.record(value, path, profileFields);
+  const at = path === '' ? 'name' : `${path}.name`;
+  problems.optional(profile.name, at, (name, where) => problems.name(name, where, agentNamePattern));
+  checkBehaviour(problems, profile, path);
+}
+
+function checkBehaviour(problems: Problems, behaviour: Record<string, unknown>, root: string): void {
+  const at = (field: string) => (root === '' ? field : `${root}.${field}`);
+  problems.optional(behaviour.model, at('model'), (value, path) => checkModel(problems, value, path));
+  problems.optional(behaviour.instructions, at('instructions'), (value, path) => {
+    if (typeof value !== 'string') problems.add(path, 'must be a string');
+  });
+  problems.optional(behaviour.description, at('description'), (value, path) => problems.text(value, path));
+  problems.optional(behaviour.thinkingLevel, at('thinkingLevel'), (value, path) =>
+    checkThinkingLevel(problems, value, path),
+  );
+  problems.optional(behaviour.workspaceContext, at('workspaceContext'), (value, path) => problems.boolean(value, path));
+  if (behaviour.builtinTools !== undefined && behaviour.builtinTools !== false) {
+    for (const [i, name] of problems.array(behaviour.builtinTools, at('builtinTools')).entries()) {
+      problems.oneOf(name, `${at('builtinTools')}[${i}]`, builtinToolNames);
+    }
+  }
+  const tools = problems.array(behaviour.tools, at('tools'));
+  for (const [i, item] of tools.entries()) checkToolItem(problems, item, `${at('tools')}[${i}]`);
+  problems.uniqueNames(tools, at('tools'));
+  const actions = problems.array(behaviour.actions, at('actions'));
+  for (const [i, item] of actions.entries()) {
+    if (!isAction(item)) problems.add(`${at('actions')}[${i}]`, 'must be an action made by defineAction, not a copy');
+  }
+  problems.uniqueNames(actions, at('actions'));
+}

@@ -1,0 +1,103 @@
+import type * as v from 'valibot';
+import type { Log } from '../events/log.ts';
+import { inputSchemaIssues, outputSchemaIssues } from '../schema/check.ts';
+import type { Schema } from '../schema/parse.ts';
+import { type Fields, Problems } from './checks.ts';
+import { defined, isDefined } from './definition.ts';
+import { toolNamePattern } from './names.ts';
+
+/** What `run` of a tool gets. `input` is there when the tool has an input schema. */
+export type ToolContext<Input extends Schema | undefined = undefined> = {
+  readonly signal: AbortSignal;
+  readonly toolCallId: string;
+  readonly log: Log;
+} & (Input extends Schema ? { readonly input: v.InferOutput<Input> } : unknown);
+
+export interface ToolOptions<Input extends Schema | undefined, Output extends Schema | undefined> {
+  name: string;
+  description: string;
+  input?: Input;
+  output?: Output;
+  run: (
+    context: ToolContext<Input>,
+  ) => Output extends Schema ? v.InferInput<Output> | Promise<v.InferInput<Output>> : unknown;
+  sequential?: boolean;
+  timeoutMs?: number;
+}
+
+/** A function of the application that a model may call. It has no harness; an action has one. */
+export interface ToolDefinition {
+  readonly name: string;
+  readonly description: string;
+  readonly input?: Schema;
+  readonly output?: Schema;
+  readonly run: (context: never) => unknown;
+  readonly sequential?: boolean;
+  readonly timeoutMs?: number;
+}
+
+const fields: Fields = {
+  known: ['name', 'description', 'input', 'output', 'run', 'sequential', 'timeoutMs'],
+  advice: {
+    parameters: 'is now called input, and takes a Valibot schema',
+    execute: 'is now called run, and gets one object: { input, signal, toolCallId, log }',
+  },
+};
+
+/**
+ * Defines a tool.
+ * @param options.sequential - calls of one turn run one after the other, in order. Default: false
+ * @param options.timeoutMs - then the model gets an error as result. Default: 600,000
+ * @throws {DefinitionError} with everything that is wrong with the definition
+ */
+export function defineTool<Input extends Schema | undefined = undefined, Output extends Schema | undefined = undefined>(
+  options: ToolOptions<Input, Output>,
+): ToolDefinition {
+  const problems = new Problems('The tool');
+  checkTool(problems, options, '');
+  problems.throwIfAny();
+  return makeTool(options);
+}
+
+/** A tool as it stands in a `tools` array: a definition, or a plain object of the same fields. */
+export function checkToolItem(problems: Problems, item: unknown, path: string): void {
+  if (!isDefined('tool', item)) checkTool(problems, item, path);
+}
+
+/** The definition of an item that `checkToolItem` accepted. */
+export function toTool(item: ToolDefinition): ToolDefinition {
+  return isDefined('tool', item) ? item : makeTool(item);
+}
+
+function checkTool(problems: Problems, value: unknown, path: string): void {
+  const at = (field: string) => (path === '' ? field : `${path}.${field}`);
+  const tool = problems.record(value, path, fields);
+  problems.name(tool.name, at('name'), toolNamePattern);
+  problems.text(tool.description, at('description'));
+  if (tool.input !== undefined) problems.addSchema(at('input'), inputSchemaIssues(tool.input));
+  if (tool.output !== undefined) problems.addSchema(at('output'), outputSchemaIssues(tool.output));
+  problems.function(tool.run, at('run'));
+  problems.optional(tool.sequential, at('sequential'), (field, where) => problems.boolean(field, where));
+  problems.optional(tool.timeoutMs, at('timeoutMs'), (field, where) => problems.positiveInteger(field, where));
+}
+
+function makeTool(options: {
+  name: string;
+  description: string;
+  input?: Schema | undefined;
+  output?: Schema | undefined;
+  run: (context: never) => unknown;
+  sequential?: boolean;
+  timeoutMs?: number;
+}): ToolDefinition {
+  const { name, description, input, output, run, sequential, timeoutMs } = options;
+  return defined('tool', {
+    name,
+    description,
+    run,
+    ...(input !== undefined && { input }),
+    ...(output !== undefined && { output }),
+    ...(sequential !== undefined && { sequential }),
+    ...(timeoutMs !== undefined && { timeoutMs }),
+  });
+}

@@ -1,0 +1,52 @@
+import type { ExecResult } from '../../sandbox/process/result.ts';
+import type { ActionDefinition } from '../define/action.ts';
+import type { SandboxEnv } from '../sandbox/env.ts';
+import type { Files } from '../sandbox/files.ts';
+import type { Session } from '../session/session.ts';
+import type { CallHandle } from './call-handle.ts';
+
+/** Options of a command. Times are milliseconds, sizes bytes. */
+export interface ShellOptions {
+  /** Added to the environment. Events and records show the names only. */
+  env?: Record<string, string>;
+  /** Relative to the directory of the harness. */
+  cwd?: string;
+  /** Then the whole process tree is killed and the result says `timedOut`, with code 124. Default: none */
+  timeoutMs?: number;
+  signal?: AbortSignal;
+  /** Kept per stream, the newest bytes. Default: 16 MiB */
+  maxOutput?: number;
+}
+
+/** The input of a call may be left out where an empty object is one, or where there is none. */
+export type OptionalInput<Input> = undefined extends Input
+  ? [input?: Input, options?: { signal?: AbortSignal }]
+  : Record<never, never> extends Input
+    ? [input?: Input, options?: { signal?: AbortSignal }]
+    : [input: Input, options?: { signal?: AbortSignal }];
+
+/** The sandbox of one action run, and the conversations in it. It lives as long as the run. */
+export interface Harness {
+  /** `'default'` for a root harness, the scope of the action for another. */
+  readonly name: string;
+  /** Files, outside of any conversation. */
+  readonly fs: Files;
+  readonly sandbox: SandboxEnv;
+  readonly sessions: {
+    /** @throws {SessionNotFoundError} there is none of that name */
+    get(name?: string): Promise<Session>;
+    /** @throws {SessionAlreadyExistsError} there is one of that name */
+    create(name?: string): Promise<Session>;
+  };
+  /** The session of a name, made when it is asked for the first time. Default: `'default'` */
+  session(name?: string): Promise<Session>;
+  /**
+   * Runs a command, outside of any conversation.
+   * @returns also for a command that fails: look at `exitCode`
+   */
+  shell(command: string, options?: ShellOptions): CallHandle<ExecResult>;
+  /** Runs an action in a child harness: the same files, its own sessions and processes. */
+  run<Input, Output>(action: ActionDefinition<Input, Output>, ...rest: OptionalInput<Input>): CallHandle<Output>;
+  /** Writes a `data` event for user interfaces; a later one of the same name and id may replace it there. */
+  emit(name: string, data: unknown, options?: { id?: string }): void;
+}

@@ -1,0 +1,15 @@
+#!/bin/sh
+# Makes the image's root from Debian's packages and writes it to standard output as a tar archive.
+# Usage: from-debian.sh FOLDER, where FOLDER holds what goes to /usr/local: Node and npm. Needs mmdebstrap and root.
+set -eu
+recipe=$(cd "$(dirname "$0")" && pwd)
+export recipe usr_local="$1"
+# exec: whoever ends this process ends mmdebstrap, which then removes its own root.
+exec mmdebstrap --variant=minbase --format=tar \
+  --include="$(tr '\n' ' ' < "$recipe/packages.txt")" \
+  --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+  --dpkgopt='path-exclude=/usr/share/info/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+  --customize-hook='cp -rP --preserve=mode,timestamps "$usr_local/." "$1/usr/local/"' \
+  --customize-hook='mkdir -p "$1/tmp/base" && cp "$recipe/finish.sh" "$1/tmp/base/" && chroot "$1" sh /tmp/base/finish.sh' \
+  --customize-hook='rm -f "$1/etc/apt/apt.conf.d/99mmdebstrap" "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap"' \
+  bookworm -

@@ -144,11 +144,12 @@ async function runTool(toolCallId: string, tool: LoopTool, input: unknown, optio
     // Asynchronous, so that a tool that throws at once is like one that rejects.
     const running = (async () => tool.run(input, { toolCallId, signal: stop.signal, output }))();
     const result = await Promise.race([running, abandoned]);
+    if (result === undefined) {
+      const message = `Tool ${tool.name} did not end when it was aborted; it may still be at work.`;
+      emit({ type: 'log', level: 'warn', message, attributes: { tool: tool.name, toolCallId } });
+    }
     if (timedOut) return { result: textResult(timeoutText(tool), { isError: true }) };
-    if (result !== undefined) return { result };
-    const attributes = { tool: tool.name, toolCallId };
-    emit({ type: 'log', level: 'warn', message: `Tool ${tool.name} did not end when it was aborted.`, attributes });
-    return interrupted();
+    return result === undefined ? interrupted() : { result };
   } catch (error) {
     if (timedOut) return { result: textResult(timeoutText(tool), { isError: true }) };
     if (signal.aborted) return interrupted();

@@ -42,15 +42,15 @@ export class ModelNotConfiguredError extends BerthError<undefined> {
   }
 }
 
-/** A provider has no API key. Found at the first request, not before. */
+/** A provider has no API key, or one that can't be. Found at the first request, not before. */
 export class ProviderCredentialsError extends BerthError<{ providerId: string }> {
   static {
     ProviderCredentialsError.prototype.name = 'ProviderCredentialsError';
   }
   readonly code = 'provider_credentials';
-  constructor(meta: { providerId: string }, variables: string[]) {
+  constructor(meta: { providerId: string }, problem: string, variables: string[]) {
     const where = variables.length === 0 ? '`apiKey` of its registration' : variables.join(' or ');
-    super(`Provider ${meta.providerId} has no API key; set ${where}.`, meta);
+    super(`Provider ${meta.providerId} ${problem}; set ${where}.`, meta);
   }
 }
 

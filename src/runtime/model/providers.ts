@@ -1,0 +1,229 @@
+import { createAnthropic } from '@ai-sdk/anthropic';
+import { createGoogleGenerativeAI } from '@ai-sdk/google';
+import { createOpenAI } from '@ai-sdk/openai';
+import type { LanguageModelV3 } from '@ai-sdk/provider';
+import { aiSdkModel } from './ai-sdk.ts';
+import {
+  InvalidModelError,
+  ModelNotFoundError,
+  ProviderCredentialsError,
+  ProviderRegistrationError,
+} from './errors.ts';
+import { knownModel, type ModelFacts } from './known-models.ts';
+import type { Model } from './model.ts';
+
+const apis = ['anthropic-messages', 'openai-responses', 'openai-completions', 'google-generative-ai'] as const;
+
+/** The wire formats that providers are spoken to in. */
+export type ProviderApi = (typeof apis)[number];
+
+/** How to reach a provider. For `anthropic`, `openai`, `google` and `openrouter` every field has a default. */
+export interface ProviderRegistration {
+  api?: ProviderApi;
+  /** With the version, as in `https://api.example.com/v1`. */
+  baseUrl?: string;
+  /** Default: the usual variable of a provider that is known (`OPENAI_API_KEY`, say), read at the first request. */
+  apiKey?: string;
+  headers?: Record<string, string>;
+  /** Tokens; for models that `models` says nothing of. */
+  contextWindow?: number;
+  maxTokens?: number;
+  /** By model id. `cost` is in US dollars per million tokens. */
+  models?: Record<string, ModelFacts>;
+  /** Let OpenAI's Responses API keep the answers. Default: false */
+  storeResponses?: boolean;
+}
+
+/** A provider of the AI SDK, version 6. */
+export interface AiSdkProvider {
+  languageModel(modelId: string): LanguageModelV3;
+}
+
+/** What stands for a provider id: all its models, or one model that answers to any of its names. */
+export type ModelSource = ProviderRegistration | AiSdkProvider | Model;
+
+type Environment = Record<string, string | undefined>;
+
+/** What is known of a provider before anybody registers it. */
+interface KnownProvider {
+  api: ProviderApi;
+  baseUrl: string;
+  variables: string[];
+}
+
+const knownProviders = new Map<string, KnownProvider>([
+  [
+    'anthropic',
+    { api: 'anthropic-messages', baseUrl: 'https://api.anthropic.com/v1', variables: ['ANTHROPIC_API_KEY'] },
+  ],
+  ['openai', { api: 'openai-responses', baseUrl: 'https://api.openai.com/v1', variables: ['OPENAI_API_KEY'] }],
+  [
+    'google',
+    {
+      api: 'google-generative-ai',
+      baseUrl: 'https://generativelanguage.googleapis.com/v1beta',
+      variables: ['GOOGLE_GENERATIVE_AI_API_KEY', 'GEMINI_API_KEY'],
+    },
+  ],
+  [
+    'openrouter',
+    { api: 'openai-completions', baseUrl: 'https://openrouter.ai/api/v1', variables: ['OPENROUTER_API_KEY'] },
+  ],
+]);
+
+const registered = new Map<string, ModelSource>();
+
+/**
+ * Makes a provider known to all runtimes of this process, or replaces what its id stood for.
+ * @param id - what stands before the slash in `provider/model`
+ * @throws {ProviderRegistrationError} something that is needed is missing or wrong
+ * @example registerProvider('local', { api: 'openai-completions', baseUrl: 'http://127.0.0.1:11434/v1' });
+ */
+export function registerProvider(id: string, source: ModelSource): void {
+  checkSource(id, source);
+  registered.set(id, source);
+}
+
+/** The models of one runtime: its own sources, then those of the process, then the providers that are known. */
+export class Models {
+  readonly #own: Map<string, ModelSource>;
+  readonly #environment: Environment;
+
+  /** @param own - by provider id */
+  constructor(own: Record<string, ModelSource> = {}, environment: Environment = process.env) {
+    for (const [id, source] of Object.entries(own)) checkSource(id, source);
+    this.#own = new Map(Object.entries(own));
+    this.#environment = environment;
+  }
+
+  /**
+   * The model that `provider/model` names. Nothing is asked for yet, so a missing key shows at the first request.
+   * @throws {InvalidModelError} the name has another form
+   * @throws {ModelNotFoundError} the provider is not known
+   */
+  resolve(model: string | Model): Model {
+    if (typeof model !== 'string') return model;
+    const slash = model.indexOf('/');
+    const [provider, id] = [model.slice(0, slash), model.slice(slash + 1)];
+    if (slash < 1 || id === '') throw new InvalidModelError({ model });
+    const source =
+      this.#own.get(provider) ?? registered.get(provider) ?? (knownProviders.has(provider) ? {} : undefined);
+    if (!source) {
+      const ids = new Set([...knownProviders.keys(), ...registered.keys(), ...this.#own.keys()]);
+      throw new ModelNotFoundError({ model }, [...ids]);
+    }
+    if (isModel(source)) return source;
+    if (isAiSdkProvider(source)) return foreignModel(provider, id, source);
+    return registeredModel(provider, id, source, this.#environment);
+  }
+}
+
+function isModel(source: ModelSource): source is Model {
+  return 'stream' in source && typeof source.stream === 'function';
+}
+
+function isAiSdkProvider(source: ModelSource): source is AiSdkProvider {
+  return 'languageModel' in source && typeof source.languageModel === 'function';
+}
+
+function registeredModel(provider: string, id: string, given: ProviderRegistration, environment: Environment): Model {
+  const known = knownProviders.get(provider);
+  const { api, baseUrl } = { ...known, ...given };
+  // `checkSource` has seen that an unknown provider brings both.
+  if (api === undefined || baseUrl === undefined) throw missingFields(provider);
+  const ownFacts = new Map(Object.entries(given.models ?? {})).get(id);
+  const facts = { ...knownModel(provider, id), ...registeredFacts(given), ...ownFacts };
+
+  const make = (): LanguageModelV3 => {
+    const settings = { baseURL: baseUrl, apiKey: apiKey(provider, given, environment), headers: given.headers ?? {} };
+    switch (api) {
+      case 'anthropic-messages':
+        return createAnthropic(settings)(id);
+      case 'openai-responses':
+        return createOpenAI(settings).responses(id);
+      case 'openai-completions':
+        return createOpenAI(settings).chat(id);
+      case 'google-generative-ai':
+        return createGoogleGenerativeAI(settings)(id);
+    }
+  };
+  const { storeResponses } = given;
+  return aiSdkModel({
+    provider,
+    id,
+    make,
+    api,
+    baseUrl,
+    ...facts,
+    ...(storeResponses !== undefined && { storeResponses }),
+  });
+}
+
+/** Servers of one's own often want no key; the libraries do, or look for a variable that is not meant for them. */
+function apiKey(providerId: string, { apiKey: given }: ProviderRegistration, environment: Environment): string {
+  const variables = knownProviders.get(providerId)?.variables;
+  const fromVariable = variables?.map((name) => environment[name]).find((value) => value !== undefined && value !== '');
+  const key = (given ?? fromVariable)?.trim();
+  if (!key) {
+    if (variables) throw new ProviderCredentialsError({ providerId }, 'has no API key', variables);
+    return 'none';
+  }
+  // `fetch` would quote it in its error.
+  if (!/^[\x21-\x7e]+$/.test(key)) {
+    throw new ProviderCredentialsError(
+      { providerId },
+      'has an API key with characters that no key has',
+      variables ?? [],
+    );
+  }
+  return key;
+}
+
+function registeredFacts({ contextWindow, maxTokens }: ProviderRegistration): ModelFacts {
+  return { ...(contextWindow !== undefined && { contextWindow }), ...(maxTokens !== undefined && { maxTokens }) };
+}
+
+function foreignModel(provider: string, id: string, source: AiSdkProvider): Model {
+  const model = source.languageModel(id);
+  const version: string = model.specificationVersion;
+  if (version !== 'v3') {
+    const problem = `gives models of specification ${version}; the packages for version 6 of the AI SDK are needed`;
+    throw new ProviderRegistrationError({ providerId: provider }, problem);
+  }
+  return aiSdkModel({ provider, id, make: () => model, api: apiOf(model.provider), ...knownModel(provider, id) });
+}
+
+/** The wire format behind a model of the AI SDK, by the name that its provider package gives it. */
+function apiOf(sdkProvider: string): ProviderApi | undefined {
+  switch (sdkProvider) {
+    case 'anthropic.messages':
+      return 'anthropic-messages';
+    case 'openai.responses':
+      return 'openai-responses';
+    case 'openai.chat':
+      return 'openai-completions';
+    case 'google.generative-ai':
+      return 'google-generative-ai';
+    default:
+      return undefined;
+  }
+}
+
+function checkSource(id: string, source: ModelSource): void {
+  const problem = (text: string) => new ProviderRegistrationError({ providerId: id }, text);
+  if (id === '' || id.includes('/')) throw problem('the id must not be empty or hold a slash');
+  if ((typeof source !== 'object' && typeof source !== 'function') || source === null) {
+    throw problem('must be a registration, a provider of the AI SDK or a Model');
+  }
+  if (isModel(source) || isAiSdkProvider(source)) return;
+  const { api, baseUrl } = source;
+  if (!knownProviders.has(id) && (api === undefined || baseUrl === undefined)) throw missingFields(id);
+  if (api !== undefined && !apis.includes(api)) throw problem(`api must be one of ${apis.join(', ')}`);
+  if (baseUrl !== undefined && !(URL.canParse(baseUrl) && /^https?:$/.test(new URL(baseUrl).protocol))) {
+    throw problem('baseUrl must be an http or https URL');
+  }
+}
+
+function missingFields(providerId: string): ProviderRegistrationError {
+  return new ProviderRegistrationError({ providerId }, 'api and baseUrl are needed for a provider that is not known');
+}

@@ -1,5 +1,6 @@
-import { randomUUID } from 'node:crypto';
-import type { Emit, RecordedError, TurnRequest } from '../events/event.ts';
+import type { Emit, TurnRequest } from '../events/event.ts';
+import { recordedError } from '../events/recorded-error.ts';
+import { newId } from '../id.ts';
 import { ModelRequestError } from './errors.ts';
 import type {
   AssistantMessage,
@@ -40,7 +41,7 @@ export interface AskOptions {
 /** Asks the model once. The answer is told as it comes, and recorded when it is there, also when it broke off. */
 export async function ask(options: AskOptions): Promise<Turn> {
   const { model, request, signal } = options;
-  const turnId = `turn_${randomUUID()}`;
+  const turnId = newId('turn');
   const emit: Emit = (body) => options.emit(body, { turnId });
   const startedAt = performance.now();
   const answer = new Answer(model, emit);
@@ -63,7 +64,7 @@ export async function ask(options: AskOptions): Promise<Turn> {
   const message = answer.close(failure ? (signal.aborted ? 'aborted' : 'error') : finish?.finishReason, finish?.usage);
   // A request that brought nothing leaves nothing in the conversation.
   if (answer.started || !failure) await options.record(message);
-  const recorded = failure && { error: recordError(failure.error) };
+  const recorded = failure && { error: recordedError(failure.error) };
   emit({
     type: 'turn',
     purpose: 'agent',
@@ -82,13 +83,6 @@ export async function ask(options: AskOptions): Promise<Turn> {
   });
   const calls = message.content.filter((part) => part.type === 'tool-call');
   return { turnId, message, calls, usage: finish?.usage ?? noUsage(), ...(failure && { failure }) };
-}
-
-/** An error as events hold it. */
-export function recordError(error: unknown): RecordedError {
-  if (!(error instanceof Error)) return { name: 'Error', message: String(error) };
-  const code = 'code' in error && typeof error.code === 'string' ? { code: error.code } : {};
-  return { name: error.name, ...code, message: error.message };
 }
 
 /** Why an answer that ended is none, if so. */

@@ -1,5 +1,5 @@
 import type { Emit, RecordedError } from '../events/event.ts';
-import { recordError } from './ask.ts';
+import { recordedError } from '../events/recorded-error.ts';
 import type { Message, ToolCallPart, ToolMessage } from './model.ts';
 import { type LoopTool, type ToolResult, textResult } from './tool.ts';
 
@@ -153,7 +153,7 @@ async function runTool(toolCallId: string, tool: LoopTool, input: unknown, optio
   } catch (error) {
     if (timedOut) return { result: textResult(timeoutText(tool), { isError: true }) };
     if (signal.aborted) return interrupted();
-    const recorded = recordError(error);
+    const recorded = recordedError(error);
     return { result: textResult(recorded.message, { isError: true }), error: recorded };
   } finally {
     over = true;

@@ -1,7 +1,8 @@
 import { setTimeout as sleepFor } from 'node:timers/promises';
 import { abortError, BerthError } from '../../errors.ts';
 import type { Emit } from '../events/event.ts';
-import { ask, recordError, type Turn } from './ask.ts';
+import { recordedError } from '../events/recorded-error.ts';
+import { ask, type Turn } from './ask.ts';
 import { runBatch } from './batch.ts';
 import { sendable, textOf } from './conversation.ts';
 import { ModelRequestError, OperationFailedError, TurnLimitError } from './errors.ts';
@@ -118,7 +119,7 @@ async function answeredTurn(options: LoopOptions, addToSum: (usage: Usage) => vo
     if (signal.aborted) throw abortError(signal.reason);
     const delayMs = retryDelay(error, attempt);
     if (delayMs === undefined) throw operationError(options.operation, error);
-    emit({ type: 'retry', attempt, delayMs, error: recordError(error) }, { turnId: turn.turnId });
+    emit({ type: 'retry', attempt, delayMs, error: recordedError(error) }, { turnId: turn.turnId });
     await wait(options, delayMs);
     // The first empty answer is taken for a fault of the provider, the next for the model's last word.
     if (turn.failure.empty) emptyFails = false;
@@ -136,7 +137,7 @@ function retryDelay(error: unknown, attempt: number): number | undefined {
 
 function operationError(operation: string, error: unknown): unknown {
   if (error instanceof BerthError) return error; // it says already what to do: a missing key, say
-  const { message } = recordError(error);
+  const { message } = recordedError(error);
   const status = error instanceof ModelRequestError && error.status !== undefined ? { status: error.status } : {};
   return new OperationFailedError({ operation, reason: message, ...status }, { cause: error });
 }

@@ -1,0 +1,401 @@
+import { describe, expect, test } from 'vitest';
+import {
+  InvalidModelError,
+  ModelNotFoundError,
+  OperationFailedError,
+  ProviderCredentialsError,
+  ProviderRegistrationError,
+} from '../../../src/runtime/model/errors.ts';
+import type { Message } from '../../../src/runtime/model/model.ts';
+import { Models, type ProviderApi, registerProvider } from '../../../src/runtime/model/providers.ts';
+import { textResult } from '../../../src/runtime/model/tool.ts';
+import { scriptedModel } from '../../../src/testing/scripted-model.ts';
+import {
+  anthropicEvents,
+  chatEvents,
+  googleEvents,
+  type ProviderAnswer,
+  type Reply,
+  responsesEvents,
+  startProvider,
+} from '../../support/provider-server.ts';
+import { converse, tool } from './conversation-of.ts';
+
+const wires: { api: ProviderApi; model: string; events(answer: ProviderAnswer): unknown[]; thinks: boolean }[] = [
+  { api: 'anthropic-messages', model: 'claude-opus-5', events: anthropicEvents, thinks: true },
+  { api: 'openai-responses', model: 'gpt-5.2', events: responsesEvents, thinks: true },
+  { api: 'openai-completions', model: 'some/model', events: chatEvents, thinks: false },
+  { api: 'google-generative-ai', model: 'gemini-3.5-flash', events: googleEvents, thinks: true },
+];
+
+const echo = tool('echo', (input) => `got ${JSON.stringify(input)}`);
+const prices = { input: 1_000_000, output: 10_000_000, cacheRead: 100_000, cacheWrite: 0 };
+
+/** A model of a provider on this machine that gives these replies. */
+async function served({ api, model }: { api: ProviderApi; model: string }, replies: Reply[]) {
+  const provider = await startProvider(replies);
+  const { baseUrl } = provider;
+  const models = new Models({ here: { api, baseUrl, apiKey: 'secret-key', models: { [model]: { cost: prices } } } });
+  return { provider, model: models.resolve(`here/${model}`) };
+}
+
+describe.each(wires)('$api', (wire) => {
+  const stream = (answer: ProviderAnswer, ending: 'end' | 'cut' | 'silence' = 'end'): Reply => ({
+    events: wire.events(answer),
+    ending,
+  });
+
+  test('streams text, counts tokens and says what they cost', async () => {
+    const { provider, model } = await served(wire, [stream({ text: 'Hello, wörld!' })]);
+    await using _ = provider;
+    const { result, events } = converse(model);
+    const { text, finishReason, usage } = await result;
+    expect({ text, finishReason }).toEqual({ text: 'Hello, wörld!', finishReason: 'stop' });
+    expect(usage).toMatchObject({ input: 15, output: 7, cacheRead: 5, cacheWrite: 0, totalTokens: 27 });
+    expect(usage.cost).toMatchObject({ input: 15, output: 70, cacheRead: 0.5, total: 85.5 });
+    expect(events.filter(({ type }) => type === 'text_delta').length).toBeGreaterThan(3);
+    expect(events.find(({ type }) => type === 'turn')).toMatchObject({
+      request: { providerId: 'here', requestedModel: wire.model, api: wire.api, serverAddress: '127.0.0.1' },
+      response: { finishReason: 'stop' },
+    });
+  });
+
+  test('runs the parallel calls of an answer, whose arguments come in pieces, and sends the results back', async () => {
+    const toolCalls = [
+      { id: 'call_a', name: 'echo', pieces: ['{"path":', '"a.ts"', '}'] },
+      { id: 'call_b', name: 'echo', pieces: ['{"path":"b', '.ts"}'] },
+    ];
+    const { provider, model } = await served(wire, [stream({ text: 'Two.', toolCalls }), stream({ text: 'Done.' })]);
+    await using _ = provider;
+    const { result, messages } = converse(model, { tools: [echo] });
+    expect(await result).toMatchObject({ text: 'Done.', turns: 2 });
+    const results = messages.filter((message) => message.role === 'tool');
+    expect(results.map(({ content }) => content)).toMatchObject([
+      [{ text: 'got {"path":"a.ts"}' }],
+      [{ text: 'got {"path":"b.ts"}' }],
+    ]);
+    const sent = JSON.stringify(provider.requests[1]?.body);
+    expect(sent).toContain(String.raw`got {\"path\":\"a.ts\"}`);
+    expect(sent).toContain('You are a test.');
+    expect(sent).toContain('"echo"');
+    expect(sent.indexOf('a.ts')).toBeLessThan(sent.indexOf('b.ts'));
+  });
+
+  test('gives arguments that are no JSON an error result, and the model goes on', async () => {
+    if (wire.api === 'google-generative-ai') return; // whose arguments are objects, not text
+    const toolCalls = [{ id: 'call_a', name: 'echo', pieces: ['{"path": ', 'oops'] }];
+    const { provider, model } = await served(wire, [stream({ toolCalls }), stream({ text: 'Sorry.' })]);
+    await using _ = provider;
+    const { result, messages } = converse(model, { tools: [echo] });
+    expect(await result).toMatchObject({ text: 'Sorry.' });
+    expect(messages.find(({ role }) => role === 'tool')).toMatchObject({ isError: true });
+    expect(JSON.stringify(provider.requests[1]?.body)).toContain('not JSON');
+  });
+
+  test('streams thinking, and sends back what the provider wants to see again', async () => {
+    if (!wire.thinks) return;
+    const toolCalls = [{ id: 'call_a', name: 'echo', pieces: ['{}'] }];
+    const { provider, model } = await served(wire, [
+      stream({ thinking: 'Let me see.', toolCalls }),
+      stream({ text: 'Done.' }),
+    ]);
+    await using _ = provider;
+    const { result, messages, events } = converse(model, { tools: [echo], thinkingLevel: 'high' });
+    await result;
+    expect(messages[1]).toMatchObject({ content: [{ type: 'thinking', text: 'Let me see.' }, { type: 'tool-call' }] });
+    expect(events.find(({ type }) => type === 'thinking_end')).toMatchObject({ content: 'Let me see.' });
+    const [first, second] = provider.requests.map(({ body }) => JSON.stringify(body));
+    expect(first).toMatch(/"(effort|thinkingLevel)":"high"/);
+    expect(second).toMatch(/"signature":"signed"|"encrypted_content":"sealed"|"thoughtSignature":"signed"/);
+  });
+
+  test('says so when the output limit was reached', async () => {
+    const { provider, model } = await served(wire, [stream({ text: 'half', finish: 'length' })]);
+    await using _ = provider;
+    expect(await converse(model).result).toMatchObject({ text: 'half', finishReason: 'length' });
+  });
+
+  test('fails for good when the content is refused', async () => {
+    const { provider, model } = await served(wire, [stream({ text: 'I', finish: 'refusal' }), stream({ text: 'no' })]);
+    await using _ = provider;
+    await expect(converse(model).result).rejects.toThrow(OperationFailedError);
+    expect(provider.requests).toHaveLength(1);
+  });
+
+  test('asks again after 429 when it was told to, and after 529 and 500', async () => {
+    const body = {
+      type: 'error',
+      error: { type: 'some_error', message: 'Later, please.', status: 'UNAVAILABLE', code: 429 },
+    };
+    const { provider, model } = await served(wire, [
+      { status: 429, headers: { 'retry-after': '7' }, body },
+      { status: 529, body },
+      { status: 500, body },
+      stream({ text: 'ok' }),
+    ]);
+    await using _ = provider;
+    const { result, waits, events } = converse(model);
+    expect(await result).toMatchObject({ text: 'ok' });
+    expect(waits[0]).toBe(7000);
+    expect(events.find(({ type }) => type === 'retry')).toMatchObject({ error: { message: 'Later, please.' } });
+  });
+
+  test('asks again when the stream is cut', async () => {
+    const cut = wire.events({ text: 'half of the answer' }).slice(0, 4);
+    const { provider, model } = await served(wire, [{ events: cut, ending: 'cut' }, stream({ text: 'whole' })]);
+    await using _ = provider;
+    const { result, messages } = converse(model);
+    expect(await result).toMatchObject({ text: 'whole' });
+    expect(messages.at(-2)).toMatchObject({ finishReason: 'error' });
+  });
+
+  test('asks again when the stream ends without a word that it is complete', async () => {
+    const cut = wire.events({ text: 'half of the answer' }).slice(0, 4);
+    const { provider, model } = await served(wire, [{ events: cut }, stream({ text: 'whole' })]);
+    await using _ = provider;
+    expect(await converse(model).result).toMatchObject({ text: 'whole' });
+  });
+
+  test('asks again when the stream goes silent', async () => {
+    const begun = wire.events({ text: 'half of the answer' }).slice(0, 4);
+    const { provider, model } = await served(wire, [{ events: begun, ending: 'silence' }, stream({ text: 'whole' })]);
+    await using _ = provider;
+    const { result, events } = converse(model, { idleTimeoutMs: 200 });
+    expect(await result).toMatchObject({ text: 'whole' });
+    expect(events.find(({ type }) => type === 'retry')).toMatchObject({ error: { message: /silent/ } });
+  });
+
+  test('asks again when the stream holds what is no JSON', async () => {
+    const broken = [...wire.events({ text: 'half of the answer' }).slice(0, 4), '{"type":'];
+    const { provider, model } = await served(wire, [{ events: broken }, stream({ text: 'whole' })]);
+    await using _ = provider;
+    expect(await converse(model).result).toMatchObject({ text: 'whole' });
+  });
+
+  test('asks again when nobody listens, and gives up after three times', async () => {
+    const provider = await startProvider([]);
+    const { baseUrl } = provider;
+    await provider[Symbol.asyncDispose]();
+    const model = new Models({ here: { api: wire.api, baseUrl, apiKey: 'k' } }).resolve(`here/${wire.model}`);
+    const { result, waits } = converse(model);
+    await expect(result).rejects.toMatchObject({ code: 'operation_failed', meta: { reason: /ECONNREFUSED/ } });
+    expect(waits).toHaveLength(3);
+  });
+
+  test.each([
+    { status: 401, code: 'invalid_api_key', message: 'Invalid key.' },
+    { status: 400, code: 'invalid_request', message: 'Prompt too strange.' },
+    { status: 404, code: 'not_found', message: 'No such model.' },
+    { status: 429, code: 'insufficient_quota', message: 'Pay first.' },
+  ])('fails at once with $status $code, and says why', async ({ status, code, message }) => {
+    const body = {
+      type: 'error',
+      error: { type: code, code: wire.api.startsWith('google') ? status : code, message, status: code },
+    };
+    const { provider, model } = await served(wire, [{ status, body }, stream({ text: 'no' })]);
+    await using _ = provider;
+    const failure = await converse(model).result.catch((error) => error);
+    expect(failure).toBeInstanceOf(OperationFailedError);
+    expect(failure.meta).toEqual({ operation: 'prompt', reason: message, status });
+    expect(provider.requests).toHaveLength(1);
+  });
+
+  test('an abort closes the connection', async () => {
+    const begun = wire.events({ text: 'half of the answer' }).slice(0, 4);
+    const { provider, model } = await served(wire, [{ events: begun, ending: 'silence' }]);
+    await using _ = provider;
+    const stop = new AbortController();
+    const { result, messages } = converse(model, {
+      signal: stop.signal,
+      emit: ({ type }) => {
+        if (type === 'text_delta') stop.abort();
+      },
+    });
+    await expect(result).rejects.toMatchObject({ name: 'AbortError' });
+    expect(messages.at(-1)).toMatchObject({ finishReason: 'aborted' });
+  });
+
+  test('sees the images that a tool gives', async () => {
+    const image = { type: 'image', data: 'aW1hZ2U=', mimeType: 'image/png' } as const;
+    const camera = {
+      ...echo,
+      name: 'camera',
+      run: async () => ({ content: [{ type: 'text', text: 'cat.png' } as const, image] }),
+    };
+    const toolCalls = [{ id: 'call_a', name: 'camera', pieces: ['{}'] }];
+    const { provider, model } = await served(wire, [stream({ toolCalls }), stream({ text: 'A cat.' })]);
+    await using _ = provider;
+    await converse(model, { tools: [camera] }).result;
+    const sent = JSON.stringify(provider.requests[1]?.body);
+    expect(sent).toContain('aW1hZ2U=');
+    expect(sent).not.toContain(String.raw`\"aW1hZ2U=\"`); // an image, not text about one
+  });
+});
+
+test('Anthropic gets marks for its cache on the system prompt and the last two messages', async () => {
+  const wire = { api: 'anthropic-messages', model: 'claude-opus-5' } as const;
+  const toolCalls = [{ id: 'call_a', name: 'echo', pieces: ['{}'] }];
+  const { provider, model } = await served(wire, [
+    { events: anthropicEvents({ toolCalls }) },
+    { events: anthropicEvents({ text: 'ok' }) },
+  ]);
+  await using _ = provider;
+  await converse(model, { tools: [echo] }).result;
+  const { system, messages } = provider.requests[1]?.body ?? {};
+  const mark = { type: 'ephemeral' };
+  expect(system).toMatchObject([{ cache_control: mark }]);
+  expect(messages).toMatchObject([
+    { role: 'user', content: [{ cache_control: mark }] },
+    { role: 'assistant' },
+    { role: 'user', content: [{ type: 'tool_result', cache_control: mark }] },
+  ]);
+});
+
+test('an error that Anthropic reports in the middle of its stream counts by its type', async () => {
+  const wire = { api: 'anthropic-messages', model: 'claude-opus-5' } as const;
+  const failing = (type: string, events: number): Reply => ({
+    events: [
+      ...anthropicEvents({ text: 'half of the answer' }).slice(0, events),
+      { type: 'error', error: { type, message: 'Hm.' } },
+    ],
+  });
+  const ok: Reply = { events: anthropicEvents({ text: 'ok' }) };
+  const passing = await served(wire, [failing('overloaded_error', 4), failing('overloaded_error', 0), ok]);
+  await using _ = passing.provider;
+  expect(await converse(passing.model).result).toMatchObject({ text: 'ok' });
+  const lasting = await served(wire, [failing('invalid_request_error', 4), ok]);
+  await using __ = lasting.provider;
+  await expect(converse(lasting.model).result).rejects.toMatchObject({ meta: { status: 400, reason: 'Hm.' } });
+});
+
+test('the Responses API keeps nothing unless told to, and takes tools that are not strict', async () => {
+  const wire = { api: 'openai-responses', model: 'gpt-5.2' } as const;
+  const { provider, model } = await served(wire, [{ events: responsesEvents({ text: 'ok' }) }]);
+  await using _ = provider;
+  await converse(model, { tools: [echo] }).result;
+  expect(provider.requests[0]?.body).toMatchObject({
+    store: false,
+    include: ['reasoning.encrypted_content'],
+    tools: [{ name: 'echo', strict: false }],
+  });
+});
+
+test('headers and key of a registration are sent, the limit of its models too', async () => {
+  await using provider = await startProvider([{ events: chatEvents({ text: 'ok' }) }]);
+  registerProvider('headers-test', {
+    api: 'openai-completions',
+    baseUrl: provider.baseUrl,
+    apiKey: ' key-1\n',
+    headers: { 'x-team': 'blue' },
+    maxTokens: 100,
+    models: { 'org/small': { maxTokens: 50, contextWindow: 1000 } },
+  });
+  const model = new Models().resolve('headers-test/org/small');
+  expect(model).toMatchObject({ provider: 'headers-test', id: 'org/small', contextWindow: 1000, maxOutputTokens: 50 });
+  await converse(model).result;
+  expect(provider.requests[0]).toMatchObject({
+    path: '/v1/chat/completions',
+    headers: { authorization: 'Bearer key-1', 'x-team': 'blue' },
+    body: { model: 'org/small', max_tokens: 50 },
+  });
+});
+
+describe('a model name', () => {
+  const models = new Models({}, {});
+
+  test.each(['gpt-5', '/gpt-5', 'openai/', '', '/'])('%j is refused', (name) => {
+    expect(() => models.resolve(name)).toThrow(InvalidModelError);
+  });
+
+  test('of a provider that is not known is refused, and the known ones are in the hint', () => {
+    for (const name of ['acme/model', 'constructor/x', '__proto__/x']) {
+      expect(() => models.resolve(name)).toThrow(ModelNotFoundError);
+    }
+    try {
+      models.resolve('acme/model');
+    } catch (error) {
+      expect(error).toMatchObject({
+        code: 'model_not_found',
+        meta: { model: 'acme/model' },
+        hint: /anthropic, openai/,
+      });
+    }
+  });
+
+  test('finds window and prices of models that are known, also of dated ones', async () => {
+    expect(models.resolve('anthropic/claude-opus-4-5-20251101')).toMatchObject({ contextWindow: 200_000 });
+    expect(models.resolve('anthropic/claude-next')).not.toHaveProperty('contextWindow');
+  });
+
+  test.each([
+    ['anthropic/claude-opus-5', 'ANTHROPIC_API_KEY'],
+    ['openai/gpt-5.2', 'OPENAI_API_KEY'],
+    ['google/gemini-3.5-flash', 'GOOGLE_GENERATIVE_AI_API_KEY or GEMINI_API_KEY'],
+    ['openrouter/org/model', 'OPENROUTER_API_KEY'],
+  ])('%s without a key fails at the first request and names %s', async (name, variable) => {
+    const failure = await converse(models.resolve(name)).result.catch((error) => error);
+    expect(failure).toBeInstanceOf(ProviderCredentialsError);
+    expect(failure.message).toContain(variable);
+    expect(failure.meta).toEqual({ providerId: name.slice(0, name.indexOf('/')) });
+  });
+
+  test('with a key that can not be one fails without showing it', async () => {
+    const failure = await converse(
+      new Models({}, { OPENAI_API_KEY: 'sk-1\nsk-2' }).resolve('openai/gpt-5.2'),
+    ).result.catch((error) => error);
+    expect(failure).toBeInstanceOf(ProviderCredentialsError);
+    expect(failure.message).not.toContain('sk-1');
+  });
+
+  test('takes the key of the variable when it is asked for', async () => {
+    await using provider = await startProvider([{ events: googleEvents({ text: 'ok' }) }]);
+    const models = new Models({ google: { baseUrl: provider.baseUrl } }, { GEMINI_API_KEY: 'from-variable' });
+    await converse(models.resolve('google/gemini-3.5-flash')).result;
+    expect(provider.requests[0]?.headers).toMatchObject({ 'x-goog-api-key': 'from-variable' });
+  });
+
+  test('of a provider that a Model stands for gives that model', () => {
+    const model = scriptedModel([]);
+    expect(new Models({ test: model }).resolve('test/anything')).toBe(model);
+    expect(models.resolve(model)).toBe(model);
+  });
+
+  test('of a provider of the AI SDK speaks through it', async () => {
+    await using provider = await startProvider([{ events: anthropicEvents({ text: 'ok' }) }]);
+    const { createAnthropic } = await import('@ai-sdk/anthropic');
+    const models = new Models({ mine: createAnthropic({ baseURL: provider.baseUrl, apiKey: 'k' }) });
+    const model = models.resolve('mine/claude-opus-5');
+    expect(model).toMatchObject({ provider: 'mine', id: 'claude-opus-5', api: 'anthropic-messages' });
+    expect(await converse(model).result).toMatchObject({ text: 'ok' });
+  });
+});
+
+test('a registration that can not work is refused', () => {
+  const refused = (id: string, source: Parameters<typeof registerProvider>[1]) =>
+    expect(() => registerProvider(id, source)).toThrow(ProviderRegistrationError);
+  refused('unknown', { baseUrl: 'http://127.0.0.1/v1' });
+  refused('unknown', { api: 'openai-completions' });
+  refused('unknown', { api: 'openai-completions', baseUrl: 'not a url' });
+  refused('unknown', { api: 'openai-completions', baseUrl: 'file:///etc/passwd' });
+  refused('with/slash', { api: 'openai-completions', baseUrl: 'http://127.0.0.1/v1' });
+  expect(() => new Models({ unknown: {} })).toThrow(ProviderRegistrationError);
+});
+
+test('messages that a provider would refuse are put right before they are sent', async () => {
+  const wire = { api: 'anthropic-messages', model: 'claude-opus-5' } as const;
+  const { provider, model } = await served(wire, [{ events: anthropicEvents({ text: 'ok' }) }]);
+  await using _ = provider;
+  const messages: Message[] = [
+    { role: 'user', content: [{ type: 'text', text: 'one' }] },
+    { role: 'assistant', content: [{ type: 'thinking', text: 'hm' }], finishReason: 'stop' },
+    { role: 'user', content: [{ type: 'text', text: 'two' }] },
+    { role: 'assistant', content: [{ type: 'tool-call', toolCallId: 'c', toolName: 'echo', input: '[1' }] },
+    { role: 'tool', toolCallId: 'c', toolName: 'echo', ...textResult('not JSON'), isError: true },
+  ];
+  await converse(model, { context: () => messages }).result;
+  expect(provider.requests[0]?.body.messages).toMatchObject([
+    { role: 'user', content: [{ text: 'one' }, { text: 'two' }] },
+    { role: 'assistant', content: [{ type: 'tool_use', input: { INVALID_JSON: '[1' } }] },
+    { role: 'user', content: [{ type: 'tool_result', is_error: true, content: 'not JSON' }] },
+  ]);
+});

@@ -1,0 +1,64 @@
+import { createHash } from 'node:crypto';
+import { mkdir, open, readdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const bundle = join(root, 'dist/sandbox-agent.cjs');
+
+/**
+ * Makes the one file of which the sandbox-agent consists, unless the one there is made of the same sources: its first
+ * line says of which.
+ * @param {import('./progress.js').Progress} progress
+ */
+export async function bundleAgent(progress) {
+  const mark = `// ${await hashSources()}\n`;
+  if ((await readStart(bundle, mark.length)) === mark) return;
+  progress.step('Bundling the sandbox-agent');
+  const { build } = await import('esbuild');
+  const { outputFiles } = await build({
+    entryPoints: [join(root, 'sandbox-agent/main.ts')],
+    bundle: true,
+    write: false,
+    platform: 'node',
+    target: 'node26',
+    format: 'cjs',
+    // Small, but with the names that a stack trace shows.
+    minifyWhitespace: true,
+    minifySyntax: true,
+    keepNames: false,
+    legalComments: 'none',
+    logLevel: 'warning',
+  });
+  // Whole or not at all: another process may be reading the one before.
+  const part = `${bundle}.${process.pid}.part`;
+  await mkdir(join(root, 'dist'), { recursive: true });
+  await writeFile(part, mark + outputFiles[0]?.text);
+  await rename(part, bundle);
+}
+
+/** The sources, the packages in them (by the lock file) and this file, which has the options. */
+async function hashSources() {
+  const hash = createHash('sha256');
+  const files = ['package-lock.json', 'scripts/agent-bundle.js', 'src/errors.ts'];
+  for (const folder of ['sandbox-agent', 'src/protocol']) {
+    for (const name of await readdir(join(root, folder), { recursive: true })) {
+      if (name.endsWith('.ts')) files.push(join(folder, name));
+    }
+  }
+  for (const file of files.sort()) hash.update(`${file}\0`).update(await readFile(join(root, file)));
+  return hash.digest('hex');
+}
+
+/**
+ * @param {string} path
+ * @param {number} length
+ */
+async function readStart(path, length) {
+  const file = await open(path).catch(() => undefined);
+  try {
+    return (await file?.read({ buffer: Buffer.alloc(length) }))?.buffer.toString();
+  } finally {
+    await file?.close();
+  }
+}

@@ -1,0 +1,7 @@
+// npm run berth -- ARGUMENTS: the command, from its sources. Only what the sources need is set up: `berth doctor` is
+// there to say what a machine lacks, and no command should install a container engine by the way.
+import './node-version.js';
+import { prepare } from './prepare.js';
+
+await prepare({ engine: false });
+await import('../src/cli/main.ts');

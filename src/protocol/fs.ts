@@ -12,6 +12,7 @@ export const fsStat = v.strictObject({
   path: absolutePath,
   follow: v.boolean(),
 });
+export type FsStat = v.InferOutput<typeof fsStat>;
 
 /** Host → sandbox-agent. Sends the bytes from `start` up to, not including, `end` (default: the end of the file). */
 export const fsRead = v.strictObject({
@@ -58,6 +59,7 @@ export const fsMkdir = v.strictObject({
   recursive: v.boolean(),
   mode: v.optional(mode),
 });
+export type FsMkdir = v.InferOutput<typeof fsMkdir>;
 
 /** Host → sandbox-agent. `force`: what is not there is no error. A directory needs `recursive`, else `EISDIR`. */
 export const fsRm = v.strictObject({
@@ -67,6 +69,7 @@ export const fsRm = v.strictObject({
   recursive: v.boolean(),
   force: v.boolean(),
 });
+export type FsRm = v.InferOutput<typeof fsRm>;
 
 /** Host → sandbox-agent. Replaces what is there, as rename(2). */
 export const fsRename = v.strictObject({
@@ -75,9 +78,11 @@ export const fsRename = v.strictObject({
   from: absolutePath,
   to: absolutePath,
 });
+export type FsRename = v.InferOutput<typeof fsRename>;
 
 /** Host → sandbox-agent. A file, or a directory with all that is in it. Links are copied as links. */
 export const fsCopy = v.strictObject({ type: v.literal('fs.copy'), requestId, from: absolutePath, to: absolutePath });
+export type FsCopy = v.InferOutput<typeof fsCopy>;
 
 const linkTarget = v.pipe(v.string(), v.minLength(1), v.maxBytes(limits.path));
 
@@ -88,15 +93,19 @@ export const fsSymlink = v.strictObject({
   target: linkTarget,
   path: absolutePath,
 });
+export type FsSymlink = v.InferOutput<typeof fsSymlink>;
 
 /** Host → sandbox-agent. Answer: `fs.target`. */
 export const fsReadlink = v.strictObject({ type: v.literal('fs.readlink'), requestId, path: absolutePath });
+export type FsReadlink = v.InferOutput<typeof fsReadlink>;
 
 /** Host → sandbox-agent. Answer: `fs.target`, the path without links. */
 export const fsRealpath = v.strictObject({ type: v.literal('fs.realpath'), requestId, path: absolutePath });
+export type FsRealpath = v.InferOutput<typeof fsRealpath>;
 
 /** Host → sandbox-agent. Links are followed. */
 export const fsChmod = v.strictObject({ type: v.literal('fs.chmod'), requestId, path: absolutePath, mode });
+export type FsChmod = v.InferOutput<typeof fsChmod>;
 
 const pattern = v.pipe(v.string(), v.minLength(1), v.maxBytes(limits.path));
 

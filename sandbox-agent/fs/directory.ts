@@ -1,0 +1,22 @@
+import { opendir } from 'node:fs/promises';
+import type { Path } from './path.ts';
+
+/** An entry of a directory; its type is that of the entry itself, links not followed. */
+export interface DirectoryEntry {
+  readonly name: Buffer;
+  isFile(): boolean;
+  isDirectory(): boolean;
+  isSymbolicLink(): boolean;
+}
+
+export interface Directory extends AsyncIterable<DirectoryEntry> {
+  read(): Promise<DirectoryEntry | null>;
+  close(): Promise<void>;
+}
+
+/** Reads a directory bit by bit, at any size; reading it to the end with `for await` closes it. */
+export async function openDirectory(path: Path): Promise<Directory> {
+  // The types of Node leave out that `encoding` may be `buffer`, and that names are buffers then.
+  const options = { encoding: 'buffer' as BufferEncoding, bufferSize: 256 };
+  return (await opendir(path as string, options)) as unknown as Directory;
+}

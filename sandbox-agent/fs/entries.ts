@@ -1,0 +1,105 @@
+import type { Stats } from 'node:fs';
+import * as fs from 'node:fs/promises';
+import type {
+  FsChmod,
+  FsEntry,
+  FsMkdir,
+  FsReaddir,
+  FsReadlink,
+  FsRealpath,
+  FsRename,
+  FsStat,
+  FsStats,
+  FsSymlink,
+} from '../../src/protocol/fs.ts';
+import { limits } from '../../src/protocol/limits.ts';
+import type { WireStream } from '../../src/protocol/mux.ts';
+import { RequestError } from '../errors.ts';
+import { openDirectory } from './directory.ts';
+import { Pace } from './pace.ts';
+import { child, hasCode } from './path.ts';
+import { RecordWriter } from './records.ts';
+
+export async function stat({ path, follow }: FsStat): Promise<FsStats> {
+  return wireStats(await (follow ? fs.stat(path) : fs.lstat(path)));
+}
+
+/** Names that are not UTF-8 come with U+FFFD in the place of what does not decode. */
+export async function readdir(request: FsReaddir, stream: WireStream, signal: AbortSignal): Promise<void> {
+  try {
+    const records = new RecordWriter(stream, signal);
+    const pace = new Pace(signal);
+    for await (const { name } of await openDirectory(request.path)) {
+      const entry = await entryOf(request, name);
+      if (entry) await records.write(entry);
+      await pace.turn();
+    }
+    await records.flush();
+    stream.end();
+  } catch (error) {
+    stream.reset();
+    throw error;
+  }
+}
+
+async function entryOf({ path, withStats }: FsReaddir, name: Buffer): Promise<FsEntry | undefined> {
+  if (!withStats) return { name: name.toString() };
+  try {
+    return { name: name.toString(), stats: wireStats(await fs.lstat(child(path, name))) };
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return undefined; // removed since the directory was read
+    throw error;
+  }
+}
+
+/** `mode` is that of the last directory; the process's umask would take bits away from it. */
+export async function mkdir({ path, recursive, mode }: FsMkdir): Promise<void> {
+  const first = await fs.mkdir(path, { recursive });
+  const made = !recursive || first !== undefined;
+  if (made && mode !== undefined) await fs.chmod(path, mode);
+}
+
+export async function rename({ from, to }: FsRename): Promise<void> {
+  await fs.rename(from, to);
+}
+
+export async function symlink({ target, path }: FsSymlink): Promise<void> {
+  await fs.symlink(target, path);
+}
+
+export async function readlink({ path }: FsReadlink): Promise<{ target: string }> {
+  return { target: fitting(await fs.readlink(path)) };
+}
+
+export async function realpath({ path }: FsRealpath): Promise<{ target: string }> {
+  return { target: fitting(await fs.realpath(path)) };
+}
+
+export async function chmod({ path, mode }: FsChmod): Promise<void> {
+  await fs.chmod(path, mode);
+}
+
+/** Bytes that are not UTF-8 grow to three each when they are decoded. */
+function fitting(target: string): string {
+  if (Buffer.byteLength(target) <= limits.path) return target;
+  throw new RequestError('ENAMETOOLONG', 'ENAMETOOLONG: the target is no UTF-8, and too long when it is decoded');
+}
+
+function wireStats(stats: Stats): FsStats {
+  return {
+    kind: kindOf(stats),
+    size: stats.size,
+    mode: stats.mode & 0o7777,
+    uid: stats.uid,
+    gid: stats.gid,
+    accessedMs: stats.atimeMs,
+    modifiedMs: stats.mtimeMs,
+    changedMs: stats.ctimeMs,
+  };
+}
+
+function kindOf(stats: Stats): FsStats['kind'] {
+  if (stats.isFile()) return 'file';
+  if (stats.isDirectory()) return 'directory';
+  return stats.isSymbolicLink() ? 'symlink' : 'other';
+}

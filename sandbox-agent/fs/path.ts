@@ -1,0 +1,27 @@
+import { dirname } from 'node:path/posix';
+
+const slash = Buffer.from('/');
+
+/** A path for the kernel: as bytes, because a name need not be UTF-8. */
+export type Path = string | Buffer;
+
+/** `name` in `directory`. Bytes stay as they are, where `path.join` would fold `..`, which links make wrong. */
+export function child(directory: Path, name: Path): Buffer {
+  return Buffer.concat([Buffer.from(directory), slash, Buffer.from(name)]);
+}
+
+/** The last name of a path and what is before it, slashes at the end left out: with one, a link would be followed. */
+export function split(path: string): { parent: string; name: string } {
+  const end = path.replace(/\/+$/, '');
+  return { parent: dirname(end || '/'), name: end.slice(end.lastIndexOf('/') + 1) };
+}
+
+/** The `code` of an error: the POSIX name, for one of the kernel. */
+export function codeOf(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error ? String(error.code) : undefined;
+}
+
+export function hasCode(error: unknown, ...codes: string[]): boolean {
+  const code = codeOf(error);
+  return code !== undefined && codes.includes(code);
+}

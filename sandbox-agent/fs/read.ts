@@ -1,0 +1,33 @@
+import { constants } from 'node:fs';
+import type { FsRead } from '../../src/protocol/fs.ts';
+import { limits } from '../../src/protocol/limits.ts';
+import type { WireStream } from '../../src/protocol/mux.ts';
+import { openRegularFile } from './regular-file.ts';
+
+const probeBytes = 4 * 1024;
+
+/** Sends a file, as far as it reaches when its end is read: the size that it says may be wrong, in /proc it is 0. */
+export async function readFile(request: FsRead, stream: WireStream, signal: AbortSignal): Promise<void> {
+  try {
+    const [file, stats] = await openRegularFile(request.path, constants.O_RDONLY);
+    try {
+      const end = request.end ?? Number.MAX_SAFE_INTEGER;
+      for (let at = request.start; at < end; ) {
+        const granted = await stream.credit(signal);
+        // A buffer of its own for each piece: it belongs to the stream once it is sent.
+        const expected = Math.max(stats.size - at, probeBytes);
+        const buffer = Buffer.allocUnsafe(Math.min(granted, expected, end - at, limits.data));
+        const { bytesRead } = await file.read(buffer, 0, buffer.length, at);
+        if (bytesRead === 0) break;
+        stream.send(buffer.subarray(0, bytesRead));
+        at += bytesRead;
+      }
+    } finally {
+      await file.close();
+    }
+    stream.end();
+  } catch (error) {
+    stream.reset();
+    throw error;
+  }
+}

@@ -1,0 +1,90 @@
+export interface TarEntry {
+  name: string;
+  kind: 'file' | 'directory' | 'symlink';
+  size: number;
+  mode: number;
+  uid: number;
+  gid: number;
+  modifiedMs: number;
+  linkTarget: string;
+}
+
+export const tarBlockBytes = 512;
+
+const typeFlags = { file: '0', symlink: '2', directory: '5', pax: 'x' } as const;
+
+/**
+ * The header of an entry: POSIX ustar, with a pax header before it for what has no room there. `tar-stream` writes
+ * headers too, but as a stream that wants to be drained, which would need a buffer between it and the wire; and it
+ * wraps times after 2038.
+ */
+export function tarHeader(entry: TarEntry): Buffer {
+  const name = entry.kind === 'directory' ? `${entry.name}/` : entry.name;
+  const seconds = Math.floor(entry.modifiedMs / 1000);
+  const records = [
+    Buffer.byteLength(name) > 100 || !isAscii(name) ? paxRecord('path', name) : '',
+    Buffer.byteLength(entry.linkTarget) > 100 || !isAscii(entry.linkTarget)
+      ? paxRecord('linkpath', entry.linkTarget)
+      : '',
+    entry.size > 0o77777777777 ? paxRecord('size', entry.size) : '',
+    entry.uid > 0o7777777 ? paxRecord('uid', entry.uid) : '',
+    entry.gid > 0o7777777 ? paxRecord('gid', entry.gid) : '',
+    seconds < 0 || seconds > 0o77777777777 ? paxRecord('mtime', seconds) : '',
+  ];
+  const pax = Buffer.from(records.join(''));
+  const header = ustar(typeFlags[entry.kind], name, entry.linkTarget, entry.size, entry, seconds);
+  if (pax.length === 0) return header;
+  return Buffer.concat([
+    ustar(typeFlags.pax, 'pax', '', pax.length, entry, seconds),
+    pax,
+    tarPadding(pax.length),
+    header,
+  ]);
+}
+
+/** What fills the last block of a content of `size` bytes. */
+export function tarPadding(size: number): Buffer {
+  return Buffer.alloc((tarBlockBytes - (size % tarBlockBytes)) % tarBlockBytes);
+}
+
+function ustar(
+  typeFlag: string,
+  name: string,
+  linkTarget: string,
+  size: number,
+  owner: TarEntry,
+  seconds: number,
+): Buffer {
+  const header = Buffer.alloc(tarBlockBytes);
+  header.write(name, 0, 100);
+  header.write(octal(owner.mode, 7), 100);
+  header.write(octal(owner.uid, 7), 108);
+  header.write(octal(owner.gid, 7), 116);
+  header.write(octal(size, 11), 124);
+  header.write(octal(seconds, 11), 136);
+  header.write(typeFlag, 156);
+  header.write(linkTarget, 157, 100);
+  header.write('ustar\x0000', 257);
+  // The sum counts its own field as spaces.
+  const sum = header.reduce((total, byte) => total + byte, 8 * 0x20);
+  header.write(`${octal(sum, 6)}\0 `, 148);
+  return header;
+}
+
+/** Without room it is 0: the pax header before says it then. */
+function octal(value: number, digits: number): string {
+  const text = Math.max(value, 0).toString(8);
+  return text.length > digits ? '0'.repeat(digits) : text.padStart(digits, '0');
+}
+
+/** `length key=value\n`, where the length counts its own digits. */
+function paxRecord(key: string, value: string | number): string {
+  const rest = ` ${key}=${value}\n`;
+  const bytes = Buffer.byteLength(rest);
+  const guess = bytes + String(bytes).length;
+  return `${bytes + String(guess).length}${rest}`;
+}
+
+function isAscii(text: string): boolean {
+  return /^[\x00-\x7f]*$/.test(text);
+}

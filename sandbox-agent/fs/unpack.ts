@@ -1,0 +1,283 @@
+import { randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
+import * as fs from 'node:fs/promises';
+import { type Entry, type Extract, extract, type Headers } from 'tar-stream';
+import type { FsUnpack } from '../../src/protocol/fs.ts';
+import type { WireStream } from '../../src/protocol/mux.ts';
+import { RequestError } from '../errors.ts';
+import { Pace } from './pace.ts';
+import { codeOf, hasCode } from './path.ts';
+
+// Each directory on the way to an entry is held open.
+const maxDepth = 500;
+
+/**
+ * Files, links and directories get the modes of the archive, files and directories its times too; owner is who unpacks.
+ * What is there under the same name is replaced in one step; a directory that is there keeps its mode and time. What
+ * came before an entry that fails stays, and the error says so.
+ */
+export async function unpack({ path }: FsUnpack, stream: WireStream, signal: AbortSignal): Promise<void> {
+  const archive = extract();
+  let current = '';
+  try {
+    await using tree = await OpenTree.at(path);
+    const pace = new Pace(signal);
+    const feeding = feed(stream, archive);
+    for await (const entry of archive) {
+      current = entry.header.name;
+      await unpackEntry(tree, entry);
+      entry.resume(); // a content that nobody wants, of a link for instance
+      await pace.turn();
+    }
+    await feeding;
+    await tree.leaveAll();
+  } catch (error) {
+    stream.cancel();
+    throw current === '' ? withoutEntry(error) : atEntry(current, error);
+  } finally {
+    archive.destroy();
+  }
+}
+
+/** Ends with the archive; its errors are given to the archive, and come out where the entries are read. */
+async function feed(stream: WireStream, archive: Extract): Promise<void> {
+  try {
+    for (let chunk = await stream.read(); chunk !== null; chunk = await stream.read()) {
+      if (archive.destroyed) return;
+      if (!archive.write(chunk)) await drained(archive);
+    }
+    archive.end();
+  } catch (error) {
+    archive.destroy(error instanceof Error ? error : new Error(String(error)));
+  }
+}
+
+function drained(archive: Extract): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      archive.off('drain', done);
+      archive.off('close', done);
+      resolve();
+    };
+    archive.on('drain', done);
+    archive.on('close', done);
+  });
+}
+
+async function unpackEntry(tree: OpenTree, entry: Entry): Promise<void> {
+  const { header } = entry;
+  const names = namesOf(header.name);
+  const last = names.at(-1);
+  if (header.type === 'directory' || (header.type === 'file' && header.name.endsWith('/'))) {
+    // Old archives mark a directory by a slash at the end alone.
+    await tree.enter(names);
+    tree.onLeave({ mode: modeOf(header), seconds: secondsOf(header) });
+    return;
+  }
+  if (last === undefined) throw new RequestError('unsafe_entry', 'it has the name of the directory itself');
+  const parent = await tree.enter(names.slice(0, -1));
+  switch (header.type) {
+    case 'file':
+    case 'contiguous-file':
+      return await put(parent, last, (path) => makeFile(path, entry));
+    case 'symlink':
+      return await put(parent, last, (path) => fs.symlink(linkOf(header), path));
+    case 'link':
+      return await tree.below(namesOf(linkOf(header)), (target) => put(parent, last, (path) => fs.link(target, path)));
+    default:
+      throw new RequestError('unsafe_entry', 'it is no file, directory or link');
+  }
+}
+
+/** The names on the way to an entry. */
+function namesOf(path: string): string[] {
+  if (path.startsWith('/')) throw new RequestError('unsafe_entry', 'it has an absolute name');
+  if (path.includes('\0')) throw new RequestError('unsafe_entry', 'its name holds a NUL');
+  const names = path.split('/').filter((name) => name !== '' && name !== '.');
+  if (names.includes('..')) throw new RequestError('unsafe_entry', 'its name leads outside (..)');
+  if (names.length > maxDepth) throw new RequestError('ENAMETOOLONG', `it is more than ${maxDepth} directories deep`);
+  return names;
+}
+
+function linkOf({ linkname }: Headers): string {
+  if (!linkname) throw new RequestError('invalid_tar', 'it is a link to nothing');
+  if (linkname.includes('\0')) throw new RequestError('unsafe_entry', 'what it links to holds a NUL');
+  return linkname;
+}
+
+/** Makes something new, or makes it beside what is there and puts it in its place. */
+async function put(parent: string, name: string, make: (path: string) => Promise<void>): Promise<void> {
+  const path = `${parent}/${name}`;
+  try {
+    return await make(path);
+  } catch (error) {
+    if (!hasCode(error, 'EEXIST')) throw error;
+  }
+  const part = `${parent}/.berth-${randomBytes(8).toString('hex')}`;
+  try {
+    await make(part);
+    await fs.rename(part, path);
+  } finally {
+    // Also after a rename that went well: between two names of one file it does nothing.
+    await fs.rm(part, { force: true });
+  }
+}
+
+async function makeFile(path: string, entry: Entry): Promise<void> {
+  const file = await fs.open(path, 'wx', 0o600);
+  try {
+    for await (const chunk of entry) await file.writeFile(chunk as Uint8Array); // tar-stream gives nothing else
+    await file.chmod(modeOf(entry.header));
+    const seconds = secondsOf(entry.header);
+    if (seconds !== undefined) await file.utimes(seconds, seconds);
+  } catch (error) {
+    await fs.rm(path, { force: true });
+    throw error;
+  } finally {
+    await file.close();
+  }
+}
+
+function modeOf({ mode }: Headers): number {
+  return (mode ?? 0) & 0o7777;
+}
+
+/** `undefined` for a time that no file system knows. A pax header has the fractions. */
+function secondsOf({ pax, mtime }: Headers): number | undefined {
+  const seconds = pax?.mtime === undefined ? Number(mtime) / 1000 : Number(pax.mtime);
+  return Math.abs(seconds) < 2 ** 40 ? seconds : undefined;
+}
+
+interface Attributes {
+  mode: number;
+  seconds: number | undefined;
+}
+
+interface Level {
+  name: string;
+  directory: fs.FileHandle;
+  isNew: boolean;
+  onLeave?: Attributes;
+}
+
+/**
+ * The directory that is unpacked into, and those on the way to the present entry, all held open. Each is opened by its
+ * name in the one above it (`/proc/self/fd/…`) and never through a link, so that no entry can lead outside, whatever
+ * the archive has made before or somebody changes meanwhile. The attributes of a directory are set when it is left: it
+ * may be one that nothing can be put into, and what is put into it changes its time.
+ */
+class OpenTree {
+  readonly #root: fs.FileHandle;
+  readonly #levels: Level[] = [];
+
+  private constructor(root: fs.FileHandle) {
+    this.#root = root;
+  }
+
+  static async at(path: string): Promise<OpenTree> {
+    await fs.mkdir(path, { recursive: true });
+    return new OpenTree(await fs.open(path, constants.O_RDONLY | constants.O_DIRECTORY));
+  }
+
+  /** Goes to the directory, and makes what is missing on the way. @returns a path to it that can't lead elsewhere */
+  async enter(names: string[]): Promise<string> {
+    const shared = this.#levels.findIndex(({ name }, depth) => name !== names[depth]);
+    while (this.#levels.length > (shared === -1 ? names.length : shared)) await this.#leave();
+    for (const name of names.slice(this.#levels.length)) {
+      const path = `${this.#here()}/${name}`;
+      const isNew = await makeDirectory(path);
+      this.#levels.push({ name, directory: await openNoFollow(path), isNew });
+    }
+    return this.#here();
+  }
+
+  /** For the present directory; that which is unpacked into, and those that were there, stay as they are. */
+  onLeave(attributes: Attributes): void {
+    const level = this.#levels.at(-1);
+    if (level?.isNew) level.onLeave = attributes;
+  }
+
+  async leaveAll(): Promise<void> {
+    while (this.#levels.length > 0) await this.#leave();
+  }
+
+  /** Calls `use` with a path of what is there under these names. */
+  async below(names: string[], use: (path: string) => Promise<void>): Promise<void> {
+    const opened: fs.FileHandle[] = [];
+    try {
+      let parent = this.#root;
+      for (const name of names.slice(0, -1)) {
+        parent = await openNoFollow(`${pathOf(parent)}/${name}`);
+        opened.push(parent);
+      }
+      await use(`${pathOf(parent)}/${names.at(-1) ?? '.'}`);
+    } finally {
+      for (const directory of opened) await directory.close();
+    }
+  }
+
+  /** Without setting attributes: something went wrong. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const { directory } of this.#levels) await directory.close();
+    await this.#root.close();
+  }
+
+  async #leave(): Promise<void> {
+    const level = this.#levels.at(-1);
+    if (level === undefined) return;
+    if (level.onLeave) {
+      const { mode, seconds } = level.onLeave;
+      await level.directory.chmod(mode);
+      if (seconds !== undefined) await level.directory.utimes(seconds, seconds);
+    }
+    this.#levels.pop();
+    await level.directory.close();
+  }
+
+  #here(): string {
+    return pathOf(this.#levels.at(-1)?.directory ?? this.#root);
+  }
+}
+
+function pathOf(directory: fs.FileHandle): string {
+  return `/proc/self/fd/${directory.fd}`;
+}
+
+/** @returns whether it was missing */
+async function makeDirectory(path: string): Promise<boolean> {
+  try {
+    await fs.mkdir(path);
+    return true;
+  } catch (error) {
+    if (hasCode(error, 'EEXIST')) return false;
+    throw error;
+  }
+}
+
+async function openNoFollow(path: string): Promise<fs.FileHandle> {
+  try {
+    return await fs.open(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  } catch (error) {
+    if (hasCode(error, 'ENOTDIR', 'ELOOP') && (await fs.lstat(path)).isSymbolicLink()) {
+      throw new RequestError('unsafe_entry', 'its way goes through a link');
+    }
+    throw error;
+  }
+}
+
+/** The paths in the kernel's errors are those of open directories, which tell nobody anything. */
+function atEntry(name: string, error: unknown): Error {
+  if (!(error instanceof Error)) return new Error(String(error));
+  const code = codeOf(error);
+  const reason = error instanceof RequestError || code === undefined ? error.message : code;
+  return new RequestError(
+    code ?? 'invalid_tar',
+    `Unpacking stopped at ${JSON.stringify(name.slice(0, 300))}: ${reason}. What came before it is there.`,
+  );
+}
+
+/** `tar-stream` gives errors without a code, for what is no archive. */
+function withoutEntry(error: unknown): Error {
+  if (!(error instanceof Error)) return new Error(String(error));
+  return codeOf(error) === undefined ? new RequestError('invalid_tar', error.message) : error;
+}

@@ -1,0 +1,67 @@
+import { type Directory, type DirectoryEntry, openDirectory } from './directory.ts';
+import type { IgnoreRules } from './ignore.ts';
+import type { Pace } from './pace.ts';
+import { child, hasCode, type Path } from './path.ts';
+
+export interface WalkedFile {
+  /** Relative to where the walk began. What is not UTF-8 is decoded to U+FFFD. */
+  path: string;
+  /** What the kernel knows it by. */
+  location: Buffer;
+  isLink: boolean;
+}
+
+interface Level {
+  directory: Directory;
+  location: Path;
+  /** Relative, with a slash at the end; empty for the first level. */
+  prefix: string;
+  rules: IgnoreRules | undefined;
+}
+
+/**
+ * The files and links below a directory, without `.git` and what `rules` leave out, in the order of the directories.
+ * Links are not followed. One directory is open for each level and nothing else is kept, so that any size will do. A
+ * directory that may not be read, or that is gone, is left out.
+ */
+export async function* walk(root: string, pace: Pace, rules?: IgnoreRules): AsyncGenerator<WalkedFile> {
+  const levels: Level[] = [await openLevel(root, root, '', rules)];
+  try {
+    for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
+      const entry = await level.directory.read();
+      await pace.turn();
+      if (entry === null) {
+        levels.pop();
+        await level.directory.close();
+        continue;
+      }
+      const path = level.prefix + entry.name;
+      const absolute = root === '/' ? `/${path}` : `${root}/${path}`;
+      if (isLeftOut(entry) || level.rules?.ignores(absolute, entry.isDirectory())) continue;
+      const location = child(level.location, entry.name);
+      if (entry.isFile() || entry.isSymbolicLink()) yield { path, location, isLink: entry.isSymbolicLink() };
+      if (!entry.isDirectory()) continue;
+      try {
+        levels.push(await openLevel(location, absolute, `${path}/`, level.rules));
+      } catch (error) {
+        if (!hasCode(error, 'ENOENT', 'ENOTDIR', 'EACCES', 'ELOOP', 'ENAMETOOLONG')) throw error;
+      }
+    }
+  } finally {
+    for (const { directory } of levels) await directory.close();
+  }
+}
+
+async function openLevel(location: Path, absolute: string, prefix: string, rules?: IgnoreRules): Promise<Level> {
+  const directory = await openDirectory(location);
+  try {
+    return { directory, location, prefix, rules: await rules?.with(location, absolute) };
+  } catch (error) {
+    await directory.close();
+    throw error;
+  }
+}
+
+function isLeftOut({ name }: DirectoryEntry): boolean {
+  return name.toString() === '.git';
+}

@@ -1,0 +1,130 @@
+import { isUtf8 } from 'node:buffer';
+import { randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
+import { type FileHandle, mkdir, open, readlink, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { dirname } from 'node:path/posix';
+import type { FsWrite } from '../../src/protocol/fs.ts';
+import type { WireStream } from '../../src/protocol/mux.ts';
+import { RequestError } from '../errors.ts';
+import { codeOf, hasCode } from './path.ts';
+import { openRegularFile } from './regular-file.ts';
+
+const slash = 0x2f;
+
+export async function writeFile(request: FsWrite, stream: WireStream): Promise<void> {
+  try {
+    await (request.how === 'append' ? append(request, stream) : replace(request, stream));
+  } catch (error) {
+    stream.cancel();
+    throw error;
+  }
+}
+
+/**
+ * Without fsync: who is killed, host, process or sandbox-agent, loses nothing by that; only a machine that loses its
+ * power does, and its sandboxes with it. It would cost each small write some milliseconds.
+ */
+async function replace(request: FsWrite, stream: WireStream): Promise<void> {
+  const path = await afterLinks(request.path);
+  const old = await existing(path);
+  if (old?.isDirectory() || path.endsWith('/')) throw new RequestError('EISDIR', `EISDIR: ${path} is a directory`);
+  const parents = await makeParents(path);
+  const part = `${dirname(path)}/.berth-${randomBytes(8).toString('hex')}`;
+  try {
+    const file = await createPart(part, path);
+    try {
+      await writeAll(file, stream);
+      await file.chmod(request.mode ?? (old ? old.mode & 0o7777 : 0o644));
+    } finally {
+      await file.close();
+    }
+    await rename(part, path);
+  } catch (error) {
+    await rm(part, { force: true });
+    await removeParents(parents, path);
+    throw error;
+  }
+}
+
+async function append(request: FsWrite, stream: WireStream): Promise<void> {
+  const made = (await existing(request.path)) === undefined;
+  const [file, stats] = await openRegularFile(
+    request.path,
+    constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT,
+    request.mode ?? 0o644,
+  );
+  const before = stats.size;
+  try {
+    // Not left to open: the umask would take bits away.
+    if (made) await file.chmod(request.mode ?? 0o644);
+    await writeAll(file, stream);
+  } catch (error) {
+    const { size } = await file.stat();
+    if (size === before || !(error instanceof Error)) throw error;
+    throw new RequestError(codeOf(error) ?? 'EIO', `${request.path} was added to in part: ${error.message}`);
+  } finally {
+    await file.close();
+  }
+}
+
+async function writeAll(file: FileHandle, stream: WireStream): Promise<void> {
+  for (let chunk = await stream.read(); chunk !== null; chunk = await stream.read()) await file.writeFile(chunk);
+}
+
+/**
+ * The file that a path means when links at its end are followed, also where the last of them points to nothing yet.
+ * Targets are joined as they are: only the kernel knows what `..` means after a link.
+ */
+async function afterLinks(path: string): Promise<string> {
+  const linksOfLinux = 40;
+  for (let hops = 0; hops <= linksOfLinux; hops += 1) {
+    try {
+      const target = await readlink(path, { encoding: 'buffer' });
+      if (!isUtf8(target))
+        throw new RequestError('EILSEQ', `EILSEQ: the link ${path} points to a name that is no UTF-8`);
+      path = target[0] === slash ? target.toString() : `${dirname(path)}/${target}`;
+    } catch (error) {
+      if (hasCode(error, 'EINVAL', 'ENOENT')) return path;
+      throw error;
+    }
+  }
+  throw new RequestError('ELOOP', `ELOOP: too many links at ${path}`);
+}
+
+async function existing(path: string) {
+  try {
+    return await stat(path);
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) return undefined;
+    throw error;
+  }
+}
+
+/** `wx` refuses what is there, a link too, so that a guessed name leads nowhere. */
+async function createPart(part: string, path: string): Promise<FileHandle> {
+  try {
+    return await open(part, 'wx', 0o600);
+  } catch (error) {
+    const code = codeOf(error);
+    if (!(error instanceof Error) || code === undefined) throw error;
+    // The caller never heard of the new file's name.
+    throw new RequestError(code, error.message.replace(part, path));
+  }
+}
+
+/** @returns the first directory that was missing */
+async function makeParents(path: string): Promise<string | undefined> {
+  return await mkdir(dirname(path), { recursive: true });
+}
+
+/** Takes back what `makeParents` made, as long as nobody else has put anything there. */
+async function removeParents(first: string | undefined, path: string): Promise<void> {
+  if (first === undefined) return;
+  for (let directory = dirname(path); `${directory}/`.startsWith(`${first}/`); directory = dirname(directory)) {
+    try {
+      await rmdir(directory);
+    } catch {
+      return;
+    }
+  }
+}

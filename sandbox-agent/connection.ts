@@ -1,0 +1,238 @@
+import { createPublicKey, randomBytes, verify } from 'node:crypto';
+import type { Duplex } from 'node:stream';
+import type { WebSocket } from 'ws';
+import { protocolVersion, signedText, type Welcome } from '../src/protocol/handshake.ts';
+import { limits } from '../src/protocol/limits.ts';
+import {
+  type AgentMessage,
+  type Answer,
+  encodeMessage,
+  parseAuthenticate,
+  parseRequest,
+  type Request,
+} from '../src/protocol/messages.ts';
+import { Mux, type WireStream } from '../src/protocol/mux.ts';
+import type { ProcessAttach, ProcessStart } from '../src/protocol/process.ts';
+import { copy } from './fs/copy.ts';
+import { chmod, mkdir, readdir, readlink, realpath, rename, stat, symlink } from './fs/entries.ts';
+import { glob } from './fs/glob.ts';
+import { grep } from './fs/grep.ts';
+import { pack } from './fs/pack.ts';
+import { readFile } from './fs/read.ts';
+import { rm } from './fs/remove.ts';
+import { unpack } from './fs/unpack.ts';
+import { writeFile } from './fs/write.ts';
+import type { SandboxProcess } from './process/process.ts';
+import type { Attachment, Processes } from './process/processes.ts';
+import type { Sessions } from './session/sessions.ts';
+
+/** What every connection works on. */
+export interface Sandbox {
+  id: string;
+  version: string;
+  /** Of the host that made the sandbox: 32 bytes, in hex. */
+  publicKey: string;
+  welcome: Omit<Welcome, 'type'>;
+  sessions: Sessions;
+  processes: Processes;
+  /** Ends all processes and the sandbox-agent. */
+  shutdown: () => void;
+}
+
+const handshakeMs = 10_000;
+
+/**
+ * Serves one host connection. When it closes, what it was reading or writing stops; processes go on: they belong to the
+ * sandbox.
+ */
+export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): void {
+  const gone = new AbortController();
+  const nonce = randomBytes(32).toString('hex');
+  let authenticated = false;
+
+  const mux = new Mux({
+    side: 'agent',
+    send: (bytes) => {
+      if (!transport.writableCorked) {
+        transport.cork();
+        process.nextTick(() => transport.uncork());
+      }
+      socket.send(bytes);
+    },
+    onMessage: (payload) => {
+      if (authenticated) void answer(parseRequest(payload));
+      else authenticate(payload);
+    },
+  });
+  mux.decoder.maxMessageBytes = limits.handshakeMessage;
+  const send = (message: AgentMessage) => mux.sendMessage(encodeMessage(message));
+  const patience = setTimeout(() => socket.terminate(), handshakeMs);
+
+  socket.on('message', (data: Buffer) => {
+    try {
+      mux.receive(data);
+    } catch (error) {
+      // The host is not of this protocol, or wrong: nothing that follows can be trusted to mean what it says.
+      console.error(error);
+      socket.terminate();
+    }
+  });
+  // The close that follows says the same.
+  socket.on('error', () => {});
+  socket.on('close', () => {
+    clearTimeout(patience);
+    gone.abort();
+    mux.close();
+  });
+  send({ type: 'hello', protocol: protocolVersion, agentVersion: sandbox.version, nonce });
+
+  function authenticate(payload: Uint8Array): void {
+    const { signature } = parseAuthenticate(payload);
+    clearTimeout(patience);
+    const text = Buffer.from(signedText(sandbox.id, nonce));
+    if (!verify(null, text, publicKey(sandbox.publicKey), Buffer.from(signature, 'hex'))) {
+      send({ type: 'refused' });
+      // Behind the answer.
+      setImmediate(() => socket.close());
+      return;
+    }
+    authenticated = true;
+    mux.decoder.maxMessageBytes = limits.message;
+    send({ type: 'welcome', ...sandbox.welcome });
+  }
+
+  async function answer(request: Request): Promise<void> {
+    const streams: WireStream[] = [];
+    const accept = (id: number, direction: 'send' | 'receive') => {
+      const stream = mux.accept(id, { send: direction === 'send', receive: direction === 'receive' });
+      streams.push(stream);
+      return stream;
+    };
+    try {
+      send(await carryOut(request, accept));
+    } catch (error) {
+      for (const stream of streams) {
+        stream.reset();
+        stream.cancel();
+      }
+      send({ type: 'error', requestId: request.requestId, ...describe(error) });
+    }
+  }
+
+  async function carryOut(
+    request: Request,
+    accept: (id: number, direction: 'send' | 'receive') => WireStream,
+  ): Promise<Answer> {
+    const { requestId } = request;
+    const ok = { type: 'ok', requestId } as const;
+    const { signal } = gone;
+    switch (request.type) {
+      case 'ping':
+        return ok;
+      case 'shutdown':
+        setImmediate(sandbox.shutdown);
+        return ok;
+      case 'session.open':
+        sandbox.sessions.open(request);
+        return ok;
+      case 'session.close':
+        await sandbox.sessions.close(request.sessionId);
+        return ok;
+      case 'process.start':
+        return startProcess(request, accept);
+      case 'process.attach':
+        return attachProcess(request, accept);
+      case 'process.kill':
+        await sandbox.processes.find(request.processId).end(request.signal, request.graceMs);
+        return ok;
+      case 'process.list':
+        return { type: 'process.listed', requestId, processes: sandbox.processes.list() };
+      case 'fs.stat':
+        return { type: 'fs.stat', requestId, stats: await stat(request) };
+      case 'fs.read':
+        await readFile(request, accept(request.stream, 'send'), signal);
+        return ok;
+      case 'fs.write':
+        await writeFile(request, accept(request.stream, 'receive'));
+        return ok;
+      case 'fs.readdir':
+        await readdir(request, accept(request.stream, 'send'), signal);
+        return ok;
+      case 'fs.mkdir':
+        await mkdir(request);
+        return ok;
+      case 'fs.rm':
+        await rm(request, signal);
+        return ok;
+      case 'fs.rename':
+        await rename(request);
+        return ok;
+      case 'fs.copy':
+        await copy(request, signal);
+        return ok;
+      case 'fs.symlink':
+        await symlink(request);
+        return ok;
+      case 'fs.readlink':
+        return { type: 'fs.target', requestId, ...(await readlink(request)) };
+      case 'fs.realpath':
+        return { type: 'fs.target', requestId, ...(await realpath(request)) };
+      case 'fs.chmod':
+        await chmod(request);
+        return ok;
+      case 'fs.glob':
+        return { type: 'fs.found', requestId, ...(await glob(request, accept(request.stream, 'send'), signal)) };
+      case 'fs.grep':
+        return { type: 'fs.found', requestId, ...(await grep(request, accept(request.stream, 'send'), signal)) };
+      case 'fs.pack':
+        await pack(request, accept(request.stream, 'send'), signal);
+        return ok;
+      case 'fs.unpack':
+        await unpack(request, accept(request.stream, 'receive'), signal);
+        return ok;
+    }
+  }
+
+  async function startProcess(
+    request: ProcessStart,
+    accept: (id: number, direction: 'send' | 'receive') => WireStream,
+  ): Promise<Answer> {
+    const stdin = request.stdin === undefined ? undefined : accept(request.stdin, 'receive');
+    const output = (id: number | undefined) => (id === undefined ? undefined : { stream: accept(id, 'send'), from: 0 });
+    const outputs = { stdout: output(request.stdout), stderr: output(request.stderr) };
+    const started = await sandbox.processes.start(request, sandbox.sessions.find(request.sessionId));
+    if (stdin) void started.feed(stdin);
+    return follow(request.requestId, started, outputs);
+  }
+
+  async function attachProcess(
+    request: ProcessAttach,
+    accept: (id: number, direction: 'send' | 'receive') => WireStream,
+  ): Promise<Answer> {
+    const output = (wanted: ProcessAttach['stdout']) => wanted && { ...wanted, stream: accept(wanted.stream, 'send') };
+    const outputs = { stdout: output(request.stdout), stderr: output(request.stderr) };
+    return follow(request.requestId, sandbox.processes.find(request.processId), outputs);
+  }
+
+  async function follow(
+    requestId: number,
+    process: SandboxProcess,
+    outputs: { stdout: Attachment | undefined; stderr: Attachment | undefined },
+  ): Promise<Answer> {
+    send({ type: 'process.started', requestId, processId: process.command.processId, pid: process.pid });
+    return { type: 'process.exited', requestId, end: await sandbox.processes.follow(process, outputs, gone.signal) };
+  }
+}
+
+function publicKey(hex: string) {
+  const x = Buffer.from(hex, 'hex').toString('base64url');
+  return createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x }, format: 'jwk' });
+}
+
+/** Errors of Node carry the POSIX name as `code`, ours a code of our own; what has none is a fault of ours. */
+function describe(error: unknown): { code: string; message: string } {
+  const { code, message } = error as Partial<NodeJS.ErrnoException>;
+  if (typeof code !== 'string') console.error(error);
+  const text = Buffer.from(String(message)).subarray(0, limits.errorText - 8);
+  return { code: typeof code === 'string' ? code : 'internal', message: text.toString() };
+}

@@ -1,0 +1,98 @@
+import { randomBytes } from 'node:crypto';
+import { chmodSync, chownSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { WebSocketServer } from 'ws';
+import { limits } from '../src/protocol/limits.ts';
+import { bridge } from './bridge.ts';
+import { type Sandbox, serve } from './connection.ts';
+import { sandboxEnvironment } from './environment.ts';
+import { asRoot, findIdentity, type Identity, restAs } from './identity.ts';
+import { ownChildren } from './process/process.ts';
+import { Processes } from './process/processes.ts';
+import { reapOrphans } from './reap.ts';
+import { Sessions } from './session/sessions.ts';
+
+// Above it is a directory that only the sandbox-agent's group may enter; no command has that group.
+const socketPath = '/.berth/private/wire/agent.sock';
+const agentGroup = 65_432;
+
+if (process.argv[2] === 'bridge') bridge(socketPath);
+else start();
+
+function start(): void {
+  // PID 1 gets no signal that it does not listen for, but Node listens for some itself, to exit. The end comes over the
+  // wire, or from the engine as SIGKILL: a command that runs as root must not be able to ask for it.
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR2'] as const) process.on(signal, () => {});
+  reapOrphans(ownChildren);
+  process.umask(0o022);
+
+  const identity = findIdentity(setting('BERTH_USER') || '0');
+  const cwd = setting('BERTH_CWD');
+  makeWorkingDirectory(cwd, identity);
+  listen({
+    id: setting('BERTH_SANDBOX'),
+    version: setting('BERTH_VERSION'),
+    publicKey: setting('BERTH_PUBLIC_KEY'),
+    welcome: {
+      boot: randomBytes(8).toString('hex'),
+      user: identity.user,
+      uid: identity.uid,
+      gid: identity.gid,
+      home: identity.home,
+      cwd,
+    },
+    sessions: new Sessions(identity),
+    processes: new Processes(sandboxEnvironment(process.env), cwd),
+    shutdown,
+  });
+  // The group of the sandbox-agent stays as a further one: its own files are behind it.
+  process.setgroups?.([agentGroup]);
+  restAs(identity);
+}
+
+function setting(name: string): string {
+  const value = process.env[name];
+  if (value === undefined) throw new Error(`${name} is not set: this program is started by a Berth host only`);
+  return value;
+}
+
+/** The image need not have it. A volume that is new is root's; the commands' user is to own it. */
+function makeWorkingDirectory(path: string, { uid, gid }: Identity): void {
+  try {
+    const made = mkdirSync(path, { recursive: true });
+    if (made !== undefined) {
+      // `made` is the first directory of the path that was missing.
+      for (let at = path; at.length >= made.length; at = at.slice(0, at.lastIndexOf('/'))) chownSync(at, uid, gid);
+    } else if (statSync(path).uid === 0 && readdirSync(path).length === 0) {
+      chownSync(path, uid, gid);
+    }
+  } catch (error) {
+    // Commands that name another directory work; those that do not say what is missing.
+    console.error(`The working directory ${path} can't be made:`, error);
+  }
+}
+
+function listen(sandbox: Sandbox): void {
+  const server = createServer((_request, response) => response.writeHead(426).end());
+  const webSockets = new WebSocketServer({
+    server,
+    path: '/wire',
+    perMessageDeflate: false,
+    maxPayload: limits.webSocketMessage,
+  });
+  webSockets.on('connection', (socket, request) => serve(socket, request.socket, sandbox));
+  // A socket of an earlier start of this container.
+  rmSync(socketPath, { force: true });
+  server.listen(socketPath, () => asRoot(() => chmodSync(socketPath, 0o666)));
+}
+
+function shutdown(): void {
+  asRoot(() => {
+    try {
+      process.kill(-1, 'SIGKILL');
+    } catch {
+      // There is none.
+    }
+  });
+  process.exit(0);
+}

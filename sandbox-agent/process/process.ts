@@ -1,0 +1,284 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, statSync } from 'node:fs';
+import { Socket } from 'node:net';
+import type { WireStream } from '../../src/protocol/mux.ts';
+import type { ListedProcess, ProcessEnd } from '../../src/protocol/process.ts';
+import { RequestError } from '../errors.ts';
+import { asRoot, type Identity } from '../identity.ts';
+import { makePipe, setRootHasCapabilities, signalNumber } from '../kernel.ts';
+import { outOfMemoryKills } from './memory.ts';
+import { Spool } from './spool.ts';
+import { findTree, killTree, signalTree, type Tree } from './tree.ts';
+
+export interface Command {
+  processId: string;
+  sessionId: string;
+  /** Of its session and idempotency key. */
+  key: string | undefined;
+  argv: string[];
+  cwd: string;
+  env: Record<string, string>;
+  /** The value of the environment's marker. */
+  marker: string;
+  identity: Identity;
+  timeoutMs: number | undefined;
+  detached: boolean;
+  hasStdin: boolean;
+}
+
+/** After a command's end its output may stay open in a process that it left behind; this long is waited for more. */
+const drainMs = 100;
+
+/** Ids of the children that libuv waits for. */
+export const ownChildren = new Set<number>();
+
+/** One command, from its start until its kept output is dropped. It belongs to the sandbox, not to a connection. */
+export class SandboxProcess {
+  readonly command: Command;
+  readonly startedAt = Date.now();
+  readonly stdout = new Spool();
+  readonly stderr = new Spool();
+  /** 0 when the command could not be started. */
+  readonly pid: number;
+  /** Resolves when it has ended and its output is complete; never rejects. */
+  readonly ended: Promise<ProcessEnd>;
+  running = true;
+  readonly #startedTicks = performance.now();
+  readonly #oomKillsBefore = outOfMemoryKills();
+  readonly #stdin: Socket | undefined;
+  #timedOut = false;
+
+  /**
+   * Starts the command. What is not there or not executable is a process too, with code 127 or 126, as in a shell.
+   * @throws {RequestError} no working directory, or the sandbox has no room for another process
+   */
+  static async start(command: Command): Promise<SandboxProcess> {
+    if (!statSync(command.cwd).isDirectory()) {
+      throw new RequestError('ENOTDIR', `the working directory ${command.cwd} is no directory`);
+    }
+    return new SandboxProcess(command, await start(command));
+  }
+
+  private constructor(command: Command, started: Started | NodeJS.ErrnoException) {
+    this.command = command;
+    if (started instanceof Error) {
+      this.pid = 0;
+      this.running = false;
+      this.ended = this.#endUnstarted(started);
+      return;
+    }
+    this.pid = started.child.pid ?? 0;
+    this.#stdin = started.stdin;
+    this.ended = this.#run(started);
+  }
+
+  get tree(): Tree {
+    return { leaders: new Set([this.pid]), hasMarker: (value) => value === this.command.marker };
+  }
+
+  #signal(name: string): void {
+    const number = signalNumber(name);
+    if (number === undefined) throw new RequestError('EINVAL', `there is no signal ${name}`);
+    signalTree(this.tree, number);
+  }
+
+  /** Sends a signal to the whole tree, and SIGKILL to what is left of it after `graceMs`. Does not wait for the end. */
+  end(signalName: string, graceMs: number | undefined): void {
+    this.#signal(signalName);
+    if (graceMs === undefined) return;
+    const timer = setTimeout(() => void this.kill(), graceMs);
+    void this.ended.then(() => {
+      // The command's end is not that of what it started; only a tree that is gone needs no second signal.
+      if (findTree(this.tree).length === 0) clearTimeout(timer);
+    });
+  }
+
+  /** Kills the whole tree; resolves when it is dead. */
+  kill(): Promise<void> {
+    return killTree(this.tree);
+  }
+
+  /** Gives the process what comes on `stream`, as fast as it reads. It may close its end or die before: then no more. */
+  async feed(stream: WireStream): Promise<void> {
+    const stdin = this.#stdin;
+    try {
+      if (!stdin) return;
+      for await (const chunk of stream) {
+        if (stdin.destroyed) return;
+        if (!stdin.write(chunk)) await drained(stdin);
+      }
+      stdin.end();
+    } catch {
+      // The host gave up or is gone: half an input must not look like a whole one, but closing is all a pipe can say.
+      stdin?.destroy();
+    } finally {
+      stream.cancel();
+    }
+  }
+
+  list(): ListedProcess {
+    return {
+      processId: this.command.processId,
+      sessionId: this.command.sessionId,
+      argv: this.command.argv.slice(0, 16).map((argument) => argument.slice(0, 256)),
+      pid: this.pid,
+      startedAt: this.startedAt,
+      running: this.running,
+      pids: findTree(this.tree).slice(0, 1_024),
+    };
+  }
+
+  /** Drops the kept output. */
+  close(): void {
+    this.stdout.close();
+    this.stderr.close();
+  }
+
+  async #run({ child, stdout, stderr }: Started): Promise<ProcessEnd> {
+    const timer =
+      this.command.timeoutMs === undefined ? undefined : setTimeout(() => void this.#timeout(), this.command.timeoutMs);
+    const drained = Promise.all([collect(stdout, this.stdout), collect(stderr, this.stderr)]);
+    const [code, signal] = await new Promise<[number | null, string | null]>((resolve) => {
+      child.once('exit', (...end) => resolve(end));
+    });
+    ownChildren.delete(this.pid);
+    this.running = false;
+    clearTimeout(timer);
+    this.#stdin?.destroy();
+    // What was killed for its time is dead to the last process when the end is reported.
+    if (this.#timedOut) await this.kill();
+    let drainTimer: NodeJS.Timeout | undefined;
+    await Promise.race([
+      drained,
+      new Promise((resolve) => {
+        drainTimer = setTimeout(resolve, drainMs);
+      }),
+    ]);
+    clearTimeout(drainTimer);
+    this.stdout.end();
+    this.stderr.end();
+    return this.#end(code, signal);
+  }
+
+  async #endUnstarted(error: NodeJS.ErrnoException): Promise<ProcessEnd> {
+    const missing = error.code === 'ENOENT' || error.code === 'ENOTDIR';
+    const text = missing ? 'not found' : (error.code ?? error.message);
+    await this.stderr.append(Buffer.from(`${this.command.argv[0]}: ${text}\n`));
+    this.stdout.end();
+    this.stderr.end();
+    return this.#end(missing ? 127 : 126, null);
+  }
+
+  #end(exitCode: number | null, signal: string | null): ProcessEnd {
+    return {
+      exitCode,
+      signal,
+      timedOut: this.#timedOut,
+      oomKilled: outOfMemoryKills() > this.#oomKillsBefore,
+      stdoutBytes: this.stdout.total,
+      stderrBytes: this.stderr.total,
+      durationMs: performance.now() - this.#startedTicks,
+    };
+  }
+
+  async #timeout(): Promise<void> {
+    this.#timedOut = true;
+    await this.kill();
+  }
+}
+
+interface Started {
+  child: ChildProcess;
+  stdin: Socket | undefined;
+  stdout: Socket;
+  stderr: Socket;
+}
+
+/**
+ * @returns the error for a program that is not there or can't be executed
+ * @throws {RequestError} the sandbox has no room for another process
+ */
+async function start(command: Command): Promise<Started | NodeJS.ErrnoException> {
+  const pipes: { readEnd: number; writeEnd: number }[] = [];
+  const makeKept = () => {
+    const pipe = makePipe();
+    pipes.push(pipe);
+    return pipe;
+  };
+  try {
+    const [stdout, stderr] = [makeKept(), makeKept()];
+    const stdin = command.hasStdin ? makeKept() : undefined;
+    const child = spawnAs(command, [stdin?.readEnd ?? 'ignore', stdout.writeEnd, stderr.writeEnd]);
+    if (child.pid === undefined) throw await new Promise((resolve) => child.once('error', resolve));
+    ownChildren.add(child.pid);
+    for (const end of [stdin?.readEnd, stdout.writeEnd, stderr.writeEnd]) if (end !== undefined) closeSync(end);
+    return {
+      child,
+      stdin: stdin && writer(stdin.writeEnd),
+      stdout: reader(stdout.readEnd),
+      stderr: reader(stderr.readEnd),
+    };
+  } catch (error) {
+    for (const { readEnd, writeEnd } of pipes) {
+      closeSync(readEnd);
+      closeSync(writeEnd);
+    }
+    const failure = error as NodeJS.ErrnoException;
+    switch (failure.code) {
+      case 'EAGAIN':
+        throw new RequestError('EAGAIN', 'the sandbox is at its limit of processes: end some, or raise limits.pids');
+      case 'EMFILE':
+      case 'ENFILE':
+      case 'ENOMEM':
+        throw new RequestError(failure.code, `the command could not be started: ${failure.message}`);
+      default:
+        return failure;
+    }
+  }
+}
+
+function spawnAs({ argv, cwd, env, identity }: Command, stdio: (number | 'ignore')[]): ChildProcess {
+  const [file = '', ...rest] = argv;
+  return asRoot(() => {
+    // A command that runs as root is root by number only.
+    if (identity.uid === 0) setRootHasCapabilities(false);
+    try {
+      // `detached`: a session of its own, whose number is its pid, and no terminal.
+      return spawn(file, rest, { cwd, env, uid: identity.uid, gid: identity.gid, detached: true, stdio });
+    } finally {
+      if (identity.uid === 0) setRootHasCapabilities(true);
+    }
+  });
+}
+
+function reader(fd: number): Socket {
+  return new Socket({ fd, readable: true, writable: false });
+}
+
+function writer(fd: number): Socket {
+  const socket = new Socket({ fd, readable: false, writable: true });
+  // A process that closes its input or ends makes EPIPE: no news for anyone.
+  socket.on('error', () => {});
+  return socket;
+}
+
+/** Reads to the end, also after the command's: a process that it left behind must not meet a closed pipe. */
+async function collect(output: Socket, spool: Spool): Promise<void> {
+  try {
+    for await (const chunk of output) await spool.append(chunk);
+  } catch {
+    // A pipe has no read errors but its end.
+  }
+}
+
+function drained(socket: Socket): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      socket.off('drain', done);
+      socket.off('close', done);
+      resolve();
+    };
+    socket.on('drain', done);
+    socket.on('close', done);
+  });
+}

@@ -1,0 +1,73 @@
+import type { SessionOpen } from '../../src/protocol/session.ts';
+import { rootSessionId } from '../../src/protocol/session.ts';
+import type { Environment } from '../../src/protocol/values.ts';
+import { RequestError } from '../errors.ts';
+import { findIdentity, type Identity } from '../identity.ts';
+import type { SandboxProcess } from '../process/process.ts';
+import { killTree } from '../process/tree.ts';
+
+/** Processes with an environment, a directory and an end of their own. */
+export class Session {
+  readonly id: string;
+  readonly env: Environment;
+  readonly cwd: string | undefined;
+  readonly identity: Identity;
+  readonly #detached = new Set<string>();
+  readonly #leaders = new Set<number>();
+  closing: Promise<void> | undefined;
+
+  constructor(id: string, env: Environment, cwd: string | undefined, identity: Identity) {
+    this.id = id;
+    this.env = env;
+    this.cwd = cwd;
+    this.identity = identity;
+  }
+
+  add(one: SandboxProcess): void {
+    if (one.command.detached) {
+      this.#detached.add(one.command.marker);
+      return;
+    }
+    this.#leaders.add(one.pid);
+    void one.ended.then(() => this.#leaders.delete(one.pid));
+  }
+
+  /** Kills all that was started here, but for what was detached; resolves when it is dead. */
+  close(): Promise<void> {
+    this.closing ??= killTree({
+      leaders: this.#leaders,
+      hasMarker: (marker) => marker.startsWith(`${this.id}/`) && !this.#detached.has(marker),
+    });
+    return this.closing;
+  }
+}
+
+export class Sessions {
+  readonly #open = new Map<string, Session>();
+  readonly #identity: Identity;
+
+  constructor(identity: Identity) {
+    this.#identity = identity;
+    this.#open.set(rootSessionId, new Session(rootSessionId, [], undefined, identity));
+  }
+
+  open(request: SessionOpen): void {
+    if (this.#open.has(request.sessionId)) return;
+    const identity = request.user === undefined ? this.#identity : findIdentity(request.user);
+    this.#open.set(request.sessionId, new Session(request.sessionId, request.env, request.cwd, identity));
+  }
+
+  find(sessionId: string): Session {
+    const session = this.#open.get(sessionId);
+    if (!session || session.closing) throw new RequestError('unknown_session', `session ${sessionId} is not open`);
+    return session;
+  }
+
+  async close(sessionId: string): Promise<void> {
+    if (sessionId === rootSessionId) throw new RequestError('EINVAL', 'the session of the sandbox itself stays open');
+    const session = this.#open.get(sessionId);
+    if (!session) return;
+    await session.close();
+    this.#open.delete(sessionId);
+  }
+}

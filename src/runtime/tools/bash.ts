@@ -50,7 +50,7 @@ export function bashTool({ env, shared }: ToolEnvironment): LoopTool {
 /** The command in bash where there is bash, else in sh; both without a further process in between. */
 function inBash(command: string): string {
   const line = quoted(command);
-  return `if command -v bash >/dev/null 2>&1; then exec bash -c ${line}; else exec sh -c ${line}; fi`;
+  return `if command -v bash >/dev/null 2>&1; then exec bash -c ${line}; else exec /bin/sh -c ${line}; fi`;
 }
 
 /** Shows a stream's output while it comes. Characters that a chunk cuts wait for their other half. */

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, statSync } from 'node:fs';
 import { Socket } from 'node:net';
+import { setTimeout as wait } from 'node:timers/promises';
 import type { WireStream } from '../../src/protocol/mux.ts';
 import type { ListedProcess, ProcessEnd } from '../../src/protocol/process.ts';
 import { RequestError } from '../errors.ts';
@@ -26,8 +27,10 @@ export interface Command {
   hasStdin: boolean;
 }
 
-/** After a command's end its output may stay open in a process that it left behind; this long is waited for more. */
-const drainMs = 100;
+// After a command's end its output may stay open in a process that it left behind. What the command itself wrote is in
+// the pipe already: it has come when nothing more did for a while. A process that prints on must not hold the end up.
+const quietMs = 20;
+const maxDrainMs = 500;
 
 /** Ids of the children that libuv waits for. */
 export const ownChildren = new Set<number>();
@@ -147,17 +150,20 @@ export class SandboxProcess {
     this.#stdin?.destroy();
     // What was killed for its time is dead to the last process when the end is reported.
     if (this.#timedOut) await this.kill();
-    let drainTimer: NodeJS.Timeout | undefined;
-    await Promise.race([
-      drained,
-      new Promise((resolve) => {
-        drainTimer = setTimeout(resolve, drainMs);
-      }),
-    ]);
-    clearTimeout(drainTimer);
+    await Promise.race([drained, this.#quiet()]);
     this.stdout.end();
     this.stderr.end();
     return this.#end(code, signal);
+  }
+
+  async #quiet(): Promise<void> {
+    const deadline = performance.now() + maxDrainMs;
+    for (let before = -1; performance.now() < deadline; ) {
+      const now = this.stdout.total + this.stderr.total;
+      if (now === before) return;
+      before = now;
+      await wait(quietMs);
+    }
   }
 
   async #endUnstarted(error: NodeJS.ErrnoException): Promise<ProcessEnd> {

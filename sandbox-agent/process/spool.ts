@@ -11,6 +11,10 @@ const memoryBytes = 256 * KiB;
 /** What the file keeps of one output: the first half of it and the newest half. */
 const keptBytes = 64 * MiB;
 const half = keptBytes / 2;
+/** A reader that is further behind than this holds the process up, as a pipe would, ... */
+const lagBytes = 16 * MiB;
+/** ... but not when it has stopped: this long after its last byte the process goes on without it. */
+const stalledMs = 1_000;
 
 const readAt = promisify(read);
 const writeAt = promisify(write);
@@ -23,9 +27,14 @@ export class OutputGoneError extends Error {
   }
 }
 
+interface Reader {
+  at: number;
+  movedAt: number;
+}
+
 /**
  * What a process wrote to one of its outputs, numbered from byte 0. One writer, any number of readers, each at its own
- * pace: a reader never holds up the process or another reader.
+ * pace. A reader that is slow slows the process; one that has stopped does not, and loses what is no longer kept.
  */
 export class Spool {
   #total = 0;
@@ -37,6 +46,7 @@ export class Spool {
   #file: SpoolFile | undefined;
   /** The sandbox's disk is full, say: only what is in memory is kept. */
   #fileFailed = false;
+  #readers = new Set<Reader>();
   #waiting = new Set<() => void>();
 
   get total(): number {
@@ -61,6 +71,7 @@ export class Spool {
       this.#memoryHeld -= first.length;
       this.#memoryStart += first.length;
     }
+    await this.#waitForReaders();
   }
 
   /** Nothing is appended any more: readers end when they have everything. */
@@ -85,17 +96,35 @@ export class Spool {
    * @throws {OutputGoneError} a byte that is next for this reader is no longer kept
    */
   async *read(from: number, signal: AbortSignal): AsyncGenerator<Buffer, void, undefined> {
-    for (let at = from; ; ) {
-      signal.throwIfAborted();
-      const chunk = at < this.#total ? await this.#readAt(at) : undefined;
-      if (chunk) {
-        yield chunk;
-        at += chunk.length;
-      } else if (this.#ended) {
-        return;
-      } else {
-        await this.#changed(signal);
+    const reader: Reader = { at: from, movedAt: Date.now() };
+    this.#readers.add(reader);
+    try {
+      for (;;) {
+        signal.throwIfAborted();
+        const chunk = reader.at < this.#total ? await this.#readAt(reader.at) : undefined;
+        if (chunk) {
+          yield chunk;
+          reader.at += chunk.length;
+          reader.movedAt = Date.now();
+          this.#wake();
+        } else if (this.#ended) {
+          return;
+        } else {
+          await this.#changed(signal);
+        }
       }
+    } finally {
+      this.#readers.delete(reader);
+      this.#wake();
+    }
+  }
+
+  async #waitForReaders(): Promise<void> {
+    for (;;) {
+      const now = Date.now();
+      const isWaitedFor = (reader: Reader) => this.#total - reader.at > lagBytes && now - reader.movedAt < stalledMs;
+      if (this.#ended || ![...this.#readers].some(isWaitedFor)) return;
+      await this.#changed(AbortSignal.timeout(stalledMs));
     }
   }
 

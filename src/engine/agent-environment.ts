@@ -1,0 +1,42 @@
+/**
+ * Variables that change how the sandbox-agent itself starts (those of its loader, its C library and its Node), and HOME,
+ * which the engine sets where nobody did. What a user or an image wants of them is for commands only.
+ */
+const ofTheAgent = /^(LD_|NODE_|GLIBC_|MALLOC_|OPENSSL_|SSL_|UV_|BERTH_|HOME$)/;
+
+export interface AgentSettings {
+  sandboxId: string;
+  publicKey: string;
+  version: string;
+  /** Empty: root. */
+  user: string;
+  cwd: string;
+}
+
+/**
+ * The environment of a container, for the sandbox-agent and, through it, for commands: it gives `BERTH_ENV_X` to them
+ * as `X`, and nothing else that begins with `BERTH_`. Later pairs win.
+ */
+export function containerEnvironment(
+  variables: readonly (readonly [name: string, value: string])[],
+  settings: AgentSettings,
+): string[] {
+  const result = new Map<string, string>();
+  for (const [name, value] of variables) {
+    if (ofTheAgent.test(name)) {
+      // An empty value, because the engine would otherwise set the image's.
+      result.set(name, '');
+      result.set(`BERTH_ENV_${name}`, value);
+    } else {
+      result.set(name, value);
+    }
+  }
+  result.set('BERTH_SANDBOX', settings.sandboxId);
+  result.set('BERTH_PUBLIC_KEY', settings.publicKey);
+  result.set('BERTH_VERSION', settings.version);
+  result.set('BERTH_USER', settings.user);
+  result.set('BERTH_CWD', settings.cwd);
+  // Its work is one thread's; the pool only opens and reads files.
+  result.set('UV_THREADPOOL_SIZE', '2');
+  return Array.from(result, ([name, value]) => `${name}=${value}`);
+}

@@ -1,0 +1,116 @@
+import type Docker from 'dockerode';
+import { containerEnvironment } from '../agent-environment.ts';
+import type { ContainerSpec } from '../engine.ts';
+import { ContainerExistsError, ContainerStartError } from '../errors.ts';
+import type { Transport } from '../transport/pick.ts';
+import type { AgentVolume } from './agent-volume.ts';
+import { reasonOf, statusOf } from './failure.ts';
+import type { ImageDetails } from './images.ts';
+
+/** Who has this group, and no command does, may enter `/.berth/private`. */
+export const agentGroup = 65_432;
+
+/** How the wire reaches the sandbox; written down at its making, for every host process that connects later. */
+export const transportLabel = 'berth.wire';
+
+/** Starts Node by the loader that we bring: the image may have none, or that of another C library. */
+export const agentNode = [
+  '/.berth/lib/ld.so',
+  '--inhibit-cache',
+  '--library-path',
+  '/.berth/lib',
+  '/.berth/bin/node',
+] as const;
+
+const wireDirectory = '/.berth/private/wire';
+
+export function containerName(sandboxId: string): string {
+  return `berth-${sandboxId}`;
+}
+
+/** @throws {ContainerExistsError} the name is taken */
+export async function createContainer(
+  docker: Docker,
+  spec: ContainerSpec,
+  image: ImageDetails,
+  agent: AgentVolume,
+  transport: Transport,
+): Promise<string> {
+  const name = containerName(spec.sandboxId);
+  try {
+    return (await docker.createContainer(containerConfig(name, spec, image, agent, transport))).id;
+  } catch (error) {
+    if (statusOf(error) === 409) {
+      const labels = await docker
+        .getContainer(name)
+        .inspect()
+        .then(
+          ({ Config }) => Config.Labels,
+          () => ({}), // it is gone meanwhile
+        );
+      throw new ContainerExistsError({ name, labels }, { cause: error });
+    }
+    if (statusOf(error) === 400) throw new ContainerStartError({ reason: reasonOf(error) }, { cause: error });
+    throw error;
+  }
+}
+
+function containerConfig(
+  name: string,
+  spec: ContainerSpec,
+  image: ImageDetails,
+  agent: AgentVolume,
+  transport: Transport,
+): Docker.ContainerCreateOptions {
+  const user = spec.user ?? image.user;
+  return {
+    name,
+    Image: image.id,
+    Labels: { ...spec.labels, [transportLabel]: transport },
+    Entrypoint: [...agentNode, '--max-semi-space-size=1', '--v8-pool-size=0', '--disable-sigusr1', '/.berth/agent.cjs'],
+    Cmd: [],
+    User: `0:${agentGroup}`,
+    WorkingDir: '/',
+    Env: containerEnvironment([...image.env, ...spec.env], {
+      sandboxId: spec.sandboxId,
+      publicKey: spec.publicKey,
+      version: agent.version,
+      user,
+      cwd: spec.cwd,
+    }),
+    Healthcheck: { Test: ['NONE'] },
+    StopSignal: 'SIGTERM',
+    StopTimeout: 1,
+    HostConfig: {
+      NetworkMode: 'none',
+      CapDrop: ['ALL'],
+      // To run commands as their user, to end them, and to give them their directory.
+      CapAdd: ['CHOWN', 'KILL', 'SETGID', 'SETPCAP', 'SETUID'],
+      SecurityOpt: ['no-new-privileges'],
+      Init: false,
+      Memory: spec.limits.memory,
+      MemorySwap: spec.limits.memory,
+      NanoCpus: Math.round(spec.limits.cpus * 1e9),
+      PidsLimit: spec.limits.pids,
+      // Only the sandbox-agent prints here, and only when it fails.
+      LogConfig: { Type: 'json-file', Config: { 'max-size': '1m', 'max-file': '1' } },
+      Mounts: mounts(spec, agent, transport),
+    },
+  };
+}
+
+function mounts(spec: ContainerSpec, agent: AgentVolume, transport: Transport): Docker.MountConfig {
+  const noCopy = { NoCopy: true, Labels: {}, DriverConfig: { Name: 'local', Options: {} } };
+  const result: Docker.MountConfig = [
+    { Type: 'volume', Source: agent.name, Target: '/.berth', ReadOnly: true, VolumeOptions: noCopy },
+    transport === 'unix'
+      ? { Type: 'bind', Source: spec.wireDirectory, Target: wireDirectory }
+      : { Type: 'tmpfs', Source: '', Target: wireDirectory, TmpfsOptions: { SizeBytes: 1024 * 1024, Mode: 0o777 } },
+  ];
+  if (spec.workspace && 'bind' in spec.workspace) {
+    result.push({ Type: 'bind', Source: spec.workspace.bind, Target: '/workspace' });
+  } else if (spec.workspace) {
+    result.push({ Type: 'volume', Source: spec.workspace.volume, Target: '/workspace' });
+  }
+  return result;
+}

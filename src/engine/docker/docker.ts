@@ -1,0 +1,289 @@
+import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
+import { setTimeout as wait } from 'node:timers/promises';
+import Docker from 'dockerode';
+import type { Container, ContainerDetails, ContainerEvent, ContainerSpec, Engine, Leftover } from '../engine.ts';
+import { ContainerStartError } from '../errors.ts';
+import { findEngine } from '../socket.ts';
+import { ExecStream } from '../transport/exec.ts';
+import { pickTransport, type Transport } from '../transport/pick.ts';
+import { connectUnix } from '../transport/unix.ts';
+import { type AgentVolume, agentVolumeLabel, ensureAgentVolume, fillPatienceMs } from './agent-volume.ts';
+import { baseImageTag } from './base-image.ts';
+import { agentGroup, agentNode, createContainer, transportLabel } from './create.ts';
+import { containerEvents } from './events.ts';
+import { engineFailure, reasonOf, statusOf } from './failure.ts';
+import { findContainers, inspectContainer, labelFilter } from './find.ts';
+import { inspectImage } from './images.ts';
+
+export interface DockerEngineOptions {
+  /** Where the engine is, as dockerode takes it. Default: what `findEngine` finds */
+  docker?: Docker.DockerOptions;
+  /** On everything that is made here: the host's labels. */
+  labels: Readonly<Record<string, string>>;
+  onProgress?: (step: string) => void;
+  /** What the far end of the wire printed where nothing should be printed. */
+  onStderr?: (text: string) => void;
+  /** Default: picked by itself */
+  transport?: Transport;
+}
+
+/** How long the sandbox-agent may take until it listens; the machine may be busy. */
+const listenPatienceMs = 30_000;
+/** The socket of a sandbox-agent that runs appears in a fraction of this where it appears at all. */
+const socketPatienceMs = 3_000;
+
+/** Docker Engine, and what speaks its API, through dockerode. */
+export class DockerEngine implements Engine {
+  readonly url: string;
+  readonly #docker: Docker;
+  readonly #options: DockerEngineOptions;
+  readonly #arch: string;
+  #transport: Transport;
+  #agent: Promise<AgentVolume> | undefined;
+
+  private constructor(docker: Docker, url: string, arch: string, transport: Transport, options: DockerEngineOptions) {
+    this.url = url;
+    this.#docker = docker;
+    this.#options = options;
+    this.#arch = arch;
+    this.#transport = transport;
+  }
+
+  /** @throws {EngineUnreachableError} */
+  static async open(options: DockerEngineOptions): Promise<DockerEngine> {
+    const found = options.docker ? undefined : await findEngine();
+    // dockerode adds the host of DOCKER_HOST to whatever it is given, unless it is told that there is none.
+    const address = options.docker ?? found?.address ?? {};
+    const docker = new Docker('socketPath' in address ? { host: undefined, ...address } : address);
+    const url = found?.url ?? urlOf(address);
+    try {
+      const { KernelVersion, Arch } = await docker.version();
+      const isLocalSocket = 'socketPath' in address;
+      const transport = options.transport ?? pickTransport({ isLocalSocket, kernelVersion: KernelVersion ?? '' });
+      return new DockerEngine(docker, url, Arch, transport, options);
+    } catch (error) {
+      throw await engineFailure(error, 'say its version', url);
+    }
+  }
+
+  async defaultImage(): Promise<string> {
+    // The volume of the sandbox-agent is filled from this image: where there is one, there is the other.
+    await this.#ensureAgent();
+    return baseImageTag();
+  }
+
+  async create(spec: ContainerSpec): Promise<Container> {
+    const [agent, image] = await Promise.all([
+      this.#ensureAgent(),
+      this.#try('look for the image', () => inspectImage(this.#docker, spec.image, this.#arch)),
+    ]);
+    const labels = { ...this.#options.labels, ...spec.labels };
+    const make = (transport: Transport) => createContainer(this.#docker, { ...spec, labels }, image, agent, transport);
+    const id = await this.#try('make a container', async () => {
+      const transport = this.#transport;
+      try {
+        return await make(transport);
+      } catch (error) {
+        // The engine does not see this host's directories, as when the host runs in a container of its own.
+        if (transport === 'exec' || !reasonOf(error).includes(spec.wireDirectory)) throw error;
+        this.#transport = 'exec';
+        return make('exec');
+      }
+    });
+    const transport = this.#transport;
+    return {
+      id,
+      state: 'created',
+      image: spec.image,
+      createdAt: new Date(),
+      labels: { ...labels, [transportLabel]: transport },
+    };
+  }
+
+  async start(id: string): Promise<void> {
+    try {
+      await this.#docker.getContainer(id).start();
+    } catch (error) {
+      if (statusOf(error) === 304) return; // it runs
+      // The volume may have been removed since it was filled.
+      this.#agent = undefined;
+      if (statusOf(error) === 400 || statusOf(error) === 500) {
+        throw new ContainerStartError({ reason: reasonOf(error) }, { cause: error });
+      }
+      throw await engineFailure(error, 'start a container', this.url);
+    }
+  }
+
+  stop(id: string): Promise<void> {
+    return this.#change('stop a container', id, (container) => container.stop());
+  }
+
+  pause(id: string): Promise<void> {
+    return this.#change('pause a container', id, (container) => container.pause());
+  }
+
+  resume(id: string): Promise<void> {
+    return this.#change('resume a container', id, (container) => container.unpause());
+  }
+
+  kill(id: string): Promise<void> {
+    return this.#change('kill a container', id, (container) => container.kill());
+  }
+
+  async remove(id: string): Promise<void> {
+    await this.#try('remove a container', async () => {
+      try {
+        await this.#docker.getContainer(id).remove({ force: true, v: true });
+      } catch (error) {
+        // 409: another removal of it is under way.
+        if (statusOf(error) === 409) await this.#docker.getContainer(id).wait({ condition: 'removed' });
+        else if (statusOf(error) !== 404) throw error;
+      }
+    });
+  }
+
+  inspect(id: string): Promise<ContainerDetails | undefined> {
+    return this.#try('look at a container', () => inspectContainer(this.#docker, id));
+  }
+
+  async ended(id: string, signal: AbortSignal): Promise<void> {
+    await this.#try('wait for a container', async () => {
+      try {
+        await this.#docker.getContainer(id).wait({ condition: 'not-running', abortSignal: signal });
+      } catch (error) {
+        signal.throwIfAborted();
+        if (statusOf(error) !== 404) throw error;
+      }
+    });
+  }
+
+  find(labels: Readonly<Record<string, string>>): Promise<Container[]> {
+    return this.#try('list containers', () => findContainers(this.#docker, labels));
+  }
+
+  async *events(labels: Readonly<Record<string, string>>, signal: AbortSignal): AsyncGenerator<ContainerEvent> {
+    try {
+      yield* containerEvents(this.#docker, labels, signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      throw await engineFailure(error, 'report its events', this.url);
+    }
+  }
+
+  logTail(id: string): Promise<string> {
+    return this.#try('read what a container printed', async () => {
+      const log = await this.#docker.getContainer(id).logs({ stdout: true, stderr: true, tail: 20 });
+      // Pieces with a header each, as in an exec stream; for people, the text in them is enough.
+      return log.toString().replace(/[\x01\x02]\0\0\0[\s\S]{4}/g, '');
+    });
+  }
+
+  async connect(container: Container, wireDirectory: string): Promise<Duplex> {
+    const start = Date.now();
+    const transport = container.labels[transportLabel];
+    for (let attempt = 1; ; attempt++) {
+      const waited = Date.now() - start;
+      const exec = transport === 'exec' || waited > socketPatienceMs;
+      try {
+        if (!exec) return await connectUnix(join(wireDirectory, 'agent.sock'));
+        const stream = await this.#openBridge(container.id);
+        // The socket works, and does not show here: so it will be for those that are made next.
+        if (transport !== 'exec') this.#transport = 'exec';
+        return stream;
+      } catch (error) {
+        // Looked at now and then, not at each attempt: in the good case never.
+        if (exec || attempt % 50 === 0) await this.#checkRuns(container.id, error);
+        if (waited > listenPatienceMs) {
+          const log = await this.logTail(container.id);
+          throw new ContainerStartError({ reason: 'it did not answer in time', log }, { cause: error });
+        }
+      }
+      await wait(exec ? 50 : 3);
+    }
+  }
+
+  async sweep(hostId: string, { dryRun }: { dryRun: boolean }): Promise<Leftover[]> {
+    return this.#try('look for leftovers', async () => {
+      const labels = labelFilter({ 'berth.host': hostId, [agentVolumeLabel]: 'agent' });
+      const leftovers: Leftover[] = [];
+      for (const fill of await this.#docker.listContainers({ all: true, filters: { label: labels } })) {
+        if (Date.now() - fill.Created * 1000 < fillPatienceMs) continue;
+        leftovers.push({ kind: 'container', name: (fill.Names[0] ?? fill.Id).replace(/^\//, '') });
+        if (!dryRun) await this.remove(fill.Id);
+      }
+      const { Volumes } = await this.#docker.listVolumes({ filters: { label: labels, dangling: ['true'] } });
+      for (const { Name } of Volumes ?? []) {
+        leftovers.push({ kind: 'volume', name: Name });
+        if (!dryRun) await this.#docker.getVolume(Name).remove();
+      }
+      if (!dryRun) this.#agent = undefined;
+      return leftovers;
+    });
+  }
+
+  /** Looked at once per process; a failure is not kept. */
+  #ensureAgent(): Promise<AgentVolume> {
+    this.#agent ??= this.#try('prepare the sandbox-agent', () =>
+      ensureAgentVolume(this.#docker, this.#options.labels, this.#options.onProgress ?? (() => {})),
+    ).catch((error: unknown) => {
+      this.#agent = undefined;
+      throw error;
+    });
+    return this.#agent;
+  }
+
+  /** A command in the container that copies between its standard streams and the sandbox-agent's socket. */
+  async #openBridge(id: string): Promise<Duplex> {
+    const exec = await this.#docker.getContainer(id).exec({
+      Cmd: [...agentNode, '/.berth/agent.cjs', 'bridge'],
+      User: `0:${agentGroup}`,
+      AttachStdin: true,
+      AttachStdout: true,
+      AttachStderr: true,
+    });
+    const connection = await exec.start({ hijack: true, stdin: true });
+    return new ExecStream(connection, (chunk) => this.#options.onStderr?.(chunk.toString()));
+  }
+
+  async #checkRuns(id: string, cause: unknown): Promise<void> {
+    const details = await this.inspect(id);
+    if (details?.state === 'running' || details?.state === 'paused') return;
+    if (!details) throw new ContainerStartError({ reason: 'its container was removed' }, { cause });
+    throw new ContainerStartError(
+      {
+        reason: 'it ended at once',
+        ...(details.end && { exitCode: details.end.exitCode }),
+        log: await this.logTail(id),
+      },
+      { cause },
+    );
+  }
+
+  async #change(
+    operation: string,
+    id: string,
+    change: (container: Docker.Container) => Promise<unknown>,
+  ): Promise<void> {
+    await this.#try(operation, async () => {
+      try {
+        await change(this.#docker.getContainer(id));
+      } catch (error) {
+        if (statusOf(error) !== 304) throw error; // it is in that state already
+      }
+    });
+  }
+
+  async #try<T>(operation: string, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      throw await engineFailure(error, operation, this.url);
+    }
+  }
+}
+
+function urlOf(address: Docker.DockerOptions): string {
+  if (address.socketPath) return `unix://${address.socketPath}`;
+  return address.host ? `tcp://${address.host}:${address.port ?? ''}` : 'the default socket';
+}

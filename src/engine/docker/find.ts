@@ -1,0 +1,61 @@
+import type Docker from 'dockerode';
+import type { Container, ContainerDetails, ContainerState } from '../engine.ts';
+import { statusOf } from './failure.ts';
+
+/** What the engine's list wants in place of a record: every one must be there. */
+export function labelFilter(labels: Readonly<Record<string, string>>): string[] {
+  return Object.entries(labels).map(([name, value]) => `${name}=${value}`);
+}
+
+export async function findContainers(docker: Docker, labels: Readonly<Record<string, string>>): Promise<Container[]> {
+  const found = await docker.listContainers({ all: true, filters: { label: labelFilter(labels) } });
+  return found.map((container) => ({
+    id: container.Id,
+    state: stateOf(container.State),
+    image: container.Image,
+    createdAt: new Date(container.Created * 1000),
+    labels: container.Labels,
+  }));
+}
+
+export async function inspectContainer(docker: Docker, id: string): Promise<ContainerDetails | undefined> {
+  let found: Docker.ContainerInspectInfo;
+  try {
+    found = await docker.getContainer(id).inspect();
+  } catch (error) {
+    if (statusOf(error) === 404) return undefined;
+    throw error;
+  }
+  const { State, HostConfig, Config } = found;
+  const state = stateOf(State.Status);
+  return {
+    id: found.Id,
+    state,
+    image: Config.Image,
+    createdAt: new Date(found.Created),
+    labels: Config.Labels,
+    limits: {
+      memory: HostConfig.Memory ?? 0,
+      cpus: (HostConfig.NanoCpus ?? 0) / 1e9,
+      pids: HostConfig.PidsLimit ?? 0,
+    },
+    ...(state === 'exited' && {
+      end: { exitCode: State.ExitCode, oomKilled: State.OOMKilled, at: new Date(State.FinishedAt) },
+    }),
+  };
+}
+
+function stateOf(status: string): ContainerState {
+  switch (status) {
+    case 'created':
+    case 'running':
+    case 'paused':
+    case 'removing':
+      return status;
+    case 'restarting':
+      return 'running';
+    default:
+      // `exited`, and `dead`: one whose removal failed.
+      return 'exited';
+  }
+}

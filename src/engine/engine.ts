@@ -1,0 +1,111 @@
+import type { Duplex } from 'node:stream';
+
+/** What may be used by all that runs in a container together. */
+export interface ContainerLimits {
+  /** Bytes; there is no swap beyond it. */
+  memory: number;
+  cpus: number;
+  /** Processes and threads at once. */
+  pids: number;
+}
+
+/** What a container is made of. Nothing in it knows which engine makes it. */
+export interface ContainerSpec {
+  sandboxId: string;
+  image: string;
+  labels: Readonly<Record<string, string>>;
+  /** Added to the image's environment. */
+  env: readonly (readonly [name: string, value: string])[];
+  /** Of the commands. Left out: the image's user. */
+  user?: string;
+  /** Where commands start: made when the image does not have it. */
+  cwd: string;
+  workspace?: { bind: string } | { volume: string };
+  limits: ContainerLimits;
+  /** The host's Ed25519 key, raw, in hex: whoever has the other half of it is the host. */
+  publicKey: string;
+  /** A directory of this sandbox only, for the socket where the engine shows one. Its parent keeps others out. */
+  wireDirectory: string;
+}
+
+export type ContainerState = 'created' | 'running' | 'paused' | 'exited' | 'removing';
+
+export interface Container {
+  /** The engine's own. */
+  id: string;
+  state: ContainerState;
+  image: string;
+  createdAt: Date;
+  labels: Readonly<Record<string, string>>;
+}
+
+export interface ContainerDetails extends Container {
+  limits: ContainerLimits;
+  /** How it ended the last time, once it has. */
+  end?: ContainerEnd;
+}
+
+export interface ContainerEnd {
+  exitCode: number;
+  oomKilled: boolean;
+  at: Date;
+}
+
+export interface ContainerEvent {
+  containerId: string;
+  kind: 'start' | 'pause' | 'resume' | 'oom' | 'end' | 'remove';
+  labels: Readonly<Record<string, string>>;
+}
+
+/** What `sweep` found of a process that did not finish its work, or that nothing uses any more. */
+export interface Leftover {
+  kind: 'volume' | 'container';
+  name: string;
+}
+
+/**
+ * What makes containers. Every call rejects with `EngineUnreachableError` when the engine does not answer, and with
+ * `EngineError` when it refuses for a reason that has no class of its own.
+ */
+export interface Engine {
+  /** How people write where it is: `unix:///var/run/docker.sock`. */
+  readonly url: string;
+
+  /** The image of sandboxes that ask for none; made when it is not there. */
+  defaultImage(): Promise<string>;
+  /**
+   * Makes a container that is ready to start.
+   * @throws {ContainerExistsError} the sandbox's id is taken
+   * @throws {ImageNotFoundError} the engine does not have the image
+   */
+  create(spec: ContainerSpec): Promise<Container>;
+  /** @throws {ContainerStartError} */
+  start(id: string): Promise<void>;
+  /** Ends what runs in it; its files stay. One that does not run is no error. */
+  stop(id: string): Promise<void>;
+  pause(id: string): Promise<void>;
+  resume(id: string): Promise<void>;
+  kill(id: string): Promise<void>;
+  /** Removes it with its anonymous volumes, running or not. One that is gone is no error. */
+  remove(id: string): Promise<void>;
+
+  /** `undefined`: there is none. */
+  inspect(id: string): Promise<ContainerDetails | undefined>;
+  /** Resolves when the container does not run, or is gone. */
+  ended(id: string, signal: AbortSignal): Promise<void>;
+  /** All that carry these labels, running or not. */
+  find(labels: Readonly<Record<string, string>>): Promise<Container[]>;
+  /** What happens from now on to containers with these labels, until `signal` aborts or the engine goes away. */
+  events(labels: Readonly<Record<string, string>>, signal: AbortSignal): AsyncIterable<ContainerEvent>;
+  /** The last lines that its first process printed. */
+  logTail(id: string): Promise<string>;
+
+  /**
+   * A stream to the socket of the sandbox-agent in a container that was started; waits until it listens.
+   * @throws {ContainerStartError} the container ended first, or does not listen in time
+   */
+  connect(container: Container, wireDirectory: string): Promise<Duplex>;
+
+  /** Finds what this host left on the engine besides containers of sandboxes, and removes it unless `dryRun`. */
+  sweep(hostId: string, options: { dryRun: boolean }): Promise<Leftover[]>;
+}

@@ -1,0 +1,75 @@
+import { BerthError } from '../errors.ts';
+
+/** The engine refused or failed at something; `status` is its HTTP status, `reason` its own words. */
+export class EngineError extends BerthError<{ operation: string; reason: string; engineStatus?: number }> {
+  static {
+    EngineError.prototype.name = 'EngineError';
+  }
+  readonly code = 'engine_error';
+  constructor(meta: { operation: string; reason: string; engineStatus?: number }, options?: ErrorOptions) {
+    super(`The container engine could not ${meta.operation}: ${meta.reason}`, meta, options);
+  }
+}
+
+/** The engine does not have the image that was asked for. */
+export class ImageNotFoundError extends BerthError<{ image: string }> {
+  static {
+    ImageNotFoundError.prototype.name = 'ImageNotFoundError';
+  }
+  readonly code = 'image_not_found';
+  override readonly status = 404;
+  constructor(meta: { image: string }, options?: ErrorOptions) {
+    super(`The container engine has no image ${meta.image}. Get it with: docker pull ${meta.image}`, meta, options);
+  }
+}
+
+/** The image is for another operating system or processor than the engine runs on. */
+export class ImagePlatformError extends BerthError<{ image: string; platform: string; engine: string }> {
+  static {
+    ImagePlatformError.prototype.name = 'ImagePlatformError';
+  }
+  readonly code = 'image_platform';
+  override readonly status = 400;
+  constructor(meta: { image: string; platform: string; engine: string }) {
+    super(
+      `The image ${meta.image} is for ${meta.platform}, the container engine runs ${meta.engine}. ` +
+        `Get it for that: docker pull --platform ${meta.engine} ${meta.image}`,
+      meta,
+    );
+  }
+}
+
+/** A container of that name is there already; `labels` are that container's. */
+export class ContainerExistsError extends BerthError<{ name: string; labels: Readonly<Record<string, string>> }> {
+  static {
+    ContainerExistsError.prototype.name = 'ContainerExistsError';
+  }
+  readonly code = 'container_exists';
+  override readonly status = 409;
+  constructor(meta: { name: string; labels: Readonly<Record<string, string>> }, options?: ErrorOptions) {
+    super(`The container engine already has a container ${meta.name}.`, meta, options);
+  }
+}
+
+/** The container did not come up. `exitCode` and `log` (its last lines) are there when it ran at all. */
+export class ContainerStartError extends BerthError<{ reason: string; exitCode?: number; log?: string }> {
+  static {
+    ContainerStartError.prototype.name = 'ContainerStartError';
+  }
+  readonly code = 'container_start';
+  constructor(meta: { reason: string; exitCode?: number; log?: string }, options?: ErrorOptions) {
+    const log = meta.log?.trim();
+    super(`The sandbox could not be started: ${meta.reason}.${log ? ` It printed: ${log}` : ''}`, meta, options);
+  }
+}
+
+/** The program that Berth runs inside of sandboxes has not been built. */
+export class AgentBundleMissingError extends BerthError<{ path: string }> {
+  static {
+    AgentBundleMissingError.prototype.name = 'AgentBundleMissingError';
+  }
+  readonly code = 'agent_bundle_missing';
+  constructor(meta: { path: string }, options?: ErrorOptions) {
+    super(`${meta.path} is not there. In a checkout of Berth, run: npm run build`, meta, options);
+  }
+}

@@ -1,0 +1,34 @@
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { createConnection, type Socket } from 'node:net';
+import { basename, dirname } from 'node:path';
+
+/** sun_path of Linux has 108 bytes, the last of them a NUL. */
+const maxSocketPathBytes = 107;
+
+/** Calls `use` with a path of the same socket that is short enough for the kernel. */
+export async function withSocketPath<T>(path: string, use: (path: string) => Promise<T>): Promise<T> {
+  if (Buffer.byteLength(path) <= maxSocketPathBytes || process.platform !== 'linux') return use(path);
+  const directory = await open(dirname(path), constants.O_DIRECTORY);
+  try {
+    return await use(`/proc/self/fd/${directory.fd}/${basename(path)}`);
+  } finally {
+    await directory.close();
+  }
+}
+
+/** Connects once. */
+export function connectUnix(path: string): Promise<Socket> {
+  return withSocketPath(
+    path,
+    (shortPath) =>
+      new Promise((resolve, reject) => {
+        const socket = createConnection(shortPath);
+        socket.once('error', reject);
+        socket.once('connect', () => {
+          socket.off('error', reject);
+          resolve(socket);
+        });
+      }),
+  );
+}

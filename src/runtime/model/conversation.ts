@@ -1,4 +1,5 @@
 import type { AssistantMessage, ImagePart, Message, TextPart, ToolMessage } from './model.ts';
+import { boundaryBefore } from './utf8.ts';
 
 /** Bytes of one tool result that a model gets to see. */
 const TOOL_TEXT_LIMIT = 256 * 1024;
@@ -48,15 +49,8 @@ function cutTexts(message: ToolMessage): ToolMessage {
     if (part.type !== 'text' || part.text.length * 3 <= TOOL_TEXT_LIMIT) return part; // a unit has at most 3 bytes
     const bytes = Buffer.from(part.text);
     if (bytes.length <= TOOL_TEXT_LIMIT) return part;
-    const kept = bytes.subarray(0, characterStart(bytes, TOOL_TEXT_LIMIT)).toString();
+    const kept = bytes.subarray(0, boundaryBefore(bytes, TOOL_TEXT_LIMIT)).toString();
     return { ...part, text: `${kept}\n[Cut: this is the first ${TOOL_TEXT_LIMIT} of ${bytes.length} bytes.]` };
   });
   return { ...message, content };
-}
-
-/** The last place at or before `index` where a UTF-8 character starts. */
-function characterStart(bytes: Uint8Array, index: number): number {
-  let start = index;
-  while (start > 0 && ((bytes[start] ?? 0) & 0xc0) === 0x80) start--;
-  return start;
 }

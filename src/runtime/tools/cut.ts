@@ -1,3 +1,5 @@
+import { boundaryAfter } from '../model/utf8.ts';
+
 /** What a tool gives to a model at most, whichever comes first. */
 export const CUT_LINES = 2_000;
 export const CUT_BYTES = 50 * 1024;
@@ -14,26 +16,8 @@ export function keepEnd(text: string): { kept: string; missingBytes: number } {
     start = lineStart;
   }
   // Not even the last line fits.
-  if (start === bytes.length) start = characterStart(bytes, Math.max(0, bytes.length - CUT_BYTES));
+  if (start === bytes.length) start = boundaryAfter(bytes, Math.max(0, bytes.length - CUT_BYTES));
   return { kept: bytes.subarray(start).toString(), missingBytes: start };
-}
-
-/** The first place at or after `index` where a UTF-8 character starts. */
-function characterStart(bytes: Uint8Array, index: number): number {
-  let start = index;
-  while (start < bytes.length && isContinuation(bytes[start])) start++;
-  return start;
-}
-
-/** The last place at or before `index` where a UTF-8 character ends. */
-export function characterEnd(bytes: Uint8Array, index: number): number {
-  let end = Math.min(index, bytes.length);
-  while (end > 0 && end < bytes.length && isContinuation(bytes[end])) end--;
-  return end;
-}
-
-function isContinuation(byte: number | undefined): boolean {
-  return byte !== undefined && (byte & 0xc0) === 0x80;
 }
 
 /** The first `length` UTF-16 units of a text, or one less so that no pair is cut. */

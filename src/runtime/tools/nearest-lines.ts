@@ -1,6 +1,8 @@
 const COMPARED_LINES = 40;
 const SHOWN_LINES = 12;
 const COMPARED_CHARACTERS = 200;
+/** So many lines take some 100 ms; a file that is longer must not hold up everything else. */
+const SEARCHED_LINES = 20_000;
 
 /**
  * The lines of a file that are most like those of a text that is not in it, as they stand in the file. `line` counts
@@ -16,7 +18,7 @@ export function nearestLines(text: string, sought: string): { line: number; line
   const anchor = compared.reduce((best, line, i) => (line.length > (compared[best]?.length ?? 0) ? i : best), 0);
   const anchorPairs = pairs(compared[anchor] ?? '');
   let best = { score: 0, start: 0 };
-  for (const [i, line] of lines.entries()) {
+  for (const [i, line] of lines.slice(0, SEARCHED_LINES).entries()) {
     const likeAnchor = likeness(anchorPairs, pairs(normal(line)));
     if (likeAnchor < 0.3) continue;
     const start = Math.max(0, i - anchor);

@@ -1,10 +1,11 @@
 import * as v from 'valibot';
 import { type LoopTool, type ToolResult, textResult } from '../model/tool.ts';
+import { boundaryBefore } from '../model/utf8.ts';
 import type { SandboxEnv } from '../sandbox/env.ts';
 import { checkedTool } from './arguments.ts';
 import type { ToolEnvironment } from './builtin.ts';
 import { contentKind, imageTypes } from './content-kind.ts';
-import { CUT_BYTES, CUT_LINES, characterEnd } from './cut.ts';
+import { CUT_BYTES, CUT_LINES } from './cut.ts';
 
 const IMAGE_LIMIT = 10 * 1024 * 1024;
 const SNIFFED_BYTES = 8 * 1024;
@@ -126,7 +127,7 @@ async function readLines(
         cutInLine = true;
         count = 1;
         const start = Buffer.concat(line);
-        given.push(start.subarray(0, characterEnd(start, CUT_BYTES)));
+        given.push(start.subarray(0, boundaryBefore(start, CUT_BYTES)));
       }
     }
     line = [];

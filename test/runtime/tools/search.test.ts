@@ -159,8 +159,22 @@ describe('a glob', () => {
     ['a+(b).ts', 'a+(b).ts', true],
     ['{a}', '{a}', true],
     ['a[', 'a[', true],
+    ['[a-c]x', 'bx', true],
+    ['[]]', ']', true],
+    ['a/**/b/**/c', 'a/x/b/y/z/c', true],
+    ['**', 'a/b', true],
+    ['a**b', 'a/b', false],
+    ['*a*b', 'xaxxb', true],
+    ['*.ts', '.ts', true],
+    ['a/*', 'a', false],
   ])('%s with %s: %s', (pattern, path, matches) => {
     expect(globMatcher(pattern)(path)).toBe(matches);
+  });
+
+  test('with many stars or braces is soon done', () => {
+    expect(() => globMatcher('{a,b}'.repeat(30))).toThrow('stand for too much');
+    expect(globMatcher(`${'*a'.repeat(50)}b`)('a'.repeat(250))).toBe(false);
+    expect(globMatcher(`${'**/a/'.repeat(50)}b`)('a/'.repeat(250))).toBe(false);
   });
 
   test('matches the name that it is, when nothing in it is special', () => {

@@ -4,9 +4,9 @@ import * as v from 'valibot';
 import type { ExecResult } from '../../sandbox/process/result.ts';
 import { type CallContext, type LoopTool, textResult } from '../model/tool.ts';
 import { checkedTool } from './arguments.ts';
-import type { ToolEnvironment } from './builtin.ts';
 import { keepEnd } from './cut.ts';
 import { quoted } from './shell.ts';
+import type { ToolEnvironment } from './tool-environment.ts';
 
 const DEFAULT_TIMEOUT_S = 600;
 /** A timer of Node that is longer ends at once. */

@@ -1,8 +1,8 @@
 import * as v from 'valibot';
 import { type LoopTool, textResult } from '../model/tool.ts';
 import { checkedTool } from './arguments.ts';
-import type { ToolEnvironment } from './builtin.ts';
 import { nearestLines } from './nearest-lines.ts';
+import type { ToolEnvironment } from './tool-environment.ts';
 import { type Replacement, unifiedDiff } from './unified-diff.ts';
 
 export function editTool({ env, shared }: ToolEnvironment): LoopTool {

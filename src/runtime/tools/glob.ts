@@ -3,9 +3,9 @@ import * as v from 'valibot';
 import { type LoopTool, textResult } from '../model/tool.ts';
 import type { SandboxEnv } from '../sandbox/env.ts';
 import { checkedTool } from './arguments.ts';
-import type { ToolEnvironment } from './builtin.ts';
 import { globMatcher } from './glob-pattern.ts';
 import { quoted } from './shell.ts';
+import type { ToolEnvironment } from './tool-environment.ts';
 
 const LIMIT = 1_000;
 

@@ -3,10 +3,10 @@ import * as v from 'valibot';
 import { type LoopTool, textResult } from '../model/tool.ts';
 import type { GrepMatch, SandboxEnv } from '../sandbox/env.ts';
 import { checkedTool } from './arguments.ts';
-import type { ToolEnvironment } from './builtin.ts';
 import { keepStart } from './cut.ts';
 import { expandBraces, globMatcher } from './glob-pattern.ts';
 import { quoted } from './shell.ts';
+import type { ToolEnvironment } from './tool-environment.ts';
 
 const LIMIT = 100;
 const LINE_LENGTH = 500;

@@ -3,9 +3,9 @@ import { type LoopTool, type ToolResult, textResult } from '../model/tool.ts';
 import { boundaryBefore } from '../model/utf8.ts';
 import type { SandboxEnv } from '../sandbox/env.ts';
 import { checkedTool } from './arguments.ts';
-import type { ToolEnvironment } from './builtin.ts';
 import { contentKind, imageTypes } from './content-kind.ts';
 import { CUT_BYTES, CUT_LINES } from './cut.ts';
+import type { ToolEnvironment } from './tool-environment.ts';
 
 const IMAGE_LIMIT = 10 * 1024 * 1024;
 const SNIFFED_BYTES = 8 * 1024;

@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import { type LoopTool, textResult } from '../model/tool.ts';
 import { checkedTool } from './arguments.ts';
-import type { ToolEnvironment } from './builtin.ts';
+import type { ToolEnvironment } from './tool-environment.ts';
 
 export function writeTool({ env, shared }: ToolEnvironment): LoopTool {
   return checkedTool({

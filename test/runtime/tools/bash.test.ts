@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { SandboxEnv } from '../../../src/runtime/sandbox/env.ts';
-import { builtinTools, SandboxTools } from '../../../src/runtime/tools/builtin.ts';
+import { builtinTools } from '../../../src/runtime/tools/builtin.ts';
+import { SandboxTools } from '../../../src/runtime/tools/tool-environment.ts';
 import type { ExecResult } from '../../../src/sandbox/process/result.ts';
 import { toolBench } from './tool-bench.ts';
 

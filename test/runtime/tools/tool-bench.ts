@@ -1,5 +1,6 @@
 import { writeFile } from 'node:fs/promises';
-import { builtinTools, SandboxTools } from '../../../src/runtime/tools/builtin.ts';
+import { builtinTools } from '../../../src/runtime/tools/builtin.ts';
+import { SandboxTools } from '../../../src/runtime/tools/tool-environment.ts';
 import { localEnv } from '../../support/local-env.ts';
 
 /** The built-in tools at work in a directory of this machine. Close it with `await using`. */

@@ -1,0 +1,25 @@
+import type { SandboxEnv } from '../sandbox/env.ts';
+import { PathLocks } from './path-locks.ts';
+
+/** What the built-in tools keep for one sandbox, shared by all harnesses that work in it. */
+export class SandboxTools {
+  readonly locks = new PathLocks();
+  /** The directory in the sandbox for outputs that were too long for the model; made when the first one comes. */
+  outputDirectory: string | undefined;
+  /** Whether `rg` is there; asked for once. */
+  ripgrep: Promise<boolean> | undefined;
+
+  /** Removes the outputs that were kept. Only needed where the sandbox outlives its work. */
+  async removeOutputs(env: SandboxEnv): Promise<void> {
+    if (this.outputDirectory !== undefined) await env.rm(this.outputDirectory, { recursive: true, force: true });
+    this.outputDirectory = undefined;
+  }
+}
+
+/** What each built-in tool works with. */
+export interface ToolEnvironment {
+  env: SandboxEnv;
+  shared: SandboxTools;
+  /** The model takes images. */
+  seesImages: boolean;
+}

@@ -3,10 +3,10 @@ import { type LoopOptions, runLoop } from '../../../src/runtime/model/loop.ts';
 import type { Message, Model } from '../../../src/runtime/model/model.ts';
 import { type LoopTool, textResult } from '../../../src/runtime/model/tool.ts';
 
-/** Runs the loop as a session does: one user message, every message kept, every event noted. No wait takes time. */
-export function converse(model: Model, options: Partial<LoopOptions> & { prompt?: string } = {}) {
-  const { prompt = 'Do it.', ...rest } = options;
-  const messages: Message[] = [{ role: 'user', content: [{ type: 'text', text: prompt }] }];
+/** Runs the loop as a session does: one user message, every message kept, every event noted. Only `realWaits` take time. */
+export function converse(model: Model, options: Partial<LoopOptions> & { realWaits?: boolean } = {}) {
+  const { realWaits = false, ...rest } = options;
+  const messages: Message[] = [{ role: 'user', content: [{ type: 'text', text: 'Do it.' }] }];
   const events: (EventBody & EventScope)[] = [];
   const waits: number[] = [];
   const result = runLoop({
@@ -21,9 +21,11 @@ export function converse(model: Model, options: Partial<LoopOptions> & { prompt?
       messages.push(message);
     },
     emit: (body, scope) => events.push({ ...body, ...scope }),
-    sleep: async (ms) => {
-      waits.push(ms);
-    },
+    ...(!realWaits && {
+      sleep: async (ms) => {
+        waits.push(ms);
+      },
+    }),
     ...rest,
   });
   return { result, messages, events, waits };

@@ -392,9 +392,9 @@ describe('an abort', () => {
     const model = scriptedModel([{ error: { status: 500, message: 'later' } }, 'never']);
     const { result } = converse(model, {
       signal: stop.signal,
-      sleep: async (_, signal) => {
-        stop.abort(reason);
-        signal.throwIfAborted();
+      realWaits: true,
+      emit: ({ type }) => {
+        if (type === 'retry') setImmediate(() => stop.abort(reason));
       },
     });
     await expect(result).rejects.toMatchObject(aborted);

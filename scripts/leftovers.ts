@@ -1,6 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { basename, join, relative } from 'node:path';
 import Docker from 'dockerode';
+import { agentVolumeLabel } from '../src/engine/docker/agent-volume.ts';
 import { findEngine } from '../src/engine/socket.ts';
 
 interface EngineObject {
@@ -21,7 +22,10 @@ export async function listEngineObjects(): Promise<EngineObject[]> {
   ]);
   return [
     ...containers.map(({ Id, Names, State }) => ({ id: Id, name: `container ${Names[0] ?? Id} (${State})` })),
-    ...Volumes.map(({ Name }) => ({ id: `volume ${Name}`, name: `volume ${Name}` })),
+    ...Volumes.filter(({ Labels }) => Labels?.[agentVolumeLabel] !== 'agent').map(({ Name }) => ({
+      id: `volume ${Name}`,
+      name: `volume ${Name}`,
+    })),
     ...networks.map(({ Id, Name }) => ({ id: Id, name: `network ${Name}` })),
   ];
 }

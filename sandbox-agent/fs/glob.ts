@@ -1,4 +1,4 @@
-import { stat } from 'node:fs/promises';
+import { realpath, stat } from 'node:fs/promises';
 import type { FsGlob } from '../../src/protocol/fs.ts';
 import { limits } from '../../src/protocol/limits.ts';
 import type { WireStream } from '../../src/protocol/mux.ts';
@@ -20,7 +20,7 @@ export async function glob(request: FsGlob, stream: WireStream, signal: AbortSig
     const matches = globMatcher(request.pattern);
     const newest = new Newest(request.limit);
     let total = 0;
-    for await (const { path, location } of walk(request.path, new Pace(signal))) {
+    for await (const { path, location } of walk(await realpath(request.path), new Pace(signal))) {
       if (!matches(path) || Buffer.byteLength(path) > limits.path) continue;
       const modifiedMs = await fileTime(location);
       if (modifiedMs === undefined) continue;

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { type FileHandle, stat } from 'node:fs/promises';
+import { type FileHandle, realpath, stat } from 'node:fs/promises';
 import { basename } from 'node:path/posix';
 import { createContext, Script } from 'node:vm';
 import type { FsGrep, FsMatch } from '../../src/protocol/fs.ts';
@@ -60,7 +60,8 @@ async function* filesOf({ path, include }: FsGrep, pace: Pace): AsyncGenerator<{
     yield { path: basename(path), location: path };
     return;
   }
-  for await (const file of walk(path, pace, await IgnoreRules.above(path))) {
+  const root = await realpath(path);
+  for await (const file of walk(root, pace, await IgnoreRules.above(root))) {
     if (!file.isLink && isIncluded(file.path)) yield file;
   }
 }

@@ -18,7 +18,8 @@ export function split(path: string): { parent: string; name: string } {
 
 /** The `code` of an error: the POSIX name, for one of the kernel. */
 export function codeOf(error: unknown): string | undefined {
-  return error instanceof Error && 'code' in error ? String(error.code) : undefined;
+  // Not instanceof: what `vm` throws is an Error of another context.
+  return typeof error === 'object' && error !== null && 'code' in error ? String(error.code) : undefined;
 }
 
 export function hasCode(error: unknown, ...codes: string[]): boolean {

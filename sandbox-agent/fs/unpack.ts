@@ -1,12 +1,17 @@
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import * as fs from 'node:fs/promises';
-import { type Entry, type Extract, extract, type Headers } from 'tar-stream';
+import { type Extract, extract, type Header } from 'tar-stream';
 import type { FsUnpack } from '../../src/protocol/fs.ts';
 import type { WireStream } from '../../src/protocol/mux.ts';
 import { RequestError } from '../errors.ts';
 import { Pace } from './pace.ts';
 import { codeOf, hasCode } from './path.ts';
+
+type Entry = Extract extends AsyncIterable<infer Item> ? Item : never;
+
+// Archives from before POSIX are marked by nothing but their sum; tar-stream's types leave the option out.
+const formats: NonNullable<Parameters<typeof extract>[0]> & { allowUnknownFormat: true } = { allowUnknownFormat: true };
 
 // Each directory on the way to an entry is held open.
 const maxDepth = 500;
@@ -17,12 +22,13 @@ const maxDepth = 500;
  * came before an entry that fails stays, and the error says so.
  */
 export async function unpack({ path }: FsUnpack, stream: WireStream, signal: AbortSignal): Promise<void> {
-  const archive = extract();
+  const archive = extract(formats);
+  const source = new ArchiveSource(stream, archive);
   let current = '';
   try {
     await using tree = await OpenTree.at(path);
     const pace = new Pace(signal);
-    const feeding = feed(stream, archive);
+    const feeding = source.feed();
     for await (const entry of archive) {
       current = entry.header.name;
       await unpackEntry(tree, entry);
@@ -32,23 +38,37 @@ export async function unpack({ path }: FsUnpack, stream: WireStream, signal: Abo
     await feeding;
     await tree.leaveAll();
   } catch (error) {
+    // Where the stream broke off, the archive only knows that it was destroyed.
+    const reason = source.error ?? error;
     stream.cancel();
-    throw current === '' ? withoutEntry(error) : atEntry(current, error);
+    throw current === '' ? withoutEntry(reason) : atEntry(current, reason);
   } finally {
-    archive.destroy();
+    archive.destroy(null);
   }
 }
 
-/** Ends with the archive; its errors are given to the archive, and come out where the entries are read. */
-async function feed(stream: WireStream, archive: Extract): Promise<void> {
-  try {
-    for (let chunk = await stream.read(); chunk !== null; chunk = await stream.read()) {
-      if (archive.destroyed) return;
-      if (!archive.write(chunk)) await drained(archive);
+/** Gives the bytes of a stream to an archive. Its error comes out where the entries are read. */
+class ArchiveSource {
+  readonly #stream: WireStream;
+  readonly #archive: Extract;
+  error: Error | undefined;
+
+  constructor(stream: WireStream, archive: Extract) {
+    this.#stream = stream;
+    this.#archive = archive;
+  }
+
+  async feed(): Promise<void> {
+    try {
+      for (let chunk = await this.#stream.read(); chunk !== null; chunk = await this.#stream.read()) {
+        if (this.#archive.destroyed) return;
+        if (!this.#archive.write(chunk)) await drained(this.#archive);
+      }
+      this.#archive.end(null);
+    } catch (error) {
+      this.error = error instanceof Error ? error : new Error(String(error));
+      this.#archive.destroy(this.error);
     }
-    archive.end();
-  } catch (error) {
-    archive.destroy(error instanceof Error ? error : new Error(String(error)));
   }
 }
 
@@ -71,7 +91,7 @@ async function unpackEntry(tree: OpenTree, entry: Entry): Promise<void> {
   if (header.type === 'directory' || (header.type === 'file' && header.name.endsWith('/'))) {
     // Old archives mark a directory by a slash at the end alone.
     await tree.enter(names);
-    tree.onLeave({ mode: modeOf(header), seconds: secondsOf(header) });
+    tree.onLeave({ mode: modeOf(header), time: timeOf(header) });
     return;
   }
   if (last === undefined) throw new RequestError('unsafe_entry', 'it has the name of the directory itself');
@@ -99,7 +119,7 @@ function namesOf(path: string): string[] {
   return names;
 }
 
-function linkOf({ linkname }: Headers): string {
+function linkOf({ linkname }: Header): string {
   if (!linkname) throw new RequestError('invalid_tar', 'it is a link to nothing');
   if (linkname.includes('\0')) throw new RequestError('unsafe_entry', 'what it links to holds a NUL');
   return linkname;
@@ -128,8 +148,8 @@ async function makeFile(path: string, entry: Entry): Promise<void> {
   try {
     for await (const chunk of entry) await file.writeFile(chunk as Uint8Array); // tar-stream gives nothing else
     await file.chmod(modeOf(entry.header));
-    const seconds = secondsOf(entry.header);
-    if (seconds !== undefined) await file.utimes(seconds, seconds);
+    const time = timeOf(entry.header);
+    if (time) await file.utimes(time, time);
   } catch (error) {
     await fs.rm(path, { force: true });
     throw error;
@@ -138,19 +158,23 @@ async function makeFile(path: string, entry: Entry): Promise<void> {
   }
 }
 
-function modeOf({ mode }: Headers): number {
-  return (mode ?? 0) & 0o7777;
+function modeOf({ mode }: Header): number {
+  return mode & 0o7777;
 }
 
-/** `undefined` for a time that no file system knows. A pax header has the fractions. */
-function secondsOf({ pax, mtime }: Headers): number | undefined {
-  const seconds = pax?.mtime === undefined ? Number(mtime) / 1000 : Number(pax.mtime);
-  return Math.abs(seconds) < 2 ** 40 ? seconds : undefined;
+/**
+ * `undefined` for a time that no file system knows. A pax header has the fractions. As a date: Node takes a negative
+ * number for the present.
+ */
+function timeOf({ pax, mtime }: Header): Date | undefined {
+  const precise = typeof pax === 'object' && pax !== null && 'mtime' in pax ? Number(pax.mtime) : undefined;
+  const seconds = precise ?? mtime.getTime() / 1000;
+  return Math.abs(seconds) < 2 ** 40 ? new Date(seconds * 1000) : undefined;
 }
 
 interface Attributes {
   mode: number;
-  seconds: number | undefined;
+  time: Date | undefined;
 }
 
 interface Level {
@@ -226,9 +250,9 @@ class OpenTree {
     const level = this.#levels.at(-1);
     if (level === undefined) return;
     if (level.onLeave) {
-      const { mode, seconds } = level.onLeave;
+      const { mode, time } = level.onLeave;
       await level.directory.chmod(mode);
-      if (seconds !== undefined) await level.directory.utimes(seconds, seconds);
+      if (time) await level.directory.utimes(time, time);
     }
     this.#levels.pop();
     await level.directory.close();
@@ -267,17 +291,19 @@ async function openNoFollow(path: string): Promise<fs.FileHandle> {
 
 /** The paths in the kernel's errors are those of open directories, which tell nobody anything. */
 function atEntry(name: string, error: unknown): Error {
-  if (!(error instanceof Error)) return new Error(String(error));
-  const code = codeOf(error);
-  const reason = error instanceof RequestError || code === undefined ? error.message : code;
+  const { code, message } = withoutEntry(error);
+  const reason = /^E[A-Z]+$/.test(code) && !(error instanceof RequestError) ? code : message;
   return new RequestError(
-    code ?? 'invalid_tar',
+    code,
     `Unpacking stopped at ${JSON.stringify(name.slice(0, 300))}: ${reason}. What came before it is there.`,
   );
 }
 
-/** `tar-stream` gives errors without a code, for what is no archive. */
-function withoutEntry(error: unknown): Error {
-  if (!(error instanceof Error)) return new Error(String(error));
-  return codeOf(error) === undefined ? new RequestError('invalid_tar', error.message) : error;
+/** `tar-stream` gives errors without a code, for what is no archive, or with that of a stream which was cut off. */
+function withoutEntry(error: unknown): Error & { code: string } {
+  const code = codeOf(error);
+  const message = error instanceof Error ? error.message : String(error);
+  if (code === undefined) return new RequestError('invalid_tar', message);
+  if (code === 'STREAM_DESTROYED') return new RequestError('invalid_tar', 'the archive ends within it');
+  return error instanceof Error ? Object.assign(error, { code }) : new RequestError(code, message);
 }

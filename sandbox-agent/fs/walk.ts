@@ -1,7 +1,7 @@
 import { type Directory, type DirectoryEntry, openDirectory } from './directory.ts';
 import type { IgnoreRules } from './ignore.ts';
 import type { Pace } from './pace.ts';
-import { child, hasCode, type Path } from './path.ts';
+import { child, codeOf, hasCode, type Path } from './path.ts';
 
 export interface WalkedFile {
   /** Relative to where the walk began. What is not UTF-8 is decoded to U+FFFD. */
@@ -20,7 +20,7 @@ interface Level {
 }
 
 /**
- * The files and links below a directory, without `.git` and what `rules` leave out, in the order of the directories.
+ * The files and links below a directory (its path without links), without `.git` and what `rules` leave out, in the order of the directories.
  * Links are not followed. One directory is open for each level and nothing else is kept, so that any size will do. A
  * directory that may not be read, or that is gone, is left out.
  */
@@ -28,7 +28,7 @@ export async function* walk(root: string, pace: Pace, rules?: IgnoreRules): Asyn
   const levels: Level[] = [await openLevel(root, root, '', rules)];
   try {
     for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
-      const entry = await level.directory.read();
+      const entry = await readEntry(level);
       await pace.turn();
       if (entry === null) {
         levels.pop();
@@ -44,12 +44,27 @@ export async function* walk(root: string, pace: Pace, rules?: IgnoreRules): Asyn
       try {
         levels.push(await openLevel(location, absolute, `${path}/`, level.rules));
       } catch (error) {
-        if (!hasCode(error, 'ENOENT', 'ENOTDIR', 'EACCES', 'ELOOP', 'ENAMETOOLONG')) throw error;
+        if (isOurs(error)) throw error;
       }
     }
   } finally {
     for (const { directory } of levels) await directory.close();
   }
+}
+
+async function readEntry({ directory, prefix }: Level): Promise<DirectoryEntry | null> {
+  try {
+    return await directory.read();
+  } catch (error) {
+    // Some directories of /proc can be opened and not read.
+    if (prefix === '' || isOurs(error)) throw error;
+    return null;
+  }
+}
+
+/** A failure of ours, and not one of the directory. */
+function isOurs(error: unknown): boolean {
+  return codeOf(error) === undefined || hasCode(error, 'EMFILE', 'ENFILE', 'ENOMEM');
 }
 
 async function openLevel(location: Path, absolute: string, prefix: string, rules?: IgnoreRules): Promise<Level> {

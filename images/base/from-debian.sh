@@ -4,8 +4,9 @@
 set -eu
 recipe=$(cd "$(dirname "$0")" && pwd)
 export recipe usr_local="$1"
-# exec: whoever ends this process ends mmdebstrap, which then removes its own root.
-exec mmdebstrap --variant=minbase --format=tar \
+# mmdebstrap mounts parts of /dev, /proc and /sys in its root. In namespaces of its own nobody else sees these mounts, and
+# whoever kills this process (exec: it is unshare) ends all of it, mounts too: what is left are plain files.
+exec unshare --mount --pid --fork --kill-child --mount-proc mmdebstrap --variant=minbase --format=tar \
   --include="$(tr '\n' ' ' < "$recipe/packages.txt")" \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
   --dpkgopt='path-exclude=/usr/share/info/*' --dpkgopt='path-exclude=/usr/share/locale/*' \

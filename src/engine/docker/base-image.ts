@@ -189,8 +189,9 @@ async function importDebian(
   const debian = execa('sh', [join(recipeFolder, 'from-debian.sh'), usrLocal], {
     stdin: 'ignore',
     buffer: { stdout: false },
-    // What it leaves when it is killed goes away with our own folder.
+    // What it leaves when it is killed goes away with our own folder. unshare(1) does not listen to other signals.
     env: { TMPDIR: folder },
+    killSignal: 'SIGKILL',
     ...(signal && { cancelSignal: signal }),
   });
   createInterface({ input: debian.stderr }).on('line', (line) => {

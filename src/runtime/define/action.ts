@@ -27,9 +27,11 @@ export type Returned<Output extends Schema | undefined> = Output extends Schema 
 /** What a caller gets. Nothing is delivered as `null`. */
 export type Delivered<Output extends Schema | undefined, Result> = Output extends Schema
   ? v.InferOutput<Output>
-  : Result extends undefined | void
-    ? null
-    : Result;
+  : unknown extends Result
+    ? unknown
+    : Result extends NonNullable<unknown> | null
+      ? Result
+      : null;
 
 export interface ActionOptions<Input extends Schema | undefined, Output extends Schema | undefined, Result> {
   name: string;

@@ -1,10 +1,13 @@
 import type { Model, ThinkingLevel } from '../model/model.ts';
 import type { SandboxFactory } from '../sandbox/env.ts';
+import { builtinToolNames } from '../tools/builtin.ts';
 import { type ActionDefinition, isAction } from './action.ts';
 import { type Fields, Problems } from './checks.ts';
 import { defined, isDefined } from './definition.ts';
-import { agentNamePattern, type BuiltinToolName, builtinToolNames } from './names.ts';
+import { agentNamePattern } from './names.ts';
 import { checkToolItem, type ToolDefinition, toTool } from './tool.ts';
+
+export type BuiltinToolName = (typeof builtinToolNames)[number];
 
 /** Reusable behaviour, without a sandbox. */
 export interface AgentProfile {

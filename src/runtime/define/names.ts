@@ -4,10 +4,6 @@ export const toolNamePattern = /^[A-Za-z_][A-Za-z0-9_-]{0,63}$/;
 /** Names of agents, workflows and profiles. */
 export const agentNamePattern = /^[A-Za-z][A-Za-z0-9_-]{0,63}$/;
 
-export const builtinToolNames = ['read', 'write', 'edit', 'bash', 'grep', 'glob'] as const;
-
-export type BuiltinToolName = (typeof builtinToolNames)[number];
-
 /** Tools of the framework: nothing else may have these names, also where they are not offered. */
 export const frameworkToolNames: ReadonlySet<string> = new Set([
   'task',

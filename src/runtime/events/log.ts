@@ -1,6 +1,33 @@
+import type { Emit, EventScope } from './event.ts';
+import { frozenCopy } from './frozen-copy.ts';
+
 /** Writes `log` events. Attributes may be anything; what JSON can't hold is written as text. */
 export interface Log {
   info(message: string, attributes?: Record<string, unknown>): void;
   warn(message: string, attributes?: Record<string, unknown>): void;
   error(message: string, attributes?: Record<string, unknown>): void;
+}
+
+const maxBytes = 64 * 1024;
+
+/** A log that writes events, each with `added` among its attributes. */
+export function eventLog(emit: Emit, added: Record<string, unknown> = {}, scope: EventScope = {}): Log {
+  const write = (level: 'info' | 'warn' | 'error') => (message: string, attributes?: Record<string, unknown>) => {
+    const all = { ...cut(frozenCopy(attributes)), ...added };
+    const text = cutText(typeof message === 'string' ? message : JSON.stringify(frozenCopy(message)));
+    emit({ type: 'log', level, message: text, ...(Object.keys(all).length > 0 && { attributes: all }) }, scope);
+  };
+  return { info: write('info'), warn: write('warn'), error: write('error') };
+}
+
+function cut(attributes: unknown): Record<string, unknown> {
+  if (attributes === null) return {};
+  const sizeBytes = Buffer.byteLength(JSON.stringify(attributes));
+  if (sizeBytes > maxBytes) return { omitted: `${sizeBytes} bytes of attributes; a log event holds ${maxBytes}` };
+  if (typeof attributes === 'object') return attributes as Record<string, unknown>; // a copy made of JSON
+  return { value: attributes };
+}
+
+function cutText(message: string): string {
+  return message.length > maxBytes ? `${message.slice(0, maxBytes)} …` : message;
 }

@@ -82,6 +82,8 @@ export interface SandboxEnv extends SandboxDriver {
 
 /** Makes the sandbox of one agent instance or run: runtime-contract.md, section 10.1. */
 export interface SandboxFactory {
+  /** What whoever runs the program must know; written to the log when a runtime first uses the factory. */
+  readonly warning?: string;
   createSandbox(request: {
     id: string;
     kind: 'agent' | 'run';

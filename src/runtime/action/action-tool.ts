@@ -1,0 +1,34 @@
+import type { ActionDefinition } from '../define/action.ts';
+import { ActionInputValidationError } from '../errors.ts';
+import type { OpenHarness, Operation } from '../harness/open-harness.ts';
+import { type LoopTool, textResult } from '../model/tool.ts';
+import { inputJsonSchema } from '../schema/json-schema.ts';
+
+const maxErrorBytes = 4 * 1024;
+
+/** An action as a model sees it: a tool, whose call runs in a child harness. */
+export function actionTool(action: ActionDefinition, harness: OpenHarness, operation: Operation): LoopTool {
+  return {
+    name: action.name,
+    description: action.description,
+    parameters: inputJsonSchema(action.input),
+    async run(input, { toolCallId, signal }) {
+      try {
+        const output = await harness.runAction(action, input, { ...operation, signal }, { toolCallId });
+        return textResult(JSON.stringify(output), { details: output });
+      } catch (error) {
+        if (signal.aborted) throw error;
+        const message = error instanceof Error ? error.message : String(error);
+        const advice = error instanceof ActionInputValidationError ? ' Call it again with an input that fits.' : '';
+        return textResult(cut(message) + advice, { isError: true });
+      }
+    },
+  };
+}
+
+function cut(text: string): string {
+  const bytes = Buffer.from(text);
+  if (bytes.length <= maxErrorBytes) return text;
+  // A character that the cut goes through is left out as well.
+  return `${new TextDecoder().decode(bytes.subarray(0, maxErrorBytes), { stream: true })} …`;
+}

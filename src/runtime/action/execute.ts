@@ -1,0 +1,117 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { abortError } from '../../errors.ts';
+import type { ActionDefinition } from '../define/action.ts';
+import {
+  ActionInputValidationError,
+  ActionOutputSerializationError,
+  ActionOutputValidationError,
+  ActionTimeoutError,
+} from '../errors.ts';
+import type { OpenHarness } from '../harness/open-harness.ts';
+import { parse } from '../schema/parse.ts';
+import { type JsonValue, jsonSnapshot, NotJson } from '../schema/snapshot.ts';
+
+const graceMs = 10_000;
+
+export interface Execution {
+  action: ActionDefinition;
+  input: unknown;
+  /** An input for an action that takes none is dropped; else it is refused. */
+  ignoreInput: boolean;
+  signal: AbortSignal;
+  /** Added to the attributes of what `log` writes. */
+  logAttributes: Record<string, unknown>;
+  /** Called when the input is good. `signal` aborts with the caller and when the time is over. */
+  openHarness: (signal: AbortSignal) => Promise<OpenHarness>;
+}
+
+/** The order of runtime-contract.md, section 2: input, harness, `run`, output, and the end of the harness, always. */
+export async function executeAction(execution: Execution): Promise<JsonValue> {
+  const { action, signal } = execution;
+  const input = actionInput(action, execution.input, execution.ignoreInput);
+  const stop = new AbortController();
+  const merged = AbortSignal.any([signal, stop.signal]);
+  const { timeoutMs } = action;
+  const timer =
+    timeoutMs !== undefined &&
+    setTimeout(
+      () => stop.abort(new ActionTimeoutError({ action: action.name, timeoutMs })),
+      Math.min(timeoutMs, 2 ** 31 - 1),
+    );
+  try {
+    const harness = await execution.openHarness(merged);
+    try {
+      const run = action.run as (context: object) => unknown; // its context is the one made here
+      const context = {
+        harness,
+        signal: merged,
+        log: harness.log(execution.logAttributes),
+        ...(action.input && { input }),
+      };
+      // Asynchronous, so that one that throws at once is like one that rejects.
+      const returned = await unlessIgnored((async () => run(context))(), merged);
+      // Work that ended well before it saw the abort keeps its result, but for a time limit.
+      if (stop.signal.aborted) throw stop.signal.reason;
+      return actionOutput(action, returned);
+    } finally {
+      await harness.close();
+    }
+  } catch (error) {
+    // Whatever an action throws because it was aborted, this is why.
+    if (stop.signal.aborted) throw stop.signal.reason;
+    if (signal.aborted) throw abortError(signal.reason);
+    throw error;
+  } finally {
+    if (timer) clearTimeout(timer);
+  }
+}
+
+/** @throws {ActionInputValidationError} */
+export function actionInput(action: ActionDefinition, input: unknown, ignoreInput = false): unknown {
+  if (!action.input) {
+    if (input === undefined || ignoreInput) return undefined;
+    throw new ActionInputValidationError({ action: action.name, issues: [{ message: 'the action takes no input' }] });
+  }
+  const parsed = parse(action.input, input === undefined ? {} : input);
+  if (!parsed.success) throw new ActionInputValidationError({ action: action.name, issues: parsed.issues });
+  return parsed.output;
+}
+
+/** What is delivered of what `run` returned: the output side of the schema, as JSON. */
+function actionOutput(action: ActionDefinition, returned: unknown): JsonValue {
+  let value = returned;
+  if (action.output) {
+    const parsed = parse(action.output, returned);
+    if (!parsed.success) throw new ActionOutputValidationError({ action: action.name, issues: parsed.issues });
+    value = parsed.output;
+  } else if (value === undefined) {
+    return null;
+  }
+  try {
+    return jsonSnapshot(value, 'output');
+  } catch (error) {
+    if (!(error instanceof NotJson)) throw error;
+    const { path, kind } = error;
+    throw new ActionOutputSerializationError({ action: action.name, path, kind }, { cause: error });
+  }
+}
+
+/** Waits for application code; after an abort only so long as code may take that looks at its signal. */
+async function unlessIgnored<Result>(running: Promise<Result>, signal: AbortSignal): Promise<Result> {
+  const settled = new AbortController();
+  const ignored = new Promise<never>((_, reject) => {
+    const onAbort = () => {
+      sleep(graceMs, undefined, { signal: settled.signal }).then(
+        () => reject(abortError(signal.reason, 'The action did not end when it was aborted.')),
+        () => {}, // it ended
+      );
+    };
+    if (signal.aborted) onAbort();
+    else signal.addEventListener('abort', onAbort, { once: true, signal: settled.signal });
+  });
+  try {
+    return await Promise.race([running, ignored]);
+  } finally {
+    settled.abort();
+  }
+}

@@ -1,0 +1,35 @@
+import type { Usage } from '../model/model.ts';
+import { addUsage, noUsage } from '../model/usage.ts';
+import type { Emit, EventScope } from './event.ts';
+
+/** Emits with a scope laid under that of each event. */
+export function within(emit: Emit, scope: EventScope): Emit {
+  return (body, own) => emit(body, { ...scope, ...own });
+}
+
+/** Sums the model requests of one piece of work, and with them those of what it is a part of. */
+export class UsageMeter {
+  #total = noUsage();
+  readonly #parent: UsageMeter | undefined;
+
+  constructor(parent?: UsageMeter) {
+    this.#parent = parent;
+  }
+
+  get total(): Usage {
+    return this.#total;
+  }
+
+  /** An emitter that counts the requests it tells of. */
+  counting(emit: Emit): Emit {
+    return (body, scope) => {
+      if (body.type === 'turn' && body.usage) this.add(body.usage);
+      emit(body, scope);
+    };
+  }
+
+  private add(usage: Usage): void {
+    this.#total = addUsage(this.#total, usage);
+    this.#parent?.add(usage);
+  }
+}

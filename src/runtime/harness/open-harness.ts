@@ -1,0 +1,313 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { abortError } from '../../errors.ts';
+import type { ExecResult } from '../../sandbox/process/result.ts';
+import { actionTool } from '../action/action-tool.ts';
+import { executeAction } from '../action/execute.ts';
+import type { ActionDefinition } from '../define/action.ts';
+import type { ResolvedAgent } from '../define/agent.ts';
+import { ToolNameConflictError } from '../define/errors.ts';
+import { frameworkToolNames } from '../define/names.ts';
+import {
+  DelegationDepthExceededError,
+  HarnessClosedError,
+  InvalidRequestError,
+  SessionAlreadyExistsError,
+  SessionNotFoundError,
+} from '../errors.ts';
+import type { Emit, EventScope, OperationKind } from '../events/event.ts';
+import { eventLog, type Log } from '../events/log.ts';
+import { recordedError } from '../events/recorded-error.ts';
+import { UsageMeter, within } from '../events/scope.ts';
+import { newId } from '../id.ts';
+import type { Models } from '../model/providers.ts';
+import type { LoopTool } from '../model/tool.ts';
+import type { SandboxEnv } from '../sandbox/env.ts';
+import type { Files } from '../sandbox/files.ts';
+import type { JsonValue } from '../schema/snapshot.ts';
+import { OpenSession } from '../session/open-session.ts';
+import { builtinTools } from '../tools/builtin.ts';
+import { customTool } from '../tools/custom-tool.ts';
+import type { SandboxTools } from '../tools/tool-environment.ts';
+import { type CallHandle, callHandle } from './call-handle.ts';
+import type { Harness, OptionalInput, ShellOptions } from './harness.ts';
+import { recordedShell } from './shell.ts';
+
+const maxDepth = 4;
+const closeGraceMs = 10_000;
+
+export interface HarnessParts {
+  /** `'default'` for a root harness, `action:<id>` for another. */
+  name: string;
+  /** Its own: closed with the harness. */
+  env: SandboxEnv;
+  agent: ResolvedAgent;
+  models: Models;
+  /** What the built-in tools keep for the sandbox. */
+  shared: SandboxTools;
+  /** Adds events to the run or instance, whatever harness they are of. */
+  emit: Emit;
+  /** Laid under the scope of all that happens in the harness. */
+  scope: EventScope;
+  meter: UsageMeter;
+  depth: number;
+  /** Aborts all that is done in the harness. */
+  signal: AbortSignal;
+}
+
+/** One operation while it runs. */
+export interface Operation {
+  signal: AbortSignal;
+  /** With the scope of the operation. */
+  emit: Emit;
+  meter: UsageMeter;
+}
+
+/** A harness at work: everything that it starts is known to it, and ended by `close`. */
+export class OpenHarness implements Harness {
+  readonly name: string;
+  readonly sandbox: SandboxEnv;
+  readonly fs: Files;
+  readonly parts: HarnessParts;
+  readonly sessions = {
+    get: async (name = 'default') => this.#getSession(name),
+    create: async (name = 'default') => this.#createSession(name),
+  };
+  readonly #emit: Emit;
+  readonly #stop = new AbortController();
+  readonly #signal: AbortSignal;
+  readonly #open = new Set<Promise<unknown>>();
+  readonly #sessions = new Map<string, OpenSession>();
+  #closing: Promise<void> | undefined;
+
+  constructor(parts: HarnessParts) {
+    this.parts = parts;
+    this.name = parts.name;
+    this.sandbox = parts.env;
+    this.fs = parts.env;
+    this.#emit = within(parts.emit, parts.scope);
+    this.#signal = AbortSignal.any([this.#stop.signal, parts.signal]);
+  }
+
+  get signal(): AbortSignal {
+    return this.#signal;
+  }
+
+  log(added: Record<string, unknown> = {}): Log {
+    return eventLog(this.#emit, added);
+  }
+
+  async session(name = 'default'): Promise<OpenSession> {
+    return this.#sessions.get(name) ?? this.#createSession(name);
+  }
+
+  shell(command: string, options: ShellOptions = {}): CallHandle<ExecResult> {
+    return this.operation('shell', {}, options.signal, (operation) =>
+      recordedShell(this.sandbox, command, options, operation, newId('call')),
+    );
+  }
+
+  run<Input, Output>(action: ActionDefinition<Input, Output>, ...rest: OptionalInput<Input>): CallHandle<Output> {
+    const [input, options] = rest;
+    return this.operation('action', {}, options?.signal, async (operation) => {
+      // What the action's output schema gave, which is what `Output` was inferred from.
+      return (await this.runAction(action, input, operation)) as Output;
+    });
+  }
+
+  emit(name: string, data: unknown, { id }: { id?: string } = {}): void {
+    if (this.#closing) throw new HarnessClosedError();
+    this.#emit({ type: 'data', name, data, ...(id !== undefined && { id }) });
+  }
+
+  /** Runs an action in a child harness, as a part of `operation`. */
+  async runAction(
+    action: ActionDefinition,
+    input: unknown,
+    { signal, emit, meter }: Operation,
+    call?: { toolCallId: string },
+  ): Promise<JsonValue> {
+    const { env, agent, models, shared, depth } = this.parts;
+    if (depth >= maxDepth) throw new DelegationDepthExceededError({ maxDepth });
+    const actionId = newId('action');
+    const head = { action: action.name, ...call };
+    const scope = { ...this.parts.scope, harness: `action:${actionId}`, actionId };
+    const startedAt = performance.now();
+    emit({ type: 'action_start', ...head }, { actionId });
+    const own = new UsageMeter(meter);
+    const end = (outcome: { result: unknown } | { error: unknown }) => {
+      const failed = 'error' in outcome;
+      emit(
+        {
+          type: 'action',
+          ...head,
+          ...(failed ? { error: recordedError(outcome.error) } : { result: outcome.result }),
+          durationMs: Math.round(performance.now() - startedAt),
+          isError: failed,
+          usage: own.total,
+        },
+        { actionId },
+      );
+    };
+    try {
+      const result = await executeAction({
+        action,
+        input,
+        // A model can't know that there is nothing to say.
+        ignoreInput: call !== undefined,
+        signal,
+        logAttributes: head,
+        openHarness: async (actionSignal) =>
+          new OpenHarness({
+            name: `action:${actionId}`,
+            env: await env.open({ name: actionId }),
+            agent,
+            models,
+            shared,
+            emit: this.parts.emit,
+            scope,
+            meter: own,
+            depth: depth + 1,
+            signal: actionSignal,
+          }),
+      });
+      end({ result });
+      return result;
+    } catch (error) {
+      end({ error });
+      throw error;
+    }
+  }
+
+  /**
+   * The one place that every call with an effect goes through: it is refused once the harness has ended, told of by
+   * events, abortable, and awaited by `close`.
+   */
+  operation<Result>(
+    operationKind: OperationKind,
+    scope: EventScope,
+    signal: AbortSignal | undefined,
+    work: (operation: Operation) => Promise<Result>,
+  ): CallHandle<Result> {
+    return callHandle([this.#signal, signal], async (merged) => {
+      if (this.#closing) throw new HarnessClosedError();
+      if (merged.aborted) throw abortError(merged.reason);
+      const running = this.#runOperation(operationKind, scope, merged, work);
+      this.#open.add(running);
+      try {
+        return await running;
+      } finally {
+        this.#open.delete(running);
+      }
+    });
+  }
+
+  /**
+   * The tools of a model in this harness.
+   * @throws {ToolNameConflictError} two have one name, or one has a name that is reserved
+   */
+  tools(operation: Operation, seesImages: boolean, ofCall: readonly LoopTool[] = []): LoopTool[] {
+    const { agent, env, shared } = this.parts;
+    const sources: [source: string, tools: LoopTool[]][] = [
+      [
+        'built-in',
+        builtinTools({ env, shared, seesImages }).filter(({ name }) =>
+          (agent.builtinTools as readonly string[]).includes(name),
+        ),
+      ],
+      ['tools of the agent', agent.tools.map((tool) => customTool(tool, this.log({ tool: tool.name })))],
+      ['actions of the agent', agent.actions.map((action) => actionTool(action, this, operation))],
+      ['tools of the call', [...ofCall]],
+    ];
+    checkToolNames(sources.map(([source, tools]) => [source, tools.map(({ name }) => name)]));
+    return sources.flatMap(([, tools]) => tools);
+  }
+
+  /** Ends all that was started here, and awaits it; nothing is told of it afterwards. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    this.#stop.abort(new HarnessClosedError());
+    const patience = new AbortController();
+    const ended = await Promise.race([
+      Promise.allSettled(this.#open).then(() => true),
+      sleep(closeGraceMs, false, { signal: patience.signal }).catch(() => false),
+    ]);
+    patience.abort();
+    if (!ended) this.log().warn(`${this.#open.size} operations did not end when their harness did`);
+    await this.parts.env.close();
+  }
+
+  async #runOperation<Result>(
+    operationKind: OperationKind,
+    scope: EventScope,
+    signal: AbortSignal,
+    work: (operation: Operation) => Promise<Result>,
+  ): Promise<Result> {
+    const meter = new UsageMeter(this.parts.meter);
+    const emit = within(this.#emit, { ...scope, operationId: newId('op') });
+    const startedAt = performance.now();
+    emit({ type: 'operation_start', operationKind });
+    const end = (outcome: { result: unknown } | { error: unknown }) => {
+      const failed = 'error' in outcome;
+      emit({
+        type: 'operation',
+        operationKind,
+        ...(failed ? { error: recordedError(outcome.error) } : { result: outcome.result }),
+        durationMs: Math.round(performance.now() - startedAt),
+        isError: failed,
+        usage: meter.total,
+      });
+      emit({ type: 'idle' });
+    };
+    try {
+      const result = await work({ signal, emit: meter.counting(emit), meter });
+      end({ result });
+      return result;
+    } catch (error) {
+      end({ error });
+      throw error;
+    }
+  }
+
+  #getSession(name: string): OpenSession {
+    const session = this.#sessions.get(name);
+    if (!session) throw new SessionNotFoundError({ session: name });
+    return session;
+  }
+
+  #createSession(name: string): OpenSession {
+    if (this.#closing) throw new HarnessClosedError();
+    checkSessionName(name);
+    if (this.#sessions.has(name)) throw new SessionAlreadyExistsError({ session: name });
+    const session = new OpenSession(name, this, () => this.#sessions.delete(name));
+    this.#sessions.set(name, session);
+    return session;
+  }
+}
+
+function checkSessionName(name: string): void {
+  const refuse = (reason: string) => {
+    throw new InvalidRequestError(`the name of a session ${reason}`);
+  };
+  if (typeof name !== 'string' || name.length < 1 || name.length > 128) refuse('must have 1 to 128 characters');
+  if (/\p{Cc}/u.test(name)) refuse('can not hold control characters');
+  if (/^(task|action):/.test(name)) refuse('can not begin with task: or action:');
+}
+
+/** @throws {ToolNameConflictError} two tools have one name, or one has a name that is reserved */
+export function checkToolNames(sources: readonly (readonly [source: string, names: readonly string[]])[]): void {
+  const seen = new Map<string, string>();
+  for (const [source, names] of sources) {
+    for (const name of names) {
+      if (frameworkToolNames.has(name))
+        throw new ToolNameConflictError({ name, conflict: 'reserved', sources: [source] });
+      const other = seen.get(name);
+      if (other !== undefined)
+        throw new ToolNameConflictError({ name, conflict: 'duplicate', sources: [other, source] });
+      seen.set(name, source);
+    }
+  }
+}

@@ -1,0 +1,79 @@
+import type { Message, ToolCallPart, ToolMessage, Usage } from '../model/model.ts';
+
+export type HistoryPart =
+  | { type: 'text'; text: string; state: 'done' }
+  | { type: 'reasoning'; text: string; state: 'done' }
+  | { type: 'file'; mediaType: string; size: number }
+  | {
+      type: 'dynamic-tool';
+      toolName: string;
+      toolCallId: string;
+      input: unknown;
+      state: 'input-available' | 'output-available' | 'output-error';
+      output?: unknown;
+      errorText?: string;
+    };
+
+/** A message as readers see it: the results of tools are merged into their calls. */
+export interface HistoryMessage {
+  id: string;
+  role: 'user' | 'assistant';
+  parts: HistoryPart[];
+  metadata: { timestamp: string; usage?: Usage; model?: { provider: string; id: string } };
+}
+
+/** A message of a conversation, as it is kept. */
+export interface KeptMessage {
+  id: string;
+  timestamp: string;
+  message: Message;
+}
+
+export function toHistory(conversation: readonly KeptMessage[]): HistoryMessage[] {
+  const results = new Map(
+    conversation.flatMap(({ message }) => (message.role === 'tool' ? [[message.toolCallId, message] as const] : [])),
+  );
+  return conversation.flatMap(({ id, timestamp, message }): HistoryMessage[] => {
+    if (message.role === 'tool') return [];
+    const parts = message.content.map((part) => toPart(part, results));
+    const metadata = {
+      timestamp,
+      ...(message.role === 'assistant' && message.usage && { usage: message.usage }),
+      ...(message.role === 'assistant' && message.model && { model: message.model }),
+    };
+    return [{ id, role: message.role, parts, metadata }];
+  });
+}
+
+function toPart(
+  part: Exclude<Message, ToolMessage>['content'][number],
+  results: Map<string, ToolMessage>,
+): HistoryPart {
+  switch (part.type) {
+    case 'text':
+      return { type: 'text', text: part.text, state: 'done' };
+    case 'thinking':
+      return { type: 'reasoning', text: part.text, state: 'done' };
+    case 'image':
+      return { type: 'file', mediaType: part.mimeType, size: Math.floor((part.data.length * 3) / 4) };
+    case 'tool-call':
+      return toCallPart(part, results.get(part.toolCallId));
+  }
+}
+
+function toCallPart({ toolName, toolCallId, input }: ToolCallPart, result: ToolMessage | undefined): HistoryPart {
+  const call = { type: 'dynamic-tool', toolName, toolCallId, input: parsed(input) } as const;
+  if (!result) return { ...call, state: 'input-available' };
+  const text = result.content.map((item) => (item.type === 'text' ? item.text : '')).join('\n');
+  if (result.isError) return { ...call, state: 'output-error', errorText: text };
+  return { ...call, state: 'output-available', output: text };
+}
+
+/** What the model wrote: it may not be JSON. */
+function parsed(input: string): unknown {
+  try {
+    return JSON.parse(input);
+  } catch {
+    return input;
+  }
+}

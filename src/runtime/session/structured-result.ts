@@ -1,0 +1,93 @@
+import { ResultUnavailableError } from '../errors.ts';
+import type { UserMessage } from '../model/model.ts';
+import { type LoopTool, type ToolResult, textResult } from '../model/tool.ts';
+import { isObjectSchema } from '../schema/check.ts';
+import { issueText } from '../schema/issue.ts';
+import { inputJsonSchema } from '../schema/json-schema.ts';
+import { parse, type Schema } from '../schema/parse.ts';
+
+const maxReminders = 5;
+
+type Settled = { kind: 'finish'; data: unknown } | { kind: 'give_up'; reason: string };
+
+/** How a model gives a value in place of a text: it calls `finish` with it, or `give_up`. */
+export class StructuredResult {
+  readonly #schema: Schema;
+  readonly #wrapped: boolean;
+  #settled: Settled | undefined;
+  #reminders = 0;
+
+  constructor(schema: Schema) {
+    this.#schema = schema;
+    this.#wrapped = !isObjectSchema(schema);
+  }
+
+  /** What stands below the prompt. */
+  readonly footer =
+    'When you are done, call the tool finish with the result. If it can not be had, call give_up with the reason. ' +
+    'A text is no result.';
+
+  get tools(): LoopTool[] {
+    const value = inputJsonSchema(this.#schema);
+    return [
+      {
+        name: 'finish',
+        description: 'Gives the result and ends the work.',
+        parameters: this.#wrapped
+          ? { type: 'object', properties: { result: value }, required: ['result'], additionalProperties: false }
+          : value,
+        run: async (input) => this.#finish(input),
+      },
+      {
+        name: 'give_up',
+        description: 'Says why the result can not be had, and ends the work.',
+        parameters: {
+          type: 'object',
+          properties: { reason: { type: 'string' } },
+          required: ['reason'],
+          additionalProperties: false,
+        },
+        run: async (input) => this.#giveUp(input),
+      },
+    ];
+  }
+
+  /** A reminder for a model that stopped without a result; `undefined` when there were enough. */
+  reminder(): UserMessage | undefined {
+    if (this.#settled || this.#reminders >= maxReminders) return undefined;
+    this.#reminders++;
+    const text = 'You stopped without a result. Call finish with it, or give_up with the reason.';
+    return { role: 'user', content: [{ type: 'text', text }] };
+  }
+
+  /** @throws {ResultUnavailableError} the model gave up, or gave none */
+  data(assistantText: string): unknown {
+    if (this.#settled?.kind === 'finish') return this.#settled.data;
+    const reason = this.#settled?.reason ?? `it stopped ${maxReminders + 1} times without calling finish`;
+    throw new ResultUnavailableError({ reason, assistantText });
+  }
+
+  #finish(input: unknown): ToolResult {
+    if (this.#settled) return alreadySettled();
+    const value = this.#wrapped ? (input as { result?: unknown } | null)?.result : input;
+    const parsed = parse(this.#schema, value);
+    if (!parsed.success) {
+      const issues = parsed.issues.map((issue) => issueText(issue, 'result')).join('\n');
+      return textResult(`The result does not fit. Mend it and call finish again.\n${issues}`, { isError: true });
+    }
+    this.#settled = { kind: 'finish', data: parsed.output };
+    return textResult('The result was taken.', { endsLoop: true });
+  }
+
+  #giveUp(input: unknown): ToolResult {
+    if (this.#settled) return alreadySettled();
+    const reason = (input as { reason?: unknown } | null)?.reason;
+    if (typeof reason !== 'string') return textResult('Say the reason, as a text.', { isError: true });
+    this.#settled = { kind: 'give_up', reason };
+    return textResult('Taken.', { endsLoop: true });
+  }
+}
+
+function alreadySettled(): ToolResult {
+  return textResult('The result was given before: this call changes nothing.', { isError: true, endsLoop: true });
+}

@@ -1,0 +1,52 @@
+import type { ToolDefinition } from '../define/tool.ts';
+import { ToolInputValidationError, ToolOutputSerializationError, ToolOutputValidationError } from '../errors.ts';
+import type { Log } from '../events/log.ts';
+import { type LoopTool, textResult } from '../model/tool.ts';
+import { inputJsonSchema } from '../schema/json-schema.ts';
+import { parse } from '../schema/parse.ts';
+import { type JsonValue, jsonSnapshot, NotJson } from '../schema/snapshot.ts';
+
+const defaultTimeoutMs = 600_000;
+
+/** A tool of the application, as the loop runs it. */
+export function customTool(tool: ToolDefinition, log: Log): LoopTool {
+  const { name, description, timeoutMs = defaultTimeoutMs } = tool;
+  return {
+    name,
+    description,
+    parameters: inputJsonSchema(tool.input),
+    timeoutMs,
+    ...(tool.sequential && { order: 'sequential' }),
+    async run(input, { toolCallId, signal }) {
+      const context = { signal, toolCallId, log, ...(tool.input && { input: checkedInput(tool, input) }) };
+      const run = tool.run as (context: object) => unknown; // its context is the one made here
+      const output = checkedOutput(tool, await run(context));
+      return textResult(typeof output === 'string' ? output : JSON.stringify(output), { details: output });
+    },
+  };
+}
+
+function checkedInput(tool: ToolDefinition, input: unknown): unknown {
+  if (!tool.input) return undefined;
+  const parsed = parse(tool.input, input);
+  if (!parsed.success) throw new ToolInputValidationError({ tool: tool.name, issues: parsed.issues });
+  return parsed.output;
+}
+
+function checkedOutput(tool: ToolDefinition, returned: unknown): JsonValue {
+  let value = returned;
+  if (tool.output) {
+    const parsed = parse(tool.output, returned);
+    if (!parsed.success) throw new ToolOutputValidationError({ tool: tool.name, issues: parsed.issues });
+    value = parsed.output;
+  } else if (value === undefined) {
+    return null;
+  }
+  try {
+    return jsonSnapshot(value, 'output');
+  } catch (error) {
+    if (!(error instanceof NotJson)) throw error;
+    const { path, kind } = error;
+    throw new ToolOutputSerializationError({ tool: tool.name, path, kind }, { cause: error });
+  }
+}

@@ -222,6 +222,18 @@ export class OpenHarness implements Harness {
     return sources.flatMap(([, tools]) => tools);
   }
 
+  /**
+   * Checks, before a sandbox is made for it, what a model of the agent would see.
+   * @throws {ToolNameConflictError} two tools have one name, or one has a name that is reserved
+   */
+  static checkTools({ builtinTools: builtin, tools, actions }: ResolvedAgent): void {
+    checkToolNames([
+      ['built-in', builtin],
+      ['tools of the agent', tools.map(({ name }) => name)],
+      ['actions of the agent', actions.map(({ name }) => name)],
+    ]);
+  }
+
   /** Ends all that was started here, and awaits it; nothing is told of it afterwards. */
   close(): Promise<void> {
     this.#closing ??= this.#close();
@@ -298,7 +310,7 @@ function checkSessionName(name: string): void {
 }
 
 /** @throws {ToolNameConflictError} two tools have one name, or one has a name that is reserved */
-export function checkToolNames(sources: readonly (readonly [source: string, names: readonly string[]])[]): void {
+function checkToolNames(sources: readonly (readonly [source: string, names: readonly string[]])[]): void {
   const seen = new Map<string, string>();
   for (const [source, names] of sources) {
     for (const name of names) {

@@ -1,4 +1,6 @@
+import type { SandboxHost } from '../../sandbox/host.ts';
 import type { ExecResult } from '../../sandbox/process/result.ts';
+import type { Session } from '../../sandbox/session/session.ts';
 
 /** Options of one command. Times are milliseconds, sizes bytes. */
 export interface EnvExecOptions {
@@ -70,6 +72,8 @@ export interface SandboxDriver {
 /** A sandbox as the runtime sees it. Relative paths resolve against `cwd`. */
 export interface SandboxEnv extends SandboxDriver {
   readonly cwd: string;
+  /** With `docker()`: the session on the wire, with all of its processes and files. */
+  readonly session?: Session;
   resolvePath(path: string): string;
   /**
    * An environment for a child harness: the same files, its own process tree, working directory and variables. Its
@@ -89,5 +93,7 @@ export interface SandboxFactory {
     kind: 'agent' | 'run';
     resume: boolean;
     signal: AbortSignal;
+    /** The host of the runtime, opened when it is first asked for. */
+    host: () => Promise<SandboxHost>;
   }): Promise<SandboxEnv>;
 }

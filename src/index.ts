@@ -1,0 +1,52 @@
+export { BerthError } from './errors.ts';
+export type { Receipt } from './runtime/agent/instance.ts';
+export {
+  type ActionContext,
+  type ActionDefinition,
+  type ActionOptions,
+  defineAction,
+} from './runtime/define/action.ts';
+export {
+  type AgentConfig,
+  type AgentContext,
+  type AgentDefinition,
+  type AgentProfile,
+  defineAgent,
+  defineAgentProfile,
+} from './runtime/define/agent.ts';
+export { DefinitionError, type DefinitionIssue, ToolNameConflictError } from './runtime/define/errors.ts';
+export { defineTool, type ToolContext, type ToolDefinition, type ToolOptions } from './runtime/define/tool.ts';
+export { defineWorkflow, type WorkflowDefinition } from './runtime/define/workflow.ts';
+export * from './runtime/errors.ts';
+export { type EventOf, IMAGE_DATA_OMITTED, type RecordedError, type RuntimeEvent } from './runtime/events/event.ts';
+export type { Log } from './runtime/events/log.ts';
+export type { CallHandle } from './runtime/harness/call-handle.ts';
+export type { Harness, ShellOptions } from './runtime/harness/harness.ts';
+export {
+  InvalidModelError,
+  ModelNotConfiguredError,
+  ModelNotFoundError,
+  OperationFailedError,
+  ProviderCredentialsError,
+  ProviderRegistrationError,
+  TurnLimitError,
+} from './runtime/model/errors.ts';
+export type { ImagePart, Model, ModelEvent, ModelRequest, ThinkingLevel, Usage } from './runtime/model/model.ts';
+export { type ProviderRegistration, registerProvider } from './runtime/model/providers.ts';
+export { dispatch, invoke, observe } from './runtime/run/default-runtime.ts';
+export type { RunRecord, RunState } from './runtime/run/record.ts';
+export type { RunHandle } from './runtime/run/run.ts';
+export {
+  createRuntime,
+  type DispatchOptions,
+  type InvokeOptions,
+  type Observer,
+  type Runtime,
+  type RuntimeOptions,
+} from './runtime/run/runtime.ts';
+export { type DockerOptions, docker } from './runtime/sandbox/docker.ts';
+export type { SandboxDriver, SandboxEnv, SandboxFactory } from './runtime/sandbox/env.ts';
+export { type LocalOptions, local } from './runtime/sandbox/local.ts';
+export type { HistoryMessage } from './runtime/session/history.ts';
+export type { PromptOptions, PromptResult, Session } from './runtime/session/session.ts';
+export type { ExecResult } from './sandbox/process/result.ts';

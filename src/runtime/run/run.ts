@@ -1,0 +1,154 @@
+import { abortError } from '../../errors.ts';
+import { executeAction } from '../action/execute.ts';
+import type { WorkflowDefinition } from '../define/workflow.ts';
+import { RunCancelledError } from '../errors.ts';
+import type { RuntimeEvent } from '../events/event.ts';
+import type { EventLog } from '../events/event-log.ts';
+import { recordedError } from '../events/recorded-error.ts';
+import { UsageMeter } from '../events/scope.ts';
+import type { OpenHarness } from '../harness/open-harness.ts';
+import type { JsonValue } from '../schema/snapshot.ts';
+import { isFinal, type RunRecord } from './record.ts';
+
+/** Opens the root harness of a run: agent first, then its sandbox. */
+export type OpenRootHarness = (root: { log: EventLog; meter: UsageMeter; signal: AbortSignal }) => Promise<OpenHarness>;
+
+/** One run of a workflow: what `invoke` gives. */
+export interface RunHandle<Output = unknown> {
+  readonly id: string;
+  /** The same as `id`. */
+  readonly runId: string;
+  record(): RunRecord;
+  /**
+   * The validated output.
+   * @throws the error of the run; {RunCancelledError} it was cancelled
+   */
+  result(): Promise<Output>;
+  /** The events with a number over `after`, from the first one on when it is left out. Ends with the run. */
+  events(options?: { after?: number; signal?: AbortSignal }): AsyncIterable<RuntimeEvent>;
+  /** Stops the run; resolves when all that it started has ended. A run that has ended is left as it is. */
+  cancel(reason?: string): Promise<void>;
+}
+
+export class Run implements RunHandle<JsonValue> {
+  readonly id: string;
+  readonly workflow: WorkflowDefinition;
+  readonly #log: EventLog;
+  readonly #stop = new AbortController();
+  readonly #meter = new UsageMeter();
+  readonly #ended: Promise<JsonValue>;
+  #record: RunRecord;
+
+  /** `admit` runs the work when there is room for it. */
+  constructor(options: {
+    id: string;
+    workflowName: string;
+    workflow: WorkflowDefinition;
+    input: JsonValue | undefined;
+    log: EventLog;
+    admit: (work: () => Promise<JsonValue>) => Promise<JsonValue>;
+    openHarness: OpenRootHarness;
+  }) {
+    const { id, workflowName, workflow, input, log } = options;
+    this.id = id;
+    this.workflow = workflow;
+    this.#log = log;
+    this.#record = {
+      runId: id,
+      workflowName,
+      state: 'queued',
+      createdAt: new Date().toISOString(),
+      usage: this.#meter.total,
+      ...(input !== undefined && { input }),
+    };
+    this.#ended = this.#start(options);
+    this.#ended.catch(() => {}); // who wants the error awaits result()
+  }
+
+  get runId(): string {
+    return this.id;
+  }
+
+  /** Resolves at the end, whatever it is. */
+  get settled(): Promise<void> {
+    return this.#ended.then(
+      () => {},
+      () => {},
+    );
+  }
+
+  record(): RunRecord {
+    return { ...this.#record, usage: this.#meter.total };
+  }
+
+  result(): Promise<JsonValue> {
+    return this.#ended;
+  }
+
+  events({ after = -1, signal }: { after?: number; signal?: AbortSignal } = {}): AsyncIterable<RuntimeEvent> {
+    return this.#log.follow(after, signal);
+  }
+
+  async cancel(reason?: string): Promise<void> {
+    this.#stop.abort(reason);
+    await this.settled;
+  }
+
+  async #start({ admit, openHarness }: ConstructorParameters<typeof Run>[0]): Promise<JsonValue> {
+    // A cancelled run ends at once also while it waits for its turn.
+    const cancelled = new Promise<never>((_, reject) => {
+      this.#stop.signal.addEventListener('abort', () => {
+        if (this.#record.state === 'queued') reject(abortError(this.#stop.signal.reason));
+      });
+    });
+    try {
+      const result = await Promise.race([admit(() => this.#run(openHarness)), cancelled]);
+      return this.#end({ result });
+    } catch (error) {
+      this.#end({ error });
+      throw this.#record.state === 'cancelled' ? this.#cancelledError(error) : error;
+    }
+  }
+
+  async #run(openHarness: OpenRootHarness): Promise<JsonValue> {
+    const { signal } = this.#stop;
+    if (isFinal(this.#record.state) || signal.aborted) throw abortError(signal.reason);
+    const startedAt = new Date().toISOString();
+    this.#record = { ...this.#record, state: 'running', startedAt };
+    const { workflowName, input } = this.#record;
+    this.#log.emit({ type: 'run_start', workflowName, startedAt, ...(input !== undefined && { input }) });
+    return executeAction({
+      action: this.workflow.action,
+      input,
+      ignoreInput: false,
+      signal,
+      logAttributes: {},
+      openHarness: (actionSignal) => openHarness({ log: this.#log, meter: this.#meter, signal: actionSignal }),
+    });
+  }
+
+  /** The first end counts: one of a run that was cancelled while it waited must not be taken back. */
+  #end(outcome: { result: JsonValue } | { error: unknown }): JsonValue {
+    const failed = 'error' in outcome;
+    const result = failed ? null : outcome.result;
+    if (isFinal(this.#record.state)) return result;
+    const state = !failed ? 'completed' : this.#stop.signal.aborted ? 'cancelled' : 'failed';
+    const error = state === 'cancelled' ? this.#cancelledError(undefined) : failed ? outcome.error : undefined;
+    const endedAt = new Date();
+    const { createdAt, startedAt = createdAt } = this.#record;
+    const ending = {
+      durationMs: endedAt.getTime() - Date.parse(startedAt),
+      ...(error !== undefined && { error: recordedError(error) }),
+      ...(!failed && { result }),
+    };
+    this.#record = { ...this.#record, state, endedAt: endedAt.toISOString(), ...ending };
+    this.#log.emit({ type: 'run_end', state, isError: failed, usage: this.#meter.total, ...ending });
+    this.#log.close();
+    return result;
+  }
+
+  #cancelledError(cause: unknown): RunCancelledError {
+    const { reason } = this.#stop.signal;
+    return new RunCancelledError({ runId: this.id, ...(typeof reason === 'string' && { reason }) }, { cause });
+  }
+}

@@ -1,0 +1,412 @@
+import { type Logger, pino } from 'pino';
+import { abortError } from '../../errors.ts';
+import { SandboxHost } from '../../sandbox/host.ts';
+import { actionInput } from '../action/execute.ts';
+import { AgentInstance, type Receipt } from '../agent/instance.ts';
+import { type AgentDefinition, checkFactory, isAgent, resolveAgent } from '../define/agent.ts';
+import { Problems } from '../define/checks.ts';
+import { isWorkflow, type WorkflowDefinition } from '../define/workflow.ts';
+import {
+  AgentNotFoundError,
+  InvalidRequestError,
+  RunConflictError,
+  RunNotFoundError,
+  RuntimeUnavailableError,
+  SubmissionConflictError,
+  WorkflowInputSerializationError,
+  WorkflowInputUnexpectedError,
+  WorkflowNotFoundError,
+} from '../errors.ts';
+import type { RuntimeEvent } from '../events/event.ts';
+import { EventLog, type EventOwner } from '../events/event-log.ts';
+import type { Log } from '../events/log.ts';
+import { MemoryEvents } from '../events/memory-events.ts';
+import { type HarnessParts, OpenHarness } from '../harness/open-harness.ts';
+import { newId } from '../id.ts';
+import { type ModelSource, Models } from '../model/providers.ts';
+import { docker } from '../sandbox/docker.ts';
+import type { SandboxFactory } from '../sandbox/env.ts';
+import { canonicalJson, type JsonValue, jsonSnapshot, NotJson } from '../schema/snapshot.ts';
+import { SandboxTools } from '../tools/tool-environment.ts';
+import { isFinal, type RunRecord, type RunState } from './record.ts';
+import { type OpenRootHarness, Run, type RunHandle } from './run.ts';
+import { Slots } from './slots.ts';
+
+const maxKeptRuns = 1_000;
+
+export interface RuntimeOptions {
+  /** Makes the containers of `docker()` sandboxes. Default: one that is opened when it is first needed */
+  host?: SandboxHost;
+  /** Added to the built-in providers, by provider id. */
+  models?: Record<string, ModelSource>;
+  /** Default: pino on standard error, at the level of `BERTH_LOG`, else `warn` */
+  logger?: Logger;
+  /** By the name that they are invoked or dispatched to by. */
+  agents?: Record<string, AgentDefinition>;
+  workflows?: Record<string, WorkflowDefinition>;
+  /** Of agents that name none. Default: `docker()` */
+  sandbox?: SandboxFactory;
+  /** Seen by agent initializers, and where keys of providers are looked for. Default: a copy of `process.env` */
+  env?: Readonly<Record<string, string | undefined>>;
+  /** Runs at once; the others wait in order. Default: 16 */
+  concurrency?: number;
+}
+
+export interface InvokeOptions<Input = unknown> {
+  input?: Input;
+  /** Makes the call idempotent. `[A-Za-z0-9_.-]`, at most 128. Default: `run_` and a ULID */
+  id?: string;
+  /** Cancels the run. */
+  signal?: AbortSignal;
+}
+
+export interface DispatchOptions {
+  /** Which instance of the agent: an id that the application chooses. */
+  instance: string;
+  message: string;
+  /** The same key and message give the first receipt. */
+  key?: string;
+}
+
+export interface ObserverContext {
+  runId?: string;
+  instanceId?: string;
+  agentName?: string;
+  log: Log;
+}
+
+/** Gets every event, in order. What it throws is logged; what it returns is not waited for. */
+export type Observer = (event: RuntimeEvent, context: ObserverContext) => unknown;
+
+export interface RunsQuery {
+  state?: RunState;
+  workflow?: string;
+  /** The id of a run: only older ones. */
+  after?: string;
+  /** Default: 100, at most 1,000 */
+  limit?: number;
+}
+
+/** Runs workflows and agents. Runs and conversations are kept in memory, for as long as the runtime is open. */
+export class Runtime {
+  readonly #workflows: Map<string, WorkflowDefinition>;
+  readonly #agents: Map<string, AgentDefinition>;
+  readonly #models: Models;
+  readonly #logger: Logger;
+  readonly #env: Readonly<Record<string, string | undefined>>;
+  readonly #defaultSandbox: SandboxFactory;
+  readonly #slots: Slots;
+  readonly #events = new MemoryEvents();
+  readonly #runs = new Map<string, Run>();
+  readonly #instances = new Map<string, AgentInstance>();
+  readonly #observers = new Set<Observer>();
+  readonly #warnedOf = new Set<SandboxFactory>();
+  readonly #givenHost: SandboxHost | undefined;
+  #ownHost: Promise<SandboxHost> | undefined;
+  #closing: Promise<void> | undefined;
+
+  constructor(options: RuntimeOptions) {
+    checkOptions(options);
+    this.#workflows = new Map(Object.entries(options.workflows ?? {}));
+    this.#agents = new Map(Object.entries(options.agents ?? {}));
+    this.#env = options.env ?? Object.freeze({ ...process.env });
+    this.#models = new Models(options.models, this.#env);
+    this.#logger =
+      options.logger ?? pino({ level: process.env.BERTH_LOG ?? 'warn' }, pino.destination({ fd: 2, sync: true }));
+    this.#defaultSandbox = options.sandbox ?? docker();
+    this.#slots = new Slots(options.concurrency ?? 16);
+    this.#givenHost = options.host;
+  }
+
+  /**
+   * Starts a run of a workflow; resolves when it is accepted, not when it has ended.
+   * @throws {WorkflowNotFoundError} no workflow is registered under that name
+   * @throws {WorkflowInputUnexpectedError} the workflow takes no input
+   * @throws {WorkflowInputSerializationError} the input can't be kept as JSON
+   * @throws {ActionInputValidationError} the input does not fit the schema
+   * @throws {RunConflictError} the id was used with another workflow or input
+   * @throws {RuntimeUnavailableError} the runtime is closing
+   */
+  async invoke<Input, Output>(
+    workflow: WorkflowDefinition<Input, Output>,
+    options?: InvokeOptions<Input>,
+  ): Promise<RunHandle<Output>>;
+  async invoke(workflow: string, options?: InvokeOptions): Promise<RunHandle>;
+  async invoke(target: string | WorkflowDefinition, options: InvokeOptions = {}): Promise<RunHandle> {
+    if (this.#closing) throw new RuntimeUnavailableError();
+    const { name, workflow } = this.#findWorkflow(target);
+    const input = workflowInput(name, workflow, options.input);
+    const id = options.id ?? newId('run');
+    if (!/^[A-Za-z0-9_.-]{1,128}$/.test(id)) {
+      throw new InvalidRequestError('the id of a run has letters, digits, _ . - and at most 128 of them');
+    }
+    const known = this.#runs.get(id);
+    if (known) {
+      if (known.workflow === workflow && canonicalJson(known.record().input) === canonicalJson(input)) return known;
+      throw new RunConflictError({ runId: id });
+    }
+    if (options.signal?.aborted) throw abortError(options.signal.reason);
+    const run = new Run({
+      id,
+      workflowName: name,
+      workflow,
+      input,
+      log: this.#openLog(id, { runId: id }),
+      admit: (work) => this.#slots.run(work),
+      openHarness: this.#rootHarness(workflow.agent, id, 'run'),
+    });
+    this.#runs.set(id, run);
+    const { signal } = options;
+    const cancel = () => void run.cancel(signal?.reason instanceof Error ? signal.reason.message : undefined);
+    signal?.addEventListener('abort', cancel, { once: true });
+    void run.settled.then(() => {
+      signal?.removeEventListener('abort', cancel);
+      this.#dropOldRuns();
+    });
+    return run;
+  }
+
+  /**
+   * Puts a message into the inbox of an agent instance, which works on one at a time, in order.
+   * @throws {AgentNotFoundError} no agent is registered under that name
+   */
+  async dispatch(target: string | AgentDefinition, options: DispatchOptions): Promise<Receipt> {
+    if (this.#closing) throw new RuntimeUnavailableError();
+    const { name, agent } = this.#findAgent(target);
+    checkDispatch(options);
+    const { instance: instanceId, message, key } = options;
+    const instanceKey = JSON.stringify([name, instanceId]);
+    let instance = this.#instances.get(instanceKey);
+    if (!instance) {
+      const log = this.#openLog(instanceKey, { instanceId, agentName: name });
+      instance = new AgentInstance(agent, log, this.#rootHarness(agent, instanceId, 'agent'));
+      this.#instances.set(instanceKey, instance);
+    }
+    const known = key === undefined ? undefined : instance.receipts.get(key);
+    if (known) {
+      if (known.text === message) return known.receipt;
+      throw new SubmissionConflictError({ key: key ?? '' });
+    }
+    const receipt = instance.submit(message);
+    receipt.result().catch(() => {}); // who wants the error awaits it
+    if (key !== undefined) instance.receipts.set(key, { text: message, receipt });
+    return receipt;
+  }
+
+  /** Calls `observer` with every event from now on. @returns ends it */
+  observe(observer: Observer): () => void {
+    this.#observers.add(observer);
+    return () => this.#observers.delete(observer);
+  }
+
+  /** Records of runs, newest first. */
+  runs({ state, workflow, after, limit = 100 }: RunsQuery = {}): RunRecord[] {
+    let records = [...this.#runs.values()].map((run) => run.record()).reverse();
+    if (after !== undefined) {
+      const at = records.findIndex(({ runId }) => runId === after);
+      if (at === -1) throw new RunNotFoundError({ runId: after });
+      records = records.slice(at + 1);
+    }
+    return records
+      .filter((record) => state === undefined || record.state === state)
+      .filter((record) => workflow === undefined || record.workflowName === workflow)
+      .slice(0, Math.min(limit, 1_000));
+  }
+
+  /** @throws {RunNotFoundError} there is none of this id, or it is no longer kept */
+  run(id: string): RunHandle {
+    const run = this.#runs.get(id);
+    if (!run) throw new RunNotFoundError({ runId: id });
+    return run;
+  }
+
+  /** Takes nothing more, cancels what runs, and resolves when all of it has ended. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #close(): Promise<void> {
+    await Promise.all([
+      ...[...this.#runs.values()].map((run) => run.cancel('The runtime was closed.')),
+      ...[...this.#instances.values()].map((instance) => instance.close()),
+    ]);
+    await (await this.#ownHost?.catch(() => undefined))?.close();
+  }
+
+  #findWorkflow(target: string | WorkflowDefinition): { name: string; workflow: WorkflowDefinition } {
+    if (typeof target === 'string') {
+      const workflow = this.#workflows.get(target);
+      if (!workflow) throw new WorkflowNotFoundError({ name: target });
+      return { name: target, workflow };
+    }
+    if (!isWorkflow(target)) throw new InvalidRequestError('a workflow is made by defineWorkflow, not a copy');
+    const registered = [...this.#workflows].find(([, workflow]) => workflow === target)?.[0];
+    return { name: this.#known(this.#workflows, target, registered, 'workflow'), workflow: target };
+  }
+
+  #findAgent(target: string | AgentDefinition): { name: string; agent: AgentDefinition } {
+    if (typeof target === 'string') {
+      const agent = this.#agents.get(target);
+      if (!agent) throw new AgentNotFoundError({ name: target });
+      return { name: target, agent };
+    }
+    if (!isAgent(target)) throw new InvalidRequestError('an agent is made by defineAgent, not a copy');
+    const registered = [...this.#agents].find(([, agent]) => agent === target)?.[0];
+    return { name: this.#known(this.#agents, target, registered, 'agent'), agent: target };
+  }
+
+  /** The name of a definition; one that is not registered is, from now on, under its own. */
+  #known<Definition extends { readonly name?: string }>(
+    definitions: Map<string, Definition>,
+    definition: Definition,
+    registered: string | undefined,
+    kind: string,
+  ): string {
+    const name = registered ?? definition.name;
+    if (name === undefined) throw new InvalidRequestError(`the ${kind} has no name: give it one, or register it`);
+    const other = definitions.get(name);
+    if (other !== undefined && other !== definition) {
+      throw new InvalidRequestError(`there is another ${kind} ${name}: give this one a name of its own`);
+    }
+    definitions.set(name, definition);
+    return name;
+  }
+
+  #rootHarness(agent: AgentDefinition, id: string, kind: 'run' | 'agent'): OpenRootHarness {
+    return async ({ log, meter, signal }) => {
+      const resolved = await resolveAgent(agent, { id, env: this.#env });
+      if (resolved.model !== undefined) this.#models.resolve(resolved.model);
+      OpenHarness.checkTools(resolved);
+      const factory = resolved.sandbox ?? this.#defaultSandbox;
+      if (factory.warning !== undefined && !this.#warnedOf.has(factory)) {
+        this.#warnedOf.add(factory);
+        this.#logger.warn(factory.warning);
+      }
+      const env = await factory.createSandbox({ id, kind, resume: false, signal, host: () => this.#host() });
+      const parts: HarnessParts = {
+        name: 'default',
+        env,
+        agent: resolved,
+        models: this.#models,
+        shared: new SandboxTools(),
+        emit: log.emit,
+        scope: { harness: 'default' },
+        meter,
+        depth: 0,
+        signal,
+      };
+      return new OpenHarness(parts);
+    };
+  }
+
+  async #host(): Promise<SandboxHost> {
+    if (this.#givenHost) return this.#givenHost;
+    this.#ownHost ??= SandboxHost.open({ logger: this.#logger });
+    try {
+      return await this.#ownHost;
+    } catch (error) {
+      this.#ownHost = undefined; // the engine may answer the next time
+      throw error;
+    }
+  }
+
+  #openLog(logId: string, owner: EventOwner): EventLog {
+    const observed = { ...owner, log: this.#observerLog() };
+    return new EventLog({
+      logId,
+      owner,
+      store: this.#events,
+      deliver: (event) => {
+        for (const observer of this.#observers) this.#tell(observer, event, observed);
+      },
+    });
+  }
+
+  #tell(observer: Observer, event: RuntimeEvent, context: ObserverContext): void {
+    const failed = (error: unknown) => this.#logger.error({ err: error }, 'An observer failed.');
+    try {
+      const returned = observer(event, context);
+      if (returned instanceof Promise) returned.catch(failed);
+    } catch (error) {
+      failed(error);
+    }
+  }
+
+  #observerLog(): Log {
+    const write = (level: 'info' | 'warn' | 'error') => (message: string, attributes?: Record<string, unknown>) =>
+      this.#logger[level](attributes ?? {}, message);
+    return { info: write('info'), warn: write('warn'), error: write('error') };
+  }
+
+  #dropOldRuns(): void {
+    for (const [id, run] of this.#runs) {
+      if (this.#runs.size <= maxKeptRuns) return;
+      if (!isFinal(run.record().state)) continue;
+      this.#runs.delete(id);
+      this.#events.remove(id);
+    }
+  }
+}
+
+/**
+ * Opens a runtime.
+ * @throws {DefinitionError} an option is not known, or not of its type
+ * @example
+ * const runtime = await createRuntime();
+ * const run = await runtime.invoke(fixBug, { input: { file: 'src/cart.ts' } });
+ * console.log(await run.result());
+ * await runtime.close();
+ */
+export async function createRuntime(options: RuntimeOptions = {}): Promise<Runtime> {
+  return new Runtime(options);
+}
+
+function checkOptions(options: RuntimeOptions): void {
+  const problems = new Problems('The runtime');
+  const record = problems.record(options, '', {
+    known: ['host', 'models', 'logger', 'agents', 'workflows', 'sandbox', 'env', 'concurrency'],
+    notYet: ['store', 'discover', 'maxValueBytes'],
+  });
+  problems.optional(record.concurrency, 'concurrency', (value, path) => problems.positiveInteger(value, path));
+  problems.optional(record.sandbox, 'sandbox', (value, path) => checkFactory(problems, value, path));
+  for (const [name, agent] of Object.entries(options.agents ?? {})) {
+    if (!isAgent(agent)) problems.add(`agents.${name}`, 'must be an agent made by defineAgent, not a copy');
+  }
+  for (const [name, workflow] of Object.entries(options.workflows ?? {})) {
+    if (!isWorkflow(workflow))
+      problems.add(`workflows.${name}`, 'must be a workflow made by defineWorkflow, not a copy');
+  }
+  problems.throwIfAny();
+}
+
+/** The input as it is kept. The schema's output is made again when the run starts. */
+function workflowInput(name: string, workflow: WorkflowDefinition, input: unknown): JsonValue | undefined {
+  const { action } = workflow;
+  if (input === undefined) {
+    actionInput(action, undefined);
+    return undefined;
+  }
+  if (!action.input) throw new WorkflowInputUnexpectedError({ workflow: name });
+  let kept: JsonValue;
+  try {
+    kept = jsonSnapshot(input, 'input');
+  } catch (error) {
+    if (!(error instanceof NotJson)) throw error;
+    const { path, kind } = error;
+    throw new WorkflowInputSerializationError({ workflow: name, path, kind }, { cause: error });
+  }
+  actionInput(action, kept);
+  return kept;
+}
+
+function checkDispatch({ instance, message }: DispatchOptions): void {
+  if (typeof instance !== 'string' || instance.trim() === '' || instance.length > 256 || /\p{Cc}/u.test(instance)) {
+    throw new InvalidRequestError('the id of an instance has 1 to 256 characters and is not blank');
+  }
+  if (typeof message !== 'string') throw new InvalidRequestError('a message is a text');
+}

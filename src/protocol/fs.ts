@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { limits } from './limits.ts';
-import { absolutePath, byteCount, mode, requestId, streamId, time } from './values.ts';
+import { absolutePath, byteCount, linkTarget, mode, requestId, streamId, time, uint32 } from './values.ts';
 
 // Every operation runs with the rights of the sandbox's user. A failure answers `error` with the POSIX name as code.
 // The answer is `ok` where nothing else is said; where there is a stream it comes after the stream's end.
@@ -27,8 +27,9 @@ export type FsRead = v.InferOutput<typeof fsRead>;
 
 /**
  * Host → sandbox-agent. Writes what comes on the stream. `replace` makes missing parents and a new file beside the old
- * one, which takes its place at the stream's end: a stream that is reset leaves the old content. `append` adds to the
- * end of the file and makes it when it is missing.
+ * one, which takes its place at the stream's end: a stream that is reset leaves the old content. A link at the end
+ * of the path stays, and what it points to is replaced. `append` adds to the end of the file and makes it when it is
+ * missing.
  */
 export const fsWrite = v.strictObject({
   type: v.literal('fs.write'),
@@ -80,11 +81,12 @@ export const fsRename = v.strictObject({
 });
 export type FsRename = v.InferOutput<typeof fsRename>;
 
-/** Host → sandbox-agent. A file, or a directory with all that is in it. Links are copied as links. */
+/**
+ * Host → sandbox-agent. A file, or a directory with all that is in it, with their modes. Links are copied as links;
+ * sockets, FIFOs and devices are left out. `to` is replaced as by rename(2), at the end.
+ */
 export const fsCopy = v.strictObject({ type: v.literal('fs.copy'), requestId, from: absolutePath, to: absolutePath });
 export type FsCopy = v.InferOutput<typeof fsCopy>;
-
-const linkTarget = v.pipe(v.string(), v.minLength(1), v.maxBytes(limits.path));
 
 /** Host → sandbox-agent. `target` is written as it is. */
 export const fsSymlink = v.strictObject({
@@ -107,6 +109,9 @@ export type FsRealpath = v.InferOutput<typeof fsRealpath>;
 export const fsChmod = v.strictObject({ type: v.literal('fs.chmod'), requestId, path: absolutePath, mode });
 export type FsChmod = v.InferOutput<typeof fsChmod>;
 
+/** How many matches are sent. The newest files are sorted in memory, so it has a bound. */
+const foundLimit = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(limits.found));
+
 const pattern = v.pipe(v.string(), v.minLength(1), v.maxBytes(limits.path));
 
 /**
@@ -118,7 +123,7 @@ export const fsGlob = v.strictObject({
   requestId,
   path: absolutePath,
   pattern,
-  limit: v.pipe(v.number(), v.integer(), v.minValue(1)),
+  limit: foundLimit,
   stream: streamId,
 });
 export type FsGlob = v.InferOutput<typeof fsGlob>;
@@ -126,7 +131,8 @@ export type FsGlob = v.InferOutput<typeof fsGlob>;
 /**
  * Host → sandbox-agent. Sends one `fsMatch` a line: lines of files below `path` (or of the file `path`) that match, at
  * most `limit` of them; all are counted. `pattern` is a regular expression of JavaScript (flag `u`), or plain text.
- * Binary files, `.git` and what `.gitignore` files name are left out. Answer: `fs.found`.
+ * Binary files, links, `.git` and what `.gitignore` files name are left out. Answer: `fs.found`, or `error` with code
+ * `invalid_pattern` or `pattern_too_slow`.
  */
 export const fsGrep = v.strictObject({
   type: v.literal('fs.grep'),
@@ -135,7 +141,7 @@ export const fsGrep = v.strictObject({
   pattern: v.pipe(v.string(), v.minLength(1), v.maxBytes(limits.argument)),
   literal: v.boolean(),
   include: v.optional(pattern),
-  limit: v.pipe(v.number(), v.integer(), v.minValue(1)),
+  limit: foundLimit,
   stream: streamId,
 });
 export type FsGrep = v.InferOutput<typeof fsGrep>;
@@ -143,7 +149,8 @@ export type FsGrep = v.InferOutput<typeof fsGrep>;
 /**
  * Host → sandbox-agent. Makes what the tar on the stream holds below the directory `path`, which is made when it is
  * missing. An entry that would end up outside of it (an absolute name, `..`, a way through a link that it made or found
- * there, a hard link to outside) or is a device is an error with code `unsafe_entry` that names it.
+ * there, a hard link to outside) or is no file, directory or link is an error with code `unsafe_entry` that names it;
+ * what is no tar is `invalid_tar`.
  */
 export const fsUnpack = v.strictObject({
   type: v.literal('fs.unpack'),
@@ -153,7 +160,10 @@ export const fsUnpack = v.strictObject({
 });
 export type FsUnpack = v.InferOutput<typeof fsUnpack>;
 
-/** Host → sandbox-agent. Sends a tar of the file or directory `path`; names in it are relative to its parent. */
+/**
+ * Host → sandbox-agent. Sends a tar of the file or directory `path`; names in it are relative to its parent. Sockets,
+ * FIFOs and devices are left out. A file that becomes shorter meanwhile is an error with code `file_changed`.
+ */
 export const fsPack = v.strictObject({ type: v.literal('fs.pack'), requestId, path: absolutePath, stream: streamId });
 export type FsPack = v.InferOutput<typeof fsPack>;
 
@@ -162,8 +172,8 @@ export const fsStats = v.strictObject({
   kind: v.picklist(['file', 'directory', 'symlink', 'other']),
   size: byteCount,
   mode,
-  uid: v.pipe(v.number(), v.integer(), v.minValue(0)),
-  gid: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  uid: uint32,
+  gid: uint32,
   accessedMs: time,
   modifiedMs: time,
   changedMs: time,
@@ -194,10 +204,10 @@ const fileName = v.pipe(v.string(), v.minLength(1), v.maxBytes(1_024));
 export const fsEntry = v.strictObject({ name: fileName, stats: v.optional(fsStats) });
 export type FsEntry = v.InferOutput<typeof fsEntry>;
 
-/** A line of `fs.glob`: relative to the directory that was searched. */
+/** A line of `fs.glob`: relative to the directory that was searched. What is no UTF-8 has U+FFFD, as in all names. */
 export const fsPath = v.strictObject({ path: v.pipe(v.string(), v.minLength(1), v.maxBytes(limits.path)) });
 
-/** A line of `fs.grep`. `line` counts from 1; `text` is cut at 500 characters. */
+/** A line of `fs.grep`. `path` is relative to the directory, or the name of the file; `line` counts from 1; `text` is cut at 500 characters. */
 export const fsMatch = v.strictObject({
   path: v.pipe(v.string(), v.minLength(1), v.maxBytes(limits.path)),
   line: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),

@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { absolutePath, name, user } from './values.ts';
+import { absolutePath, name, uint32, user } from './values.ts';
 
 /**
  * The version of the wire. It changes with everything that an older side would misread; host and sandbox-agent work
@@ -37,8 +37,8 @@ export const welcome = v.strictObject({
   /** New with each start of the sandbox-agent: tells a restart from a lost connection. */
   boot: name,
   user,
-  uid: v.pipe(v.number(), v.integer(), v.minValue(0)),
-  gid: v.pipe(v.number(), v.integer(), v.minValue(0)),
+  uid: uint32,
+  gid: uint32,
   home: absolutePath,
   cwd: absolutePath,
 });

@@ -36,6 +36,8 @@ export const limits = {
   errorText: 4 * KiB,
   /** A line of a record stream: a directory entry, a match of a search. */
   record: 64 * KiB,
+  /** Matches that one search sends (a number). */
+  found: 100_000,
   /** Processes that one list names (a number). */
   listedProcesses: 1_024,
 } as const;

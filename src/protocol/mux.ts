@@ -2,6 +2,7 @@ import { WireProtocolError, WireStreamError } from './errors.ts';
 import { ReceiveWindow, SendWindow } from './flow.ts';
 import { encodeFrame, type Frame, FrameDecoder, type ResetReason } from './frame.ts';
 import { limits } from './limits.ts';
+import { ReceiveQueue } from './receive-queue.ts';
 
 export interface MuxOptions {
   /** The host opens streams with odd numbers, the sandbox-agent with even ones. */
@@ -156,7 +157,7 @@ export class WireStream {
   readonly #receiveWindow = new ReceiveWindow();
   #sending: 'open' | 'ended' | WireStreamError;
   #receiving: 'open' | 'ended' | WireStreamError;
-  #queue: Uint8Array[] = [];
+  readonly #queue = new ReceiveQueue();
   #wakeReader: (() => void) | undefined;
 
   constructor(id: number, directions: StreamDirections, emit: (frame: Frame) => void, onClosed: () => void) {
@@ -261,7 +262,7 @@ export class WireStream {
 
   /** Wants no more: what has come is dropped, and the sender is told. */
   cancel(): void {
-    this.#queue = [];
+    this.#queue.clear();
     if (this.#receiving !== 'open') return;
     this.#emit({ kind: 'reset', stream: this.id, reason: 'cancelled' });
     this.#closeReceiving(new WireStreamError('cancelled'));
@@ -301,7 +302,7 @@ export class WireStream {
     if (reason === 'reset') {
       if (this.#receiving !== 'open') return;
       // What came before an abandoned end is not to be taken for a whole.
-      this.#queue = [];
+      this.#queue.clear();
       this.#closeReceiving(new WireStreamError('reset'));
     } else if (this.#sending === 'open') {
       this.#closeSending(new WireStreamError('cancelled'));

@@ -13,6 +13,7 @@ import {
   streamId,
   time,
   timeoutMs,
+  uint32,
   user,
 } from './values.ts';
 
@@ -74,14 +75,12 @@ export type ProcessKill = v.InferOutput<typeof processKill>;
 /** Host → sandbox-agent. Answer: `process.listed`. */
 export const processList = v.strictObject({ type: v.literal('process.list'), requestId });
 
-const pid = v.pipe(v.number(), v.integer(), v.minValue(0));
-
 /** Sandbox-agent → host. `pid` is that inside the sandbox; 0 when the command could not be started (code 126 or 127). */
 export const processStarted = v.strictObject({
   type: v.literal('process.started'),
   requestId,
   processId: id,
-  pid,
+  pid: uint32,
 });
 
 /** How a process ended: from the kernel, never a guess. Exactly one of `exitCode` and `signal` is there. */
@@ -111,10 +110,10 @@ export const listedProcess = v.strictObject({
   processId: id,
   sessionId: id,
   argv: v.pipe(v.array(v.string()), v.maxLength(16)),
-  pid,
+  pid: uint32,
   startedAt: time,
   running: v.boolean(),
-  pids: v.pipe(v.array(pid), v.maxLength(1_024)),
+  pids: v.pipe(v.array(uint32), v.maxLength(1_024)),
 });
 export type ListedProcess = v.InferOutput<typeof listedProcess>;
 

@@ -9,7 +9,8 @@ function noNul(value: string): boolean {
   return !value.includes('\0');
 }
 
-const uint32 = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0xffff_ffff));
+/** Process, user and group ids among them: Linux has none that is larger. */
+export const uint32 = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0xffff_ffff));
 
 /** Numbers a request; its answer carries the same number. */
 export const requestId = uint32;
@@ -45,6 +46,9 @@ export const environment = v.pipe(
   v.maxLength(limits.environment),
 );
 export type Environment = v.InferOutput<typeof environment>;
+
+/** What a link points to: any text, as it is. */
+export const linkTarget = v.pipe(text(limits.path), v.minLength(1));
 
 /** As in `ls -l`: permissions and the bits above them, without the file type. */
 export const mode = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0o7777));

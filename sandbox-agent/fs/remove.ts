@@ -30,8 +30,10 @@ export async function rm({ path, recursive, force }: FsRm, signal: AbortSignal):
     await removeDirectory(parent, name, 0, new Pace(signal));
   } catch (error) {
     const code = codeOf(error);
-    if (!(error instanceof Error) || code === undefined) throw error;
-    throw new RequestError(code, `${path} was removed only in part: ${error.message}`);
+    if (code === undefined) throw error;
+    // The kernel's text names open directories, which tell nobody anything.
+    const reason = error instanceof RequestError ? error.message : code;
+    throw new RequestError(code, `${path} was not removed, or only in part: ${reason}`);
   }
 }
 

@@ -25,8 +25,9 @@ export async function unpack({ path }: FsUnpack, stream: WireStream, signal: Abo
   const archive = extract(formats);
   const source = new ArchiveSource(stream, archive);
   let current = '';
+  let tree: OpenTree | undefined;
   try {
-    await using tree = await OpenTree.at(path);
+    tree = await OpenTree.at(path);
     const pace = new Pace(signal);
     const feeding = source.feed();
     for await (const entry of archive) {
@@ -44,6 +45,7 @@ export async function unpack({ path }: FsUnpack, stream: WireStream, signal: Abo
     throw current === '' ? withoutEntry(reason) : atEntry(current, reason);
   } finally {
     archive.destroy(null);
+    await tree?.close();
   }
 }
 
@@ -241,7 +243,7 @@ class OpenTree {
   }
 
   /** Without setting attributes: something went wrong. */
-  async [Symbol.asyncDispose](): Promise<void> {
+  async close(): Promise<void> {
     for (const { directory } of this.#levels) await directory.close();
     await this.#root.close();
   }

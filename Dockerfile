@@ -9,6 +9,7 @@
 ARG BASE=node:22.23.3-bookworm-slim
 
 FROM ${BASE} AS build
+LABEL berth.image=host
 USER root
 WORKDIR /opt/berth
 COPY . .
@@ -16,6 +17,7 @@ COPY . .
 RUN node scripts/build.js && chmod +x dist/cli/main.js && npm prune --omit=dev --ignore-scripts --no-audit --no-fund
 
 FROM ${BASE}
+LABEL berth.image=host
 USER root
 COPY --from=build /opt/berth/package.json /opt/berth/
 COPY --from=build /opt/berth/node_modules /opt/berth/node_modules

@@ -186,6 +186,7 @@ async function importDebian(
   onProgress: (step: string) => void,
   signal: AbortSignal | undefined,
 ): Promise<void> {
+  const dockerfile = await readFile(join(recipeFolder, 'Dockerfile'), 'utf8');
   const debian = execa('sh', [join(recipeFolder, 'from-debian.sh'), usrLocal], {
     stdin: 'ignore',
     buffer: { stdout: false },
@@ -207,7 +208,6 @@ async function importDebian(
     { objectMode: false },
   );
   try {
-    const dockerfile = await readFile(join(recipeFolder, 'Dockerfile'), 'utf8');
     const answer = await docker.importImage(archive, {
       repo: repository,
       tag: tag.slice(repository.length + 1),

@@ -1,0 +1,95 @@
+import { stat } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import Docker from 'dockerode';
+import { execa } from 'execa';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { baseImageTag } from '../../src/engine/docker/base-image.ts';
+import { findEngine } from '../../src/engine/socket.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const image = `berth-host-test:${process.pid}`;
+const { address } = await findEngine();
+const docker = new Docker({ ...address });
+
+/** Images without a name: the classic builder leaves the first stage as one. */
+async function listNameless(): Promise<string[]> {
+  const images = await docker.listImages({
+    filters: JSON.stringify({ dangling: ['true'], label: ['berth.image=host'] }),
+  });
+  return images.map(({ Id }) => Id);
+}
+let before: string[];
+
+// From the base image, with the packages that are installed here and without a network, so that it needs no registry.
+beforeAll(async () => {
+  before = await listNameless();
+  const base = await baseImageTag();
+  const sources = ['Dockerfile', 'package.json', 'package-lock.json', 'tsconfig.json', 'tsconfig.build.json'];
+  const folders = ['scripts', 'src', 'sandbox-agent', 'images', 'node_modules'];
+  const context = execa('tar', ['-C', root, '-cf', '-', '--exclude=node_modules/.vite*', ...sources, ...folders], {
+    buffer: { stdout: false },
+  });
+  const answer = await docker.buildImage(context.stdout, {
+    t: image,
+    forcerm: true,
+    networkmode: 'none',
+    buildargs: { BASE: base },
+  });
+  await context;
+  await new Promise<void>((resolve, reject) => {
+    docker.modem.followProgress(answer, (error, events: { stream?: string }[]) => {
+      if (error) reject(new Error(`${error.message}\n${events.map(({ stream }) => stream).join('')}`));
+      else resolve();
+    });
+  });
+}, 300_000);
+
+afterAll(async () => {
+  await docker.getImage(image).remove({ force: true });
+  for (const id of await listNameless()) if (!before.includes(id)) await docker.getImage(id).remove();
+});
+
+/** Runs the image as its own user, who may open the engine's socket through its group only. */
+async function create(options: Docker.ContainerCreateOptions): Promise<Docker.Container> {
+  if (!('socketPath' in address)) throw new Error('this test gives the container the socket of a local engine');
+  const { gid } = await stat(address.socketPath);
+  return await docker.createContainer({
+    Image: image,
+    ...options,
+    HostConfig: { Binds: [`${address.socketPath}:/var/run/docker.sock`], GroupAdd: [`${gid}`], NetworkMode: 'none' },
+  });
+}
+
+test('runs as an ordinary user, who reaches the engine through the group of its socket', async () => {
+  const container = await create({ Cmd: ['doctor'] });
+  try {
+    await container.start();
+    const { StatusCode } = await container.wait();
+    const log = await container.logs({ stdout: true, stderr: true });
+    expect({ StatusCode, log: StatusCode === 0 ? '' : log.toString() }).toEqual({ StatusCode: 0, log: '' });
+    const { Config } = await container.inspect();
+    expect(Config.User).toBe('1000:1000');
+  } finally {
+    await container.remove({ force: true, v: true });
+  }
+});
+
+test('is healthy while `berth doctor` finds nothing missing', async () => {
+  const events = await docker.getEvents({ filters: { event: ['health_status'] } });
+  const container = await create({
+    Entrypoint: ['sleep', '300'],
+    Healthcheck: { Interval: 1_000_000_000, StartPeriod: 30_000_000_000 },
+  });
+  try {
+    await container.start();
+    for await (const event of events) {
+      const { id, status } = JSON.parse(`${event}`);
+      if (id === container.id) {
+        expect(status).toBe('health_status: healthy');
+        break;
+      }
+    }
+  } finally {
+    await container.remove({ force: true, v: true });
+  }
+});

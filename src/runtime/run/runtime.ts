@@ -1,6 +1,6 @@
 import { type Logger, pino } from 'pino';
 import { abortError } from '../../errors.ts';
-import { SandboxHost } from '../../sandbox/host.ts';
+import { SandboxHost } from '../../sandbox/index.ts';
 import { actionInput } from '../action/execute.ts';
 import { AgentInstance, type Receipt } from '../agent/instance.ts';
 import { type AgentDefinition, checkFactory, isAgent, resolveAgent } from '../define/agent.ts';

@@ -1,6 +1,5 @@
-import type { SandboxHost } from '../../sandbox/host.ts';
+import type { SandboxHost, Session } from '../../sandbox/index.ts';
 import type { ExecResult } from '../../sandbox/process/result.ts';
-import type { Session } from '../../sandbox/session/session.ts';
 
 /** Options of one command. Times are milliseconds, sizes bytes. */
 export interface EnvExecOptions {

@@ -1,0 +1,113 @@
+import type { CreateOptions, Sandbox, Session } from '../../sandbox/index.ts';
+import type { EnvExecOptions, GlobOptions, GrepOptions, SandboxEnv, SandboxFactory } from './env.ts';
+
+/** Options of a sandbox, but for its id, which is that of the run or agent instance. */
+export interface DockerOptions extends Omit<CreateOptions, 'id'> {
+  /** Keep the sandbox of a run when the run has ended, always or when it failed. Default: false */
+  keep?: boolean;
+}
+
+/**
+ * A container for each run and agent instance: the boundary. Each harness is a session in it, with a process tree, an
+ * environment and a directory of its own; its processes end with it.
+ */
+export function docker({ keep = false, ...options }: DockerOptions = {}): SandboxFactory {
+  return {
+    async createSandbox({ id, host, signal }) {
+      signal.throwIfAborted();
+      const sandbox = await (await host()).create({ ...options, labels: { ...options.labels, 'berth.run': id } });
+      try {
+        signal.throwIfAborted();
+        return new DockerEnv(await sandbox.session(), keep ? undefined : sandbox, sandbox);
+      } catch (error) {
+        await sandbox.remove().catch(() => {}); // the first error is the one to report
+        throw error;
+      }
+    },
+  };
+}
+
+class DockerEnv implements SandboxEnv {
+  readonly session: Session;
+  readonly #sandbox: Sandbox;
+  /** Removed at the end; left out for child harnesses. */
+  readonly #removed: Sandbox | undefined;
+
+  constructor(session: Session, removed: Sandbox | undefined, sandbox: Sandbox) {
+    this.session = session;
+    this.#removed = removed;
+    this.#sandbox = sandbox;
+  }
+
+  get cwd(): string {
+    return this.session.cwd;
+  }
+
+  resolvePath(path: string): string {
+    return this.session.fs.resolve(path);
+  }
+
+  async exec(command: string, { timeoutMs, ...options }: EnvExecOptions = {}) {
+    const result = await this.session.exec(command, {
+      ...options,
+      ...(timeoutMs !== undefined && { timeout: timeoutMs }),
+    });
+    return result.timedOut ? { ...result, exitCode: 124, signal: null } : result;
+  }
+
+  readFile(path: string) {
+    return this.session.fs.readFile(path);
+  }
+
+  readFileBuffer(path: string) {
+    return this.session.fs.readFileBuffer(path);
+  }
+
+  createReadStream(path: string, options?: { start?: number; end?: number }) {
+    return this.session.fs.createReadStream(path, options);
+  }
+
+  writeFile(path: string, content: string | Uint8Array) {
+    return this.session.fs.writeFile(path, content);
+  }
+
+  async stat(path: string) {
+    const { kind, size, modified } = await this.session.fs.stat(path);
+    return { isFile: kind === 'file', isDirectory: kind === 'directory', size, mtime: modified };
+  }
+
+  readdir(path: string) {
+    return this.session.fs.readdir(path);
+  }
+
+  exists(path: string) {
+    return this.session.fs.exists(path);
+  }
+
+  mkdir(path: string, options?: { recursive?: boolean }) {
+    return this.session.fs.mkdir(path, options);
+  }
+
+  rm(path: string, options?: { recursive?: boolean; force?: boolean }) {
+    return this.session.fs.rm(path, options);
+  }
+
+  glob(pattern: string, options?: GlobOptions) {
+    return this.session.fs.glob(pattern, options);
+  }
+
+  grep(pattern: string, options?: GrepOptions) {
+    return this.session.fs.grep(pattern, options);
+  }
+
+  async open({ cwd = this.cwd, env }: { cwd?: string; env?: Record<string, string> } = {}): Promise<SandboxEnv> {
+    const session = await this.#sandbox.session({ cwd: this.resolvePath(cwd), ...(env && { env }) });
+    return new DockerEnv(session, undefined, this.#sandbox);
+  }
+
+  async close(): Promise<void> {
+    // With the sandbox everything in it ends.
+    if (this.#removed) await this.#removed.remove();
+    else await this.session.close();
+  }
+}

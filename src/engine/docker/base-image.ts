@@ -71,6 +71,7 @@ export async function ensureBaseImage(docker: Docker, { onProgress, signal }: Ba
       signal?.throwIfAborted();
       if (!(error instanceof Error)) throw error;
       failures.push(error);
+      onProgress?.(`not this way: ${error.message.split('\n', 1)[0]}`);
     }
   }
   throw new BaseImageUnavailableError(

@@ -1,0 +1,51 @@
+/** How often each row runs, and how many of its calls are under way at once. */
+export interface CompareOptions {
+  rounds?: number;
+  atOnce?: number;
+}
+
+export interface Row {
+  name: string;
+  /** Milliseconds a call: 50 % of the rounds were at most this; and so on. */
+  p50: number;
+  p90: number;
+  p99: number;
+}
+
+/**
+ * Times the rows in turn, one call (or `atOnce` calls together, of which the mean counts) each a round, so that drift of
+ * the machine meets all alike. Prints percentiles, and how often the first row fits into each of the others.
+ */
+export async function compare(
+  title: string,
+  rows: Record<string, () => Promise<unknown>>,
+  { rounds = 50, atOnce = 1 }: CompareOptions = {},
+): Promise<Row[]> {
+  const times = new Map(Object.keys(rows).map((name) => [name, [] as number[]]));
+  // The first round fills caches and is not counted.
+  for (let round = -1; round < rounds; round++) {
+    for (const [name, call] of Object.entries(rows)) {
+      const start = performance.now();
+      await Promise.all(Array.from({ length: atOnce }, call));
+      if (round >= 0) times.get(name)?.push((performance.now() - start) / atOnce);
+    }
+  }
+  const results = Array.from(times, ([name, all]): Row => {
+    const sorted = all.toSorted((a, b) => a - b);
+    const at = (share: number) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
+    return { name, p50: at(0.5), p90: at(0.9), p99: at(0.99) };
+  });
+  print(title, results, rounds, atOnce);
+  return results;
+}
+
+function print(title: string, rows: Row[], rounds: number, atOnce: number): void {
+  const width = Math.max(...rows.map(({ name }) => name.length));
+  const first = rows[0]?.p50 ?? Number.NaN;
+  console.log(`\n${title} (${rounds} rounds${atOnce > 1 ? `, ${atOnce} at once, ms a call` : ', ms'})`);
+  console.log(`  ${''.padEnd(width)}       p50       p90       p99   × first`);
+  for (const { name, p50, p90, p99 } of rows) {
+    const figures = [p50, p90, p99].map((value) => value.toFixed(2).padStart(9));
+    console.log(`  ${name.padEnd(width)} ${figures.join(' ')} ${(p50 / first).toFixed(2).padStart(9)}`);
+  }
+}

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import Docker from 'dockerode';
 import { execa } from 'execa';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { baseImageTag } from '../../src/engine/docker/base-image.ts';
+import { baseImageTag, engineEvents } from '../../src/engine/docker/base-image.ts';
 import { findEngine } from '../../src/engine/socket.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -35,17 +35,20 @@ beforeAll(async () => {
     networkmode: 'none',
     buildargs: { BASE: base },
   });
-  await context;
-  await new Promise<void>((resolve, reject) => {
-    docker.modem.followProgress(answer, (error, events: { stream?: string }[]) => {
-      if (error) reject(new Error(`${error.message}\n${events.map(({ stream }) => stream).join('')}`));
-      else resolve();
-    });
-  });
+  let log = '';
+  try {
+    for await (const { stream } of engineEvents(answer)) log += stream ?? '';
+    await context;
+  } catch (error) {
+    throw new Error(`the image can't be built:\n${log}`, { cause: error });
+  } finally {
+    context.kill();
+  }
 }, 300_000);
 
 afterAll(async () => {
-  await docker.getImage(image).remove({ force: true });
+  const [made] = await docker.listImages({ filters: JSON.stringify({ reference: [image] }) });
+  if (made) await docker.getImage(image).remove({ force: true });
   for (const id of await listNameless()) if (!before.includes(id)) await docker.getImage(id).remove();
 });
 

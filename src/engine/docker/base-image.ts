@@ -10,6 +10,7 @@ import { execa } from 'execa';
 import { pack } from 'tar-stream';
 import { BerthError } from '../../errors.ts';
 import { findProgram } from '../remedy.ts';
+import { reasonOf, statusOf } from './failure.ts';
 import { unpackNpmPackage } from './npm-package.ts';
 
 /** The same folder seen from `src/` and from `dist/`. */
@@ -138,9 +139,7 @@ async function pull(
     }
   } catch (error) {
     if (silence.signal.aborted) throw new Error(`no registry answers within ${registryAnswerMs / 1000} s`);
-    throw new Error(`no ${name} from a registry: ${error instanceof Error ? error.message.trim() : error}`, {
-      cause: error,
-    });
+    throw new Error(`no ${name} from a registry: ${reasonOf(error)}`, { cause: error });
   } finally {
     clearTimeout(timer);
   }
@@ -232,7 +231,7 @@ interface EngineEvent {
 }
 
 /** The lines of JSON with which the engine reports on a long work; an error among them is thrown. */
-async function* engineEvents(answer: NodeJS.ReadableStream): AsyncGenerator<EngineEvent> {
+export async function* engineEvents(answer: NodeJS.ReadableStream): AsyncGenerator<EngineEvent> {
   let rest = '';
   answer.setEncoding('utf8');
   for await (const chunk of answer) {
@@ -252,7 +251,7 @@ async function hasImage(docker: Docker, name: string): Promise<boolean> {
     await docker.getImage(name).inspect();
     return true;
   } catch (error) {
-    if (error instanceof Error && 'statusCode' in error && error.statusCode === 404) return false;
+    if (statusOf(error) === 404) return false;
     throw error;
   }
 }

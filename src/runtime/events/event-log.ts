@@ -27,6 +27,8 @@ export class EventLog {
   readonly #deliver: (event: RuntimeEvent) => void;
   readonly #deltas = new Map<string, { body: Delta; scope: EventScope }>();
   readonly #waiting = new Set<() => void>();
+  readonly #undelivered: RuntimeEvent[] = [];
+  #delivering = false;
   #timer: NodeJS.Timeout | undefined;
   #nextIndex = 0;
   #closed = false;
@@ -121,7 +123,16 @@ export class EventLog {
     const kept = frozenCopy(event) as RuntimeEvent; // JSON goes in and comes out with the same fields
     this.#store.append(this.#logId, kept);
     this.#wake();
-    this.#deliver(kept);
+    this.#undelivered.push(kept);
+    this.#deliverAll();
+  }
+
+  /** Whoever gets an event may cause the next one; everybody gets this one first. */
+  #deliverAll(): void {
+    if (this.#delivering) return;
+    this.#delivering = true;
+    for (let event = this.#undelivered.shift(); event; event = this.#undelivered.shift()) this.#deliver(event);
+    this.#delivering = false;
   }
 }
 

@@ -5,9 +5,10 @@ const maxLevels = 1_100; // JSON values of authors have at most 1,000
 
 /**
  * A detached, deeply frozen copy for events: JSON whatever the value is, and never an exception. An error becomes
- * `{ name, message, stack }`, what else JSON has no form for its `String()`. Bytes of images are left out.
+ * `{ name, message }`, what else JSON has no form for its `String()`. Bytes of images are left out.
+ * @param options.stacks - errors keep their stack. Default: false
  */
-export function frozenCopy(value: unknown): unknown {
+export function frozenCopy(value: unknown, { stacks = false }: { stacks?: boolean } = {}): unknown {
   const parents = new Set<object>();
 
   function copy(found: unknown): unknown {
@@ -28,7 +29,9 @@ export function frozenCopy(value: unknown): unknown {
 
   function copyObject(found: object): unknown {
     if (Array.isArray(found)) return Object.freeze(Array.from(found, copy));
-    if (found instanceof Error) return copyFields({ name: found.name, message: found.message, stack: found.stack });
+    if (found instanceof Error) {
+      return copyFields({ name: found.name, message: found.message, ...(stacks && { stack: found.stack }) });
+    }
     if (hidesItsContent(found)) return asText(found);
     const isImage = 'type' in found && found.type === 'image' && 'mimeType' in found && 'data' in found;
     return copyFields(isImage ? { ...found, data: IMAGE_DATA_OMITTED } : found);

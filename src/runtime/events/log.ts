@@ -13,7 +13,7 @@ const maxBytes = 64 * 1024;
 /** A log that writes events, each with `added` among its attributes. */
 export function eventLog(emit: Emit, added: Record<string, unknown> = {}, scope: EventScope = {}): Log {
   const write = (level: 'info' | 'warn' | 'error') => (message: string, attributes?: Record<string, unknown>) => {
-    const all = { ...cut(frozenCopy(attributes)), ...added };
+    const all = { ...cut(frozenCopy(attributes, { stacks: true })), ...added };
     const text = cutText(typeof message === 'string' ? message : JSON.stringify(frozenCopy(message)));
     emit({ type: 'log', level, message: text, ...(Object.keys(all).length > 0 && { attributes: all }) }, scope);
   };

@@ -186,8 +186,10 @@ function checkBehaviour(problems: Problems, behaviour: Record<string, unknown>, 
   );
   problems.optional(behaviour.workspaceContext, at('workspaceContext'), (value, path) => problems.boolean(value, path));
   if (behaviour.builtinTools !== undefined && behaviour.builtinTools !== false) {
-    for (const [i, name] of problems.array(behaviour.builtinTools, at('builtinTools')).entries()) {
+    const names = problems.array(behaviour.builtinTools, at('builtinTools'));
+    for (const [i, name] of names.entries()) {
       problems.oneOf(name, `${at('builtinTools')}[${i}]`, builtinToolNames);
+      if (names.indexOf(name) < i) problems.add(`${at('builtinTools')}[${i}]`, 'is there twice');
     }
   }
   const tools = problems.array(behaviour.tools, at('tools'));

@@ -8,7 +8,13 @@ export type Parsed = { success: true; output: unknown } | { success: false; issu
 
 /** Checks a value and gives the output side of the schema. Never throws for what the value is. */
 export function parse(schema: Schema, value: unknown): Parsed {
-  const result = v.safeParse(schema, value);
+  let result: v.SafeParseResult<Schema>;
+  try {
+    result = v.safeParse(schema, value);
+  } catch (error) {
+    // A check or a transform of the author, `JSON.parse` say, threw at the value.
+    return { success: false, issues: [{ message: error instanceof Error ? error.message : String(error) }] };
+  }
   if (result.success) return { success: true, output: result.output };
   const issues = result.issues.map((issue): Issue => {
     const path = issue.path?.map((item) => item.key as PropertyKey); // keys of JSON values and objects are property keys

@@ -66,7 +66,9 @@ function toCallPart({ toolName, toolCallId, input }: ToolCallPart, result: ToolM
   if (!result) return { ...call, state: 'input-available' };
   const text = result.content.map((item) => (item.type === 'text' ? item.text : '')).join('\n');
   if (result.isError) return { ...call, state: 'output-error', errorText: text };
-  return { ...call, state: 'output-available', output: text };
+  // Of a validated output the value; what else is for programs (how a command ended, a diff) is not what was given.
+  const isValue = result.details !== undefined && text === JSON.stringify(result.details);
+  return { ...call, state: 'output-available', output: isValue ? result.details : text };
 }
 
 /** What the model wrote: it may not be JSON. */

@@ -20,7 +20,7 @@ async function contextFiles(env: SandboxEnv, log: Log): Promise<string[]> {
   for (const name of ['AGENTS.md', 'CLAUDE.md']) {
     try {
       if (!(await env.exists(name))) continue;
-      const text = cutBytes((await env.readFile(name)).trim());
+      const text = await beginning(env, name);
       if (text !== '' && !texts.includes(text)) texts.push(text);
     } catch (error) {
       log.warn(`${name} can't be read, so the model does not get it`, { error });
@@ -41,10 +41,14 @@ async function names(env: SandboxEnv, log: Log): Promise<string[]> {
   }
 }
 
-function cutBytes(text: string): string {
-  const bytes = Buffer.from(text);
+/** The first 64 KB of a file, trimmed: what a sandbox holds may be of any size. */
+async function beginning(env: SandboxEnv, path: string): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  if (env.createReadStream) {
+    for await (const chunk of env.createReadStream(path, { end: maxFileBytes - 1 })) chunks.push(chunk);
+  } else {
+    chunks.push((await env.readFileBuffer(path)).subarray(0, maxFileBytes));
+  }
   // A character that the cut goes through is left out as well.
-  return bytes.length <= maxFileBytes
-    ? text
-    : new TextDecoder().decode(bytes.subarray(0, maxFileBytes), { stream: true });
+  return new TextDecoder().decode(Buffer.concat(chunks), { stream: true }).trim();
 }

@@ -4,10 +4,13 @@ import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { abortError } from '../../errors.ts';
+import { FileError } from '../../sandbox/errors.ts';
 import { NewestOutput } from '../../sandbox/process/newest-output.ts';
 import type { ExecResult } from '../../sandbox/process/result.ts';
+import { after } from '../after.ts';
 import { DefinitionError } from '../define/errors.ts';
-import type { EnvExecOptions, SandboxEnv, SandboxFactory } from './env.ts';
+import { HarnessClosedError } from '../errors.ts';
+import type { EnvExecOptions, EnvStat, SandboxEnv, SandboxFactory } from './env.ts';
 
 const passedOn = [
   ...['PATH', 'HOME', 'USER', 'LOGNAME', 'HOSTNAME', 'SHELL', 'LANG', 'LC_ALL', 'LC_CTYPE', 'TZ', 'TERM'],
@@ -43,6 +46,7 @@ class LocalEnv implements SandboxEnv {
   readonly cwd: string;
   readonly #variables: Record<string, string | undefined>;
   readonly #running = new Set<ChildProcess>();
+  #closed = false;
 
   constructor(cwd: string, variables: Record<string, string | undefined>) {
     this.cwd = cwd;
@@ -56,9 +60,11 @@ class LocalEnv implements SandboxEnv {
   async exec(command: string, options: EnvExecOptions = {}): Promise<ExecResult> {
     const { signal, timeoutMs, maxOutput = defaultMaxOutput } = options;
     if (signal?.aborted) throw abortError(signal.reason);
+    if (this.#closed) throw new HarnessClosedError(); // nobody would end the command
     const startedAt = performance.now();
+    const cwd = this.resolvePath(options.cwd ?? '.');
     const child = spawn('/bin/sh', ['-c', command], {
-      cwd: this.resolvePath(options.cwd ?? '.'),
+      cwd,
       env: { ...this.#variables, ...options.env },
       detached: true, // a group of its own, so that all of it can be killed
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -66,30 +72,38 @@ class LocalEnv implements SandboxEnv {
     this.#running.add(child);
     const stdout = new NewestOutput(maxOutput);
     const stderr = new NewestOutput(maxOutput);
-    child.stdout.on('data', (chunk: Buffer) => {
-      stdout.add(chunk);
-      options.onStdout?.(chunk);
-    });
-    child.stderr.on('data', (chunk: Buffer) => {
-      stderr.add(chunk);
-      options.onStderr?.(chunk);
-    });
     let timedOut = false;
-    const onAbort = () => void endGroup(child);
-    const timer =
-      timeoutMs !== undefined &&
-      setTimeout(() => {
-        timedOut = true;
-        void endGroup(child);
-      }, timeoutMs);
-    signal?.addEventListener('abort', onAbort, { once: true });
+    let killed: Promise<void> | undefined;
+    let failure: { error: unknown } | undefined;
+    const kill = () => {
+      killed ??= endGroup(child);
+    };
+    const collect = (kept: NewestOutput, watch?: (chunk: Uint8Array) => void) => (chunk: Buffer) => {
+      kept.add(chunk);
+      try {
+        watch?.(chunk);
+      } catch (error) {
+        failure ??= { error }; // thrown out of here it would end the host
+        kill();
+      }
+    };
+    child.stdout.on('data', collect(stdout, options.onStdout));
+    child.stderr.on('data', collect(stderr, options.onStderr));
+    const onTimeout = () => {
+      timedOut = true;
+      kill();
+    };
+    const stopTimer = timeoutMs === undefined ? () => {} : after(timeoutMs, onTimeout);
+    signal?.addEventListener('abort', kill, { once: true });
     try {
       const [exitCode, ended] = await new Promise<[number | null, NodeJS.Signals | null]>((settle, fail) => {
-        child.once('error', fail);
+        child.once('error', (error) => fail(fileError(error, 'run a command in', cwd)));
         // A process that was left behind may hold the pipes open: what the command wrote has come a moment later.
         child.once('exit', (...end) => void Promise.race([closed(child), sleep(100)]).then(() => settle(end)));
       });
+      await killed; // also what the command had started
       if (signal?.aborted) throw abortError(signal.reason);
+      if (failure) throw failure.error;
       return {
         exitCode: timedOut ? 124 : exitCode,
         signal: timedOut ? null : ended,
@@ -100,36 +114,43 @@ class LocalEnv implements SandboxEnv {
         truncated: stdout.truncated || stderr.truncated,
         timedOut,
         oomKilled: false,
-        durationMs: performance.now() - startedAt,
+        durationMs: Math.round(performance.now() - startedAt),
       };
     } finally {
-      if (timer) clearTimeout(timer);
-      signal?.removeEventListener('abort', onAbort);
+      stopTimer();
+      signal?.removeEventListener('abort', kill);
+      child.stdout.removeAllListeners('data');
+      child.stderr.removeAllListeners('data');
+      child.stdout.resume(); // a process that was left behind must not wait for a reader
+      child.stderr.resume();
       if (!isGroupAlive(child)) this.#running.delete(child);
     }
   }
 
   readFile(path: string): Promise<string> {
-    return readFile(this.resolvePath(path), 'utf8');
+    return this.#withFile('read', path, (file) => readFile(file, 'utf8'));
   }
 
   readFileBuffer(path: string): Promise<Uint8Array> {
-    return readFile(this.resolvePath(path));
+    return this.#withFile('read', path, (file) => readFile(file));
   }
 
-  async writeFile(path: string, content: string | Uint8Array): Promise<void> {
-    const to = this.resolvePath(path);
-    await mkdir(dirname(to), { recursive: true });
-    await writeFile(to, content);
+  writeFile(path: string, content: string | Uint8Array): Promise<void> {
+    return this.#withFile('write', path, async (file) => {
+      await mkdir(dirname(file), { recursive: true });
+      await writeFile(file, content);
+    });
   }
 
-  async stat(path: string) {
-    const found = await stat(this.resolvePath(path));
-    return { isFile: found.isFile(), isDirectory: found.isDirectory(), size: found.size, mtime: found.mtime };
+  stat(path: string): Promise<EnvStat> {
+    return this.#withFile('stat', path, async (file) => {
+      const found = await stat(file);
+      return { isFile: found.isFile(), isDirectory: found.isDirectory(), size: found.size, mtime: found.mtime };
+    });
   }
 
   readdir(path: string): Promise<string[]> {
-    return readdir(this.resolvePath(path));
+    return this.#withFile('readdir', path, (file) => readdir(file));
   }
 
   async exists(path: string): Promise<boolean> {
@@ -139,12 +160,14 @@ class LocalEnv implements SandboxEnv {
     );
   }
 
-  async mkdir(path: string, { recursive = false }: { recursive?: boolean } = {}): Promise<void> {
-    await mkdir(this.resolvePath(path), { recursive });
+  mkdir(path: string, { recursive = false }: { recursive?: boolean } = {}): Promise<void> {
+    return this.#withFile('mkdir', path, async (file) => {
+      await mkdir(file, { recursive });
+    });
   }
 
   rm(path: string, options: { recursive?: boolean; force?: boolean } = {}): Promise<void> {
-    return rm(this.resolvePath(path), options);
+    return this.#withFile('rm', path, (file) => rm(file, options));
   }
 
   createReadStream(path: string, options: { start?: number; end?: number } = {}): AsyncIterable<Uint8Array> {
@@ -156,9 +179,26 @@ class LocalEnv implements SandboxEnv {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     await Promise.all([...this.#running].map(endGroup));
     this.#running.clear();
   }
+
+  async #withFile<Result>(operation: string, path: string, work: (file: string) => Promise<Result>): Promise<Result> {
+    try {
+      return await work(this.resolvePath(path));
+    } catch (error) {
+      throw fileError(error, operation, path);
+    }
+  }
+}
+
+/** The error of the kernel as the same one that other sandboxes give. */
+function fileError(cause: unknown, operation: string, path: string): unknown {
+  const given = (cause as NodeJS.ErrnoException).code; // any value: only looked at
+  if (typeof given !== 'string') return cause;
+  const code = given === 'ERR_FS_EISDIR' ? 'EISDIR' : given; // Node's own, of `rm`
+  return /^E[A-Z0-9]+$/.test(code) ? new FileError({ code, path, operation }, { cause }) : cause;
 }
 
 /** SIGTERM to the whole group, and SIGKILL to what is left of it after 2 s. */

@@ -1,5 +1,5 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { abortError } from '../../errors.ts';
+import { after } from '../after.ts';
 import type { ActionDefinition } from '../define/action.ts';
 import {
   ActionInputValidationError,
@@ -11,14 +11,14 @@ import type { OpenHarness } from '../harness/open-harness.ts';
 import { parse } from '../schema/parse.ts';
 import { type JsonValue, jsonSnapshot, NotJson } from '../schema/snapshot.ts';
 
-const graceMs = 10_000;
-
 export interface Execution {
   action: ActionDefinition;
   input: unknown;
   /** An input for an action that takes none is dropped; else it is refused. */
   ignoreInput: boolean;
   signal: AbortSignal;
+  /** How long a `run` that ignores its signal is waited for. */
+  graceMs: number;
   /** Added to the attributes of what `log` writes. */
   logAttributes: Record<string, unknown>;
   /** Called when the input is good. `signal` aborts with the caller and when the time is over. */
@@ -32,15 +32,12 @@ export async function executeAction(execution: Execution): Promise<JsonValue> {
   const stop = new AbortController();
   const merged = AbortSignal.any([signal, stop.signal]);
   const { timeoutMs } = action;
-  const timer =
-    timeoutMs !== undefined &&
-    setTimeout(
-      () => stop.abort(new ActionTimeoutError({ action: action.name, timeoutMs })),
-      Math.min(timeoutMs, 2 ** 31 - 1),
-    );
+  const onTimeout = (ms: number) => stop.abort(new ActionTimeoutError({ action: action.name, timeoutMs: ms }));
+  const stopTimer = timeoutMs === undefined ? () => {} : after(timeoutMs, () => onTimeout(timeoutMs));
   try {
     const harness = await execution.openHarness(merged);
     try {
+      merged.throwIfAborted();
       const run = action.run as (context: object) => unknown; // its context is the one made here
       const context = {
         harness,
@@ -49,7 +46,7 @@ export async function executeAction(execution: Execution): Promise<JsonValue> {
         ...(action.input && { input }),
       };
       // Asynchronous, so that one that throws at once is like one that rejects.
-      const returned = await unlessIgnored((async () => run(context))(), merged);
+      const returned = await unlessIgnored((async () => run(context))(), merged, execution.graceMs);
       // Work that ended well before it saw the abort keeps its result, but for a time limit.
       if (stop.signal.aborted) throw stop.signal.reason;
       return actionOutput(action, returned);
@@ -62,7 +59,7 @@ export async function executeAction(execution: Execution): Promise<JsonValue> {
     if (signal.aborted) throw abortError(signal.reason);
     throw error;
   } finally {
-    if (timer) clearTimeout(timer);
+    stopTimer();
   }
 }
 
@@ -97,21 +94,21 @@ function actionOutput(action: ActionDefinition, returned: unknown): JsonValue {
 }
 
 /** Waits for application code; after an abort only so long as code may take that looks at its signal. */
-async function unlessIgnored<Result>(running: Promise<Result>, signal: AbortSignal): Promise<Result> {
-  const settled = new AbortController();
+async function unlessIgnored<Result>(running: Promise<Result>, signal: AbortSignal, graceMs: number): Promise<Result> {
+  let grace: NodeJS.Timeout | undefined;
+  let onAbort = () => {};
   const ignored = new Promise<never>((_, reject) => {
-    const onAbort = () => {
-      sleep(graceMs, undefined, { signal: settled.signal }).then(
-        () => reject(abortError(signal.reason, 'The action did not end when it was aborted.')),
-        () => {}, // it ended
-      );
+    onAbort = () => {
+      const error = abortError(signal.reason, 'The action did not end when it was aborted.');
+      grace = setTimeout(reject, graceMs, error);
     };
-    if (signal.aborted) onAbort();
-    else signal.addEventListener('abort', onAbort, { once: true, signal: settled.signal });
   });
+  if (signal.aborted) onAbort();
+  else signal.addEventListener('abort', onAbort, { once: true });
   try {
     return await Promise.race([running, ignored]);
   } finally {
-    settled.abort();
+    signal.removeEventListener('abort', onAbort);
+    clearTimeout(grace);
   }
 }

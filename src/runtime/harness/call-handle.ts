@@ -12,9 +12,21 @@ export function callHandle<Result>(
   start: (signal: AbortSignal) => Promise<Result>,
 ): CallHandle<Result> {
   const controller = new AbortController();
-  const given = signals.filter((signal) => signal !== undefined);
-  const signal = given.length === 0 ? controller.signal : AbortSignal.any([controller.signal, ...given]);
-  const promise = start(signal);
-  promise.catch(() => {}); // who wants the error awaits the handle
-  return Object.assign(promise, { signal, abort: (reason?: unknown) => controller.abort(reason) });
+  // Not AbortSignal.any(): on Node 20 a signal of a long run would keep that of every call alive.
+  const links = signals
+    .filter((signal) => signal !== undefined)
+    .map((signal) => ({ signal, onAbort: () => controller.abort(signal.reason) }));
+  for (const { signal, onAbort } of links) {
+    if (signal.aborted) onAbort();
+    else signal.addEventListener('abort', onAbort, { once: true });
+  }
+  const promise = start(controller.signal);
+  const unlink = () => {
+    for (const { signal, onAbort } of links) signal.removeEventListener('abort', onAbort);
+  };
+  promise.then(unlink, unlink); // who wants the error awaits the handle
+  return Object.assign(promise, {
+    signal: controller.signal,
+    abort: (reason?: unknown) => controller.abort(reason),
+  });
 }

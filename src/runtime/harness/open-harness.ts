@@ -3,7 +3,7 @@ import { abortError } from '../../errors.ts';
 import type { ExecResult } from '../../sandbox/process/result.ts';
 import { actionTool } from '../action/action-tool.ts';
 import { executeAction } from '../action/execute.ts';
-import type { ActionDefinition } from '../define/action.ts';
+import { type ActionDefinition, isAction } from '../define/action.ts';
 import type { ResolvedAgent } from '../define/agent.ts';
 import { ToolNameConflictError } from '../define/errors.ts';
 import { frameworkToolNames } from '../define/names.ts';
@@ -29,11 +29,11 @@ import { builtinTools } from '../tools/builtin.ts';
 import { customTool } from '../tools/custom-tool.ts';
 import type { SandboxTools } from '../tools/tool-environment.ts';
 import { type CallHandle, callHandle } from './call-handle.ts';
+import { graceMs } from './grace.ts';
 import type { Harness, OptionalInput, ShellOptions } from './harness.ts';
-import { recordedShell } from './shell.ts';
+import { recordedShell, shellDetails } from './shell.ts';
 
 const maxDepth = 4;
-const closeGraceMs = 10_000;
 
 export interface HarnessParts {
   /** `'default'` for a root harness, `action:<id>` for another. */
@@ -52,6 +52,8 @@ export interface HarnessParts {
   depth: number;
   /** Aborts all that is done in the harness. */
   signal: AbortSignal;
+  /** Ends what was made for the harness besides `env`. */
+  release?: () => Promise<void>;
 }
 
 /** One operation while it runs. */
@@ -72,19 +74,25 @@ export class OpenHarness implements Harness {
     get: async (name = 'default') => this.#getSession(name),
     create: async (name = 'default') => this.#createSession(name),
   };
+  /** With the scope of the event only, for child harnesses. */
+  readonly #emitPlain: Emit;
   readonly #emit: Emit;
   readonly #stop = new AbortController();
   readonly #signal: AbortSignal;
   readonly #open = new Set<Promise<unknown>>();
   readonly #sessions = new Map<string, OpenSession>();
   #closing: Promise<void> | undefined;
+  #ended = false;
 
   constructor(parts: HarnessParts) {
     this.parts = parts;
     this.name = parts.name;
     this.sandbox = parts.env;
     this.fs = parts.env;
-    this.#emit = within(parts.emit, parts.scope);
+    this.#emitPlain = (body, scope) => {
+      if (!this.#ended) parts.emit(body, scope); // work that ignores its end may still say something
+    };
+    this.#emit = within(this.#emitPlain, parts.scope);
     this.#signal = AbortSignal.any([this.#stop.signal, parts.signal]);
   }
 
@@ -101,14 +109,17 @@ export class OpenHarness implements Harness {
   }
 
   shell(command: string, options: ShellOptions = {}): CallHandle<ExecResult> {
-    return this.operation('shell', {}, options.signal, (operation) =>
-      recordedShell(this.sandbox, command, options, operation, newId('call')),
-    );
+    const work = async (operation: Operation) => {
+      const { result } = await recordedShell(this.sandbox, command, options, operation, { toolCallId: newId('call') });
+      return result;
+    };
+    return this.operation('shell', {}, options.signal, work, shellDetails);
   }
 
   run<Input, Output>(action: ActionDefinition<Input, Output>, ...rest: OptionalInput<Input>): CallHandle<Output> {
     const [input, options] = rest;
     return this.operation('action', {}, options?.signal, async (operation) => {
+      if (!isAction(action)) throw new InvalidRequestError('an action is made by defineAction, not a copy');
       // What the action's output schema gave, which is what `Output` was inferred from.
       return (await this.runAction(action, input, operation)) as Output;
     });
@@ -156,6 +167,7 @@ export class OpenHarness implements Harness {
         ignoreInput: call !== undefined,
         signal,
         logAttributes: head,
+        graceMs: graceMs(depth + 1),
         openHarness: async (actionSignal) =>
           new OpenHarness({
             name: `action:${actionId}`,
@@ -163,7 +175,7 @@ export class OpenHarness implements Harness {
             agent,
             models,
             shared,
-            emit: this.parts.emit,
+            emit: this.#emitPlain,
             scope,
             meter: own,
             depth: depth + 1,
@@ -181,17 +193,19 @@ export class OpenHarness implements Harness {
   /**
    * The one place that every call with an effect goes through: it is refused once the harness has ended, told of by
    * events, abortable, and awaited by `close`.
+   * @param shown - what its last event says of the result. Default: all of it
    */
   operation<Result>(
     operationKind: OperationKind,
     scope: EventScope,
     signal: AbortSignal | undefined,
     work: (operation: Operation) => Promise<Result>,
+    shown: (result: Result) => unknown = (result) => result,
   ): CallHandle<Result> {
     return callHandle([this.#signal, signal], async (merged) => {
       if (this.#closing) throw new HarnessClosedError();
       if (merged.aborted) throw abortError(merged.reason);
-      const running = this.#runOperation(operationKind, scope, merged, work);
+      const running = this.#runOperation(operationKind, scope, merged, work, shown);
       this.#open.add(running);
       try {
         return await running;
@@ -242,14 +256,23 @@ export class OpenHarness implements Harness {
 
   async #close(): Promise<void> {
     this.#stop.abort(new HarnessClosedError());
+    const { env, shared, depth, release } = this.parts;
     const patience = new AbortController();
-    const ended = await Promise.race([
+    const over = await Promise.race([
       Promise.allSettled(this.#open).then(() => true),
-      sleep(closeGraceMs, false, { signal: patience.signal }).catch(() => false),
+      sleep(graceMs(depth), false, { signal: patience.signal }).catch(() => false),
     ]);
     patience.abort();
-    if (!ended) this.log().warn(`${this.#open.size} operations did not end when their harness did`);
-    await this.parts.env.close();
+    if (!over) this.log().warn(`${this.#open.size} operations did not end when their harness did`);
+    try {
+      if (depth === 0) await shared.removeOutputs(env);
+      await env.close();
+      await release?.();
+    } catch (error) {
+      // What the work gave is not lost for that.
+      this.log().warn('What was made for the work could not all be removed', { error });
+    }
+    this.#ended = true;
   }
 
   async #runOperation<Result>(
@@ -257,9 +280,14 @@ export class OpenHarness implements Harness {
     scope: EventScope,
     signal: AbortSignal,
     work: (operation: Operation) => Promise<Result>,
+    shown: (result: Result) => unknown,
   ): Promise<Result> {
     const meter = new UsageMeter(this.parts.meter);
-    const emit = within(this.#emit, { ...scope, operationId: newId('op') });
+    let over = false;
+    const emitUntilEnd: Emit = (body, own) => {
+      if (!over) this.#emit(body, own); // a tool that was given up may still be at work
+    };
+    const emit = within(emitUntilEnd, { ...scope, operationId: newId('op') });
     const startedAt = performance.now();
     emit({ type: 'operation_start', operationKind });
     const end = (outcome: { result: unknown } | { error: unknown }) => {
@@ -273,10 +301,11 @@ export class OpenHarness implements Harness {
         usage: meter.total,
       });
       emit({ type: 'idle' });
+      over = true;
     };
     try {
       const result = await work({ signal, emit: meter.counting(emit), meter });
-      end({ result });
+      end({ result: shown(result) });
       return result;
     } catch (error) {
       end({ error });
@@ -294,7 +323,9 @@ export class OpenHarness implements Harness {
     if (this.#closing) throw new HarnessClosedError();
     checkSessionName(name);
     if (this.#sessions.has(name)) throw new SessionAlreadyExistsError({ session: name });
-    const session = new OpenSession(name, this, () => this.#sessions.delete(name));
+    const session: OpenSession = new OpenSession(name, this, () => {
+      if (this.#sessions.get(name) === session) this.#sessions.delete(name);
+    });
     this.#sessions.set(name, session);
     return session;
   }

@@ -1,55 +1,62 @@
 import type { ExecResult } from '../../sandbox/process/result.ts';
 import { recordedError } from '../events/recorded-error.ts';
 import type { SandboxEnv } from '../sandbox/env.ts';
+import { resultText, shownOutput } from '../tools/bash.ts';
 import type { ShellOptions } from './harness.ts';
 import type { Operation } from './open-harness.ts';
 
-/** Runs a command for code, with the events of a call of `bash`. */
+/** What events and records show of a command. Of variables only the names: values may be secrets. */
+export function shellArguments(command: string, { env, cwd }: ShellOptions): object {
+  const shown = env && Object.fromEntries(Object.keys(env).map((name) => [name, '<redacted>']));
+  return { command, ...(cwd !== undefined && { cwd }), ...(shown && { env: shown }) };
+}
+
+/** What became of a command, without its output. */
+export function shellDetails({ stdout: _, stderr: __, ...details }: ExecResult): object {
+  return details;
+}
+
+/**
+ * Runs a command for code, with the events of a call of `bash`.
+ * @param call.keep - keeps an output that is too long for `text` in a file
+ * @returns `text` is what a model gets to see
+ */
 export async function recordedShell(
   env: SandboxEnv,
   command: string,
-  { env: variables, cwd, timeoutMs, maxOutput }: Omit<ShellOptions, 'signal'>,
+  options: ShellOptions,
   { signal, emit }: Operation,
-  toolCallId: string,
-): Promise<ExecResult> {
+  call: { toolCallId: string; keep?: (text: string) => Promise<string | undefined> },
+): Promise<{ result: ExecResult; text: string }> {
+  const { env: variables, cwd, timeoutMs, maxOutput } = options;
+  const head = { toolName: 'bash', toolCallId: call.toolCallId };
   const startedAt = performance.now();
-  // Names only: values may be secrets.
-  const shown = variables && Object.fromEntries(Object.keys(variables).map((name) => [name, '<redacted>']));
-  const args = { command, ...(cwd !== undefined && { cwd }), ...(shown && { env: shown }) };
-  emit({ type: 'tool_start', toolName: 'bash', toolCallId, args });
-  const end = (outcome: { result: unknown } | { error: unknown }) => {
-    const failed = 'error' in outcome;
-    emit({
-      type: 'tool',
-      toolName: 'bash',
-      toolCallId,
-      ...(failed ? { error: recordedError(outcome.error) } : { result: outcome.result }),
-      durationMs: Math.round(performance.now() - startedAt),
-      isError: failed,
-    });
+  const ending = () => ({ ...head, durationMs: Math.round(performance.now() - startedAt) });
+  const shown = {
+    output: (stream: 'stdout' | 'stderr', text: string) =>
+      emit({ type: 'tool_output', toolCallId: call.toolCallId, stream, text }),
   };
-  const watch = (stream: 'stdout' | 'stderr') => {
-    const decoder = new TextDecoder();
-    return (chunk: Uint8Array) => {
-      const text = decoder.decode(chunk, { stream: true });
-      if (text !== '') emit({ type: 'tool_output', toolCallId, stream, text });
-    };
-  };
+  const stdout = shownOutput(shown, 'stdout');
+  const stderr = shownOutput(shown, 'stderr');
+  emit({ type: 'tool_start', ...head, args: shellArguments(command, options) });
   try {
     const result = await env.exec(command, {
       signal,
-      onStdout: watch('stdout'),
-      onStderr: watch('stderr'),
+      onStdout: stdout.chunk,
+      onStderr: stderr.chunk,
       ...(variables && { env: variables }),
       ...(cwd !== undefined && { cwd }),
       ...(timeoutMs !== undefined && { timeoutMs }),
       ...(maxOutput !== undefined && { maxOutput }),
     });
-    const { stdout: _, stderr: __, ...details } = result;
-    end({ result: { details } });
-    return result;
+    stdout.end();
+    stderr.end();
+    const text = await resultText(result, timeoutMs, call.keep);
+    const shownResult = { content: [{ type: 'text', text }], details: shellDetails(result) };
+    emit({ type: 'tool', ...ending(), result: shownResult, isError: false });
+    return { result, text };
   } catch (error) {
-    end({ error });
+    emit({ type: 'tool', ...ending(), error: recordedError(error), isError: true });
     throw error;
   }
 }

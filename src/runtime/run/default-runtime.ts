@@ -1,17 +1,21 @@
 import type { Receipt } from '../agent/instance.ts';
 import type { AgentDefinition } from '../define/agent.ts';
 import type { WorkflowDefinition } from '../define/workflow.ts';
+import { currentRuntime } from './current-runtime.ts';
 import type { RunHandle } from './run.ts';
 import { type DispatchOptions, type InvokeOptions, type Observer, Runtime } from './runtime.ts';
 
-let runtime: Runtime | undefined;
+let madeRuntime: Runtime | undefined;
 
+/** The runtime that the caller runs in; elsewhere a default one, which is made at first use. */
 function defaultRuntime(): Runtime {
-  runtime ??= new Runtime({});
-  return runtime;
+  const current = currentRuntime.getStore();
+  if (current) return current;
+  madeRuntime ??= new Runtime({});
+  return madeRuntime;
 }
 
-/** `invoke` of a default runtime, which is made at first use. */
+/** `invoke` of the runtime that the caller runs in, else of a default one. */
 export function invoke<Input, Output>(
   workflow: WorkflowDefinition<Input, Output>,
   options?: InvokeOptions<Input>,
@@ -19,12 +23,12 @@ export function invoke<Input, Output>(
   return defaultRuntime().invoke(workflow, options);
 }
 
-/** `dispatch` of the default runtime. */
+/** `dispatch` of the runtime that the caller runs in, else of a default one. */
 export function dispatch(agent: AgentDefinition, options: DispatchOptions): Promise<Receipt> {
   return defaultRuntime().dispatch(agent, options);
 }
 
-/** `observe` of the default runtime. */
+/** `observe` of the runtime that the caller runs in, else of a default one. */
 export function observe(observer: Observer): () => void {
   return defaultRuntime().observe(observer);
 }

@@ -2,16 +2,17 @@ import { abortError } from '../../errors.ts';
 import { executeAction } from '../action/execute.ts';
 import type { WorkflowDefinition } from '../define/workflow.ts';
 import { RunCancelledError } from '../errors.ts';
-import type { RuntimeEvent } from '../events/event.ts';
+import type { Emit, RuntimeEvent } from '../events/event.ts';
 import type { EventLog } from '../events/event-log.ts';
 import { recordedError } from '../events/recorded-error.ts';
 import { UsageMeter } from '../events/scope.ts';
+import { graceMs } from '../harness/grace.ts';
 import type { OpenHarness } from '../harness/open-harness.ts';
 import type { JsonValue } from '../schema/snapshot.ts';
 import { isFinal, type RunRecord } from './record.ts';
 
 /** Opens the root harness of a run: agent first, then its sandbox. */
-export type OpenRootHarness = (root: { log: EventLog; meter: UsageMeter; signal: AbortSignal }) => Promise<OpenHarness>;
+export type OpenRootHarness = (root: { emit: Emit; meter: UsageMeter; signal: AbortSignal }) => Promise<OpenHarness>;
 
 /** One run of a workflow: what `invoke` gives. */
 export interface RunHandle<Output = unknown> {
@@ -95,11 +96,14 @@ export class Run implements RunHandle<JsonValue> {
   }
 
   async #start({ admit, openHarness }: ConstructorParameters<typeof Run>[0]): Promise<JsonValue> {
+    await Promise.resolve(); // whoever sees the first event can find the run
     // A cancelled run ends at once also while it waits for its turn.
     const cancelled = new Promise<never>((_, reject) => {
-      this.#stop.signal.addEventListener('abort', () => {
+      const onAbort = () => {
         if (this.#record.state === 'queued') reject(abortError(this.#stop.signal.reason));
-      });
+      };
+      if (this.#stop.signal.aborted) onAbort();
+      else this.#stop.signal.addEventListener('abort', onAbort, { once: true });
     });
     try {
       const result = await Promise.race([admit(() => this.#run(openHarness)), cancelled]);
@@ -119,11 +123,12 @@ export class Run implements RunHandle<JsonValue> {
     this.#log.emit({ type: 'run_start', workflowName, startedAt, ...(input !== undefined && { input }) });
     return executeAction({
       action: this.workflow.action,
-      input,
+      input: structuredClone(input), // what `run` does to its input must not show in the record
       ignoreInput: false,
       signal,
-      logAttributes: {},
-      openHarness: (actionSignal) => openHarness({ log: this.#log, meter: this.#meter, signal: actionSignal }),
+      graceMs: graceMs(0),
+      logAttributes: { action: this.workflow.action.name },
+      openHarness: (actionSignal) => openHarness({ emit: this.#log.emit, meter: this.#meter, signal: actionSignal }),
     });
   }
 

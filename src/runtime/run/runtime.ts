@@ -12,7 +12,6 @@ import {
   RunConflictError,
   RunNotFoundError,
   RuntimeUnavailableError,
-  SubmissionConflictError,
   WorkflowInputSerializationError,
   WorkflowInputUnexpectedError,
   WorkflowNotFoundError,
@@ -25,9 +24,10 @@ import { type HarnessParts, OpenHarness } from '../harness/open-harness.ts';
 import { newId } from '../id.ts';
 import { type ModelSource, Models } from '../model/providers.ts';
 import { docker } from '../sandbox/docker.ts';
-import type { SandboxFactory } from '../sandbox/env.ts';
+import type { SandboxEnv, SandboxFactory } from '../sandbox/env.ts';
 import { canonicalJson, type JsonValue, jsonSnapshot, NotJson } from '../schema/snapshot.ts';
 import { SandboxTools } from '../tools/tool-environment.ts';
+import { currentRuntime } from './current-runtime.ts';
 import { isFinal, type RunRecord, type RunState } from './record.ts';
 import { type OpenRootHarness, Run, type RunHandle } from './run.ts';
 import { Slots } from './slots.ts';
@@ -152,12 +152,12 @@ export class Runtime {
       workflow,
       input,
       log: this.#openLog(id, { runId: id }),
-      admit: (work) => this.#slots.run(work),
+      admit: (work) => this.#admit(work),
       openHarness: this.#rootHarness(workflow.agent, id, 'run'),
     });
     this.#runs.set(id, run);
     const { signal } = options;
-    const cancel = () => void run.cancel(signal?.reason instanceof Error ? signal.reason.message : undefined);
+    const cancel = () => void run.cancel(reasonText(signal?.reason));
     signal?.addEventListener('abort', cancel, { once: true });
     void run.settled.then(() => {
       signal?.removeEventListener('abort', cancel);
@@ -178,25 +178,24 @@ export class Runtime {
     const instanceKey = JSON.stringify([name, instanceId]);
     let instance = this.#instances.get(instanceKey);
     if (!instance) {
-      const log = this.#openLog(instanceKey, { instanceId, agentName: name });
-      instance = new AgentInstance(agent, log, this.#rootHarness(agent, instanceId, 'agent'));
+      instance = new AgentInstance({
+        agent,
+        log: this.#openLog(instanceKey, { instanceId, agentName: name }),
+        openHarness: this.#rootHarness(agent, instanceId, 'agent'),
+        admit: (work) => this.#admit(work),
+      });
       this.#instances.set(instanceKey, instance);
     }
-    const known = key === undefined ? undefined : instance.receipts.get(key);
-    if (known) {
-      if (known.text === message) return known.receipt;
-      throw new SubmissionConflictError({ key: key ?? '' });
-    }
-    const receipt = instance.submit(message);
+    const receipt = instance.submit(message, key);
     receipt.result().catch(() => {}); // who wants the error awaits it
-    if (key !== undefined) instance.receipts.set(key, { text: message, receipt });
     return receipt;
   }
 
   /** Calls `observer` with every event from now on. @returns ends it */
   observe(observer: Observer): () => void {
-    this.#observers.add(observer);
-    return () => this.#observers.delete(observer);
+    const own: Observer = (event, context) => observer(event, context); // one that observes twice is told twice
+    this.#observers.add(own);
+    return () => this.#observers.delete(own);
   }
 
   /** Records of runs, newest first. */
@@ -236,6 +235,10 @@ export class Runtime {
       ...[...this.#instances.values()].map((instance) => instance.close()),
     ]);
     await (await this.#ownHost?.catch(() => undefined))?.close();
+  }
+
+  #admit<Result>(work: () => Promise<Result>): Promise<Result> {
+    return this.#slots.run(() => currentRuntime.run(this, work));
   }
 
   #findWorkflow(target: string | WorkflowDefinition): { name: string; workflow: WorkflowDefinition } {
@@ -278,7 +281,7 @@ export class Runtime {
   }
 
   #rootHarness(agent: AgentDefinition, id: string, kind: 'run' | 'agent'): OpenRootHarness {
-    return async ({ log, meter, signal }) => {
+    return async ({ emit, meter, signal }) => {
       const resolved = await resolveAgent(agent, { id, env: this.#env });
       if (resolved.model !== undefined) this.#models.resolve(resolved.model);
       OpenHarness.checkTools(resolved);
@@ -288,17 +291,20 @@ export class Runtime {
         this.#logger.warn(factory.warning);
       }
       const env = await factory.createSandbox({ id, kind, resume: false, signal, host: () => this.#host() });
+      // Another directory is an environment in the sandbox, which is ended after it.
+      const inside = resolved.cwd === undefined ? undefined : await openIn(env, resolved.cwd);
       const parts: HarnessParts = {
         name: 'default',
-        env,
+        env: inside ?? env,
         agent: resolved,
         models: this.#models,
         shared: new SandboxTools(),
-        emit: log.emit,
+        emit,
         scope: { harness: 'default' },
         meter,
         depth: 0,
         signal,
+        ...(inside && { release: () => env.close() }),
       };
       return new OpenHarness(parts);
     };
@@ -382,6 +388,20 @@ function checkOptions(options: RuntimeOptions): void {
       problems.add(`workflows.${name}`, 'must be a workflow made by defineWorkflow, not a copy');
   }
   problems.throwIfAny();
+}
+
+async function openIn(env: SandboxEnv, cwd: string): Promise<SandboxEnv> {
+  try {
+    return await env.open({ name: 'default', cwd });
+  } catch (error) {
+    await env.close().catch(() => {}); // the first error is the one to report
+    throw error;
+  }
+}
+
+function reasonText(reason: unknown): string | undefined {
+  if (reason instanceof Error) return reason.message;
+  return typeof reason === 'string' ? reason : undefined;
 }
 
 /** The input as it is kept. The schema's output is made again when the run starts. */

@@ -1,18 +1,25 @@
 import type * as v from 'valibot';
+import { abortError } from '../../errors.ts';
 import type { ExecResult } from '../../sandbox/process/result.ts';
-import { toTool } from '../define/tool.ts';
+import { checkModel, checkThinkingLevel } from '../define/agent.ts';
+import { Problems } from '../define/checks.ts';
+import { checkToolItem, toTool } from '../define/tool.ts';
 import { HarnessClosedError, InvalidRequestError, SessionBusyError } from '../errors.ts';
+import type { Emit } from '../events/event.ts';
 import { recordedError } from '../events/recorded-error.ts';
 import { type CallHandle, callHandle } from '../harness/call-handle.ts';
+import { graceMs } from '../harness/grace.ts';
 import type { ShellOptions } from '../harness/harness.ts';
 import type { OpenHarness, Operation } from '../harness/open-harness.ts';
-import { recordedShell } from '../harness/shell.ts';
+import { recordedShell, shellArguments, shellDetails } from '../harness/shell.ts';
 import { newId } from '../id.ts';
 import { ModelNotConfiguredError } from '../model/errors.ts';
 import { type LoopResult, runLoop } from '../model/loop.ts';
-import type { Message, UserMessage } from '../model/model.ts';
+import type { AssistantMessage, Message, UserMessage } from '../model/model.ts';
 import type { Files } from '../sandbox/files.ts';
+import { jsonSchemaIssues } from '../schema/check.ts';
 import type { Schema } from '../schema/parse.ts';
+import { keepOutput } from '../tools/bash.ts';
 import { customTool } from '../tools/custom-tool.ts';
 import { type HistoryMessage, type KeptMessage, toHistory } from './history.ts';
 import type { PromptOptions, PromptResult, Session } from './session.ts';
@@ -32,7 +39,7 @@ export class OpenSession implements Session {
   /** Made at the first turn and kept: what a provider has cached of it stays good. */
   #system: string | undefined;
   #active: CallHandle<unknown> | undefined;
-  #activeKind = '';
+  #activeKind: string | undefined;
   #deleted = false;
 
   constructor(name: string, harness: OpenHarness, onDelete: () => void) {
@@ -48,11 +55,13 @@ export class OpenSession implements Session {
   ): CallHandle<PromptResult & { data: v.InferOutput<Result> }>;
   prompt(text: string, options?: PromptOptions): CallHandle<PromptResult>;
   prompt(text: string, options: PromptOptions = {}): CallHandle<PromptResult & { data?: unknown }> {
-    return this.#operation('prompt', options.signal, (operation) => this.#prompt(text, options, operation));
+    const work = (operation: Operation) => this.#prompt(text, options, operation);
+    return this.#operation('prompt', options.signal, work, (result) => result);
   }
 
   shell(command: string, options: ShellOptions = {}): CallHandle<ExecResult> {
-    return this.#operation('shell', options.signal, (operation) => this.#shell(command, options, operation));
+    const work = (operation: Operation) => this.#shell(command, options, operation);
+    return this.#operation('shell', options.signal, work, shellDetails);
   }
 
   async history(): Promise<HistoryMessage[]> {
@@ -71,17 +80,19 @@ export class OpenSession implements Session {
     kind: 'prompt' | 'shell',
     signal: AbortSignal | undefined,
     work: (operation: Operation) => Promise<Result>,
+    shown: (result: Result) => unknown,
   ): CallHandle<Result> {
     const refusal = this.#deleted
       ? new HarnessClosedError()
-      : this.#active && new SessionBusyError({ session: this.name, activeOperation: this.#activeKind });
+      : this.#activeKind && new SessionBusyError({ session: this.name, activeOperation: this.#activeKind });
     if (refusal) return callHandle([signal], () => Promise.reject(refusal));
+    this.#activeKind = kind; // before it starts: whoever sees its first event finds the session at work
     const scope = { session: this.name, conversationId: this.conversationId };
-    const handle = this.#harness.operation(kind, scope, signal, work);
+    const handle = this.#harness.operation(kind, scope, signal, work, shown);
     this.#active = handle;
-    this.#activeKind = kind;
     const free = () => {
-      if (this.#active === handle) this.#active = undefined;
+      this.#active = undefined;
+      this.#activeKind = undefined;
     };
     handle.then(free, free);
     return handle;
@@ -94,6 +105,7 @@ export class OpenSession implements Session {
   ): Promise<PromptResult & { data?: unknown }> {
     const { agent, models, env } = this.#harness.parts;
     const { signal, emit } = operation;
+    checkPrompt(text, options);
     const given = options.model ?? agent.model;
     if (given === undefined) throw new ModelNotConfiguredError();
     const model = models.resolve(given);
@@ -108,10 +120,9 @@ export class OpenSession implements Session {
       throw new InvalidRequestError(`the model ${model.provider}/${model.id} takes no images`);
     }
     this.#system ??= await systemPrompt(agent, env, this.#harness.log());
+    if (signal.aborted) throw abortError(signal.reason);
 
-    emit({ type: 'message_start', message });
-    this.#record(message);
-    emit({ type: 'message_end', message });
+    this.#say(message, emit);
     const startedAt = performance.now();
     emit({ type: 'agent_start' });
     const end = (error?: unknown) =>
@@ -130,6 +141,7 @@ export class OpenSession implements Session {
         thinkingLevel: options.thinkingLevel ?? agent.thinkingLevel,
         operation: 'prompt',
         signal,
+        graceMs: graceMs(this.#harness.parts.depth),
         context: () => this.#messages.map(({ message: kept }) => kept),
         record: (kept) => this.#record(kept),
         emit,
@@ -153,24 +165,36 @@ export class OpenSession implements Session {
 
   /** The command as a user's message with a call and its result, so that the model knows what was done. */
   async #shell(command: string, options: ShellOptions, operation: Operation): Promise<ExecResult> {
+    const { env, shared } = this.#harness.parts;
     const toolCallId = newId('call');
-    const result = await recordedShell(this.#harness.sandbox, command, options, operation, toolCallId);
-    const output = `${result.stdout}\n${result.stderr}`.trim() || '(no output)';
-    const text = result.exitCode === 0 ? output : `${output}\n\nExit code: ${result.exitCode ?? result.signal}`;
-    this.#record({ role: 'user', content: [{ type: 'text', text: `I ran a command:\n${command}` }] });
-    this.#record({
-      role: 'assistant',
-      content: [{ type: 'tool-call', toolCallId, toolName: 'bash', input: JSON.stringify({ command }) }],
-      finishReason: 'tool-calls',
-    });
-    this.#record({
-      role: 'tool',
-      toolCallId,
-      toolName: 'bash',
-      content: [{ type: 'text', text }],
-      isError: false,
-    });
-    return result;
+    const input = JSON.stringify(shellArguments(command, options));
+    this.#say({ role: 'user', content: [{ type: 'text', text: `I ran a command:\n${command}` }] }, operation.emit);
+    this.#say(
+      {
+        role: 'assistant',
+        content: [{ type: 'tool-call', toolCallId, toolName: 'bash', input }],
+        finishReason: 'tool-calls',
+      },
+      operation.emit,
+    );
+    const record = (text: string, isError: boolean) =>
+      this.#record({ role: 'tool', toolCallId, toolName: 'bash', content: [{ type: 'text', text }], isError });
+    try {
+      const keep = (output: string) => keepOutput({ env, shared }, output);
+      const { result, text } = await recordedShell(env, command, options, operation, { toolCallId, keep });
+      record(text, false);
+      return result;
+    } catch (error) {
+      const interrupted = 'Interrupted while the command was running: its outcome is unknown.';
+      record(operation.signal.aborted ? interrupted : recordedError(error).message, true);
+      throw error;
+    }
+  }
+
+  #say(message: UserMessage | AssistantMessage, emit: Emit): void {
+    emit({ type: 'message_start', message });
+    this.#record(message);
+    emit({ type: 'message_end', message });
   }
 
   #record(message: Message): void {
@@ -179,9 +203,31 @@ export class OpenSession implements Session {
   }
 }
 
-function userMessage(text: string, { images = [] }: PromptOptions): UserMessage {
+/**
+ * @throws {DefinitionError} the schema of the result or a tool of the call is no good one
+ * @throws {InvalidRequestError} another argument is not
+ */
+function checkPrompt(text: string, options: PromptOptions): void {
+  const problems = new Problems('The prompt');
+  const tools = problems.array(options.tools, 'tools');
+  for (const [i, item] of tools.entries()) checkToolItem(problems, item, `tools[${i}]`);
+  problems.uniqueNames(tools, 'tools');
+  if (options.result !== undefined) problems.addSchema('result', jsonSchemaIssues(options.result));
+  problems.optional(options.model, 'model', (value, path) => checkModel(problems, value, path));
+  problems.optional(options.thinkingLevel, 'thinkingLevel', (value, path) => checkThinkingLevel(problems, value, path));
+  problems.throwIfAny();
   if (typeof text !== 'string') throw new InvalidRequestError('the text of a prompt must be a string');
-  for (const { data } of images) {
+  const { maxTurns = 1 } = options;
+  if (!Number.isSafeInteger(maxTurns) || maxTurns < 1) {
+    throw new InvalidRequestError('maxTurns must be a whole number over 0');
+  }
+}
+
+function userMessage(text: string, { images = [] }: PromptOptions): UserMessage {
+  for (const { type, data, mimeType } of images) {
+    if (type !== 'image' || typeof data !== 'string' || typeof mimeType !== 'string') {
+      throw new InvalidRequestError("an image is { type: 'image', data, mimeType }, with data as base64");
+    }
     if ((data.length * 3) / 4 > maxImageBytes) throw new InvalidRequestError('an image has more than 14 MB');
   }
   return { role: 'user', content: [{ type: 'text', text }, ...images] };

@@ -40,9 +40,9 @@ export function bashTool({ env, shared }: ToolEnvironment): LoopTool {
       });
       stdout.end();
       stderr.end();
-      const text = await outputText(result, (all) => keepOutput({ env, shared }, all));
+      const text = await resultText(result, timeout * 1000, (all) => keepOutput({ env, shared }, all));
       const { stdout: _, stderr: __, ...details } = result;
-      return textResult(text + ending(result, timeout), { details });
+      return textResult(text, { details });
     },
   });
 }
@@ -54,7 +54,7 @@ function inBash(command: string): string {
 }
 
 /** Shows a stream's output while it comes. Characters that a chunk cuts wait for their other half. */
-function shownOutput(context: CallContext, stream: 'stdout' | 'stderr') {
+export function shownOutput(context: Pick<CallContext, 'output'>, stream: 'stdout' | 'stderr') {
   const decoder = new TextDecoder();
   const show = (text: string) => {
     if (text !== '') context.output(stream, text);
@@ -65,20 +65,34 @@ function shownOutput(context: CallContext, stream: 'stdout' | 'stderr') {
   };
 }
 
-async function outputText(result: ExecResult, keep: (text: string) => Promise<string | undefined>): Promise<string> {
+/**
+ * What a model gets to see of a command that has ended.
+ * @param keep - keeps an output that is too long in a file, and gives its path
+ */
+export async function resultText(
+  result: ExecResult,
+  timeoutMs: number | undefined,
+  keep?: (text: string) => Promise<string | undefined>,
+): Promise<string> {
+  return (await outputText(result, keep)) + ending(result, timeoutMs);
+}
+
+async function outputText(result: ExecResult, keep?: (text: string) => Promise<string | undefined>): Promise<string> {
   const { stdout, stderr, stdoutBytes, stderrBytes, truncated } = result;
   const text = `${stdout}\n${stderr}`.trim();
   const { kept, missingBytes } = keepEnd(text);
   if (missingBytes === 0 && !truncated) return text === '' ? '(no output)' : text;
+  const total = stdoutBytes + stderrBytes;
+  const cut = `The beginning is missing: this is the end of ${total} bytes of output.`;
+  if (!keep) return `[${cut}]\n${kept}`;
   const path = await keep(text);
   const all = truncated ? `The last ${Buffer.byteLength(text)} bytes of it are` : 'All of it is';
   const where = path === undefined ? 'It could not be kept in a file.' : `${all} in ${path}`;
-  const total = stdoutBytes + stderrBytes;
-  return `[The beginning is missing: this is the end of ${total} bytes of output. ${where}]\n${kept}`;
+  return `[${cut} ${where}]\n${kept}`;
 }
 
 /** Keeps an output in the sandbox, where the model can search it. A full disk must not take the end of it away, too. */
-async function keepOutput({ env, shared }: Pick<ToolEnvironment, 'env' | 'shared'>, text: string) {
+export async function keepOutput({ env, shared }: Pick<ToolEnvironment, 'env' | 'shared'>, text: string) {
   shared.outputDirectory ??= `/tmp/.berth-output-${randomUUID()}`;
   const path = `${shared.outputDirectory}/${randomUUID().slice(0, 8)}.txt`;
   try {
@@ -89,9 +103,9 @@ async function keepOutput({ env, shared }: Pick<ToolEnvironment, 'env' | 'shared
   }
 }
 
-function ending({ exitCode, signal, timedOut, oomKilled }: ExecResult, timeoutS: number): string {
+function ending({ exitCode, signal, timedOut, oomKilled }: ExecResult, timeoutMs: number | undefined): string {
   const lines: string[] = [];
-  if (timedOut) lines.push(`Killed after ${timeoutS} s, with all that it had started.`);
+  if (timedOut) lines.push(`Killed after ${(timeoutMs ?? 0) / 1000} s, with all that it had started.`);
   else if (signal !== null) lines.push(`Ended by ${signal}.`);
   if (oomKilled) lines.push('Out of memory: the kernel killed a process.');
   const code = timedOut ? 124 : (exitCode ?? signalCode(signal));

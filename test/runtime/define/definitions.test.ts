@@ -1,0 +1,179 @@
+import * as v from 'valibot';
+import { expect, expectTypeOf, test } from 'vitest';
+import { defineAction, isAction } from '../../../src/runtime/define/action.ts';
+import { defineAgent, defineAgentProfile, resolveAgent } from '../../../src/runtime/define/agent.ts';
+import { DefinitionError } from '../../../src/runtime/define/errors.ts';
+import { defineTool } from '../../../src/runtime/define/tool.ts';
+import { defineWorkflow } from '../../../src/runtime/define/workflow.ts';
+import { scriptedModel } from '../../../src/testing/scripted-model.ts';
+
+const agent = defineAgent(() => ({}));
+const noop = defineAction({ name: 'noop', description: 'Does nothing.', run: () => {} });
+
+function issuesOf(define: () => unknown): Record<string, string> {
+  try {
+    define();
+  } catch (error) {
+    if (error instanceof DefinitionError) {
+      return Object.fromEntries(error.issues.map(({ path, message }) => [path, message]));
+    }
+    throw error;
+  }
+  throw new Error('it was not refused');
+}
+
+/** What the compiler would refuse: callers in JavaScript may write it. */
+const untyped = (options: object) => options as never;
+
+async function configIssues(config: object): Promise<Record<string, string>> {
+  const resolving = resolveAgent(
+    defineAgent(() => untyped(config)),
+    { id: 'x', env: {} },
+  );
+  const error: unknown = await resolving.catch((thrown: unknown) => thrown);
+  return issuesOf(() => {
+    throw error;
+  });
+}
+
+test('tells everything that is wrong with a definition, not only the first', () => {
+  const issues = issuesOf(() =>
+    defineAction(untyped({ name: 'no name', description: ' ', run: 1, timeoutMs: 0, input: v.string(), colour: 1 })),
+  );
+  expect(Object.keys(issues).sort()).toEqual(['colour', 'description', 'input', 'name', 'run', 'timeoutMs']);
+});
+
+test('takes names of 1 to 64 characters that every provider accepts', () => {
+  const named = (name: string) => () => defineAction({ name, description: 'x', run: () => {} });
+  for (const name of ['_', 'a'.repeat(64), 'fix-the_bug2']) expect(named(name)).not.toThrow();
+  for (const name of ['', 'a'.repeat(65), '2a', 'a.b', 'a b', 'ä'])
+    expect(issuesOf(named(name))).toHaveProperty('name');
+});
+
+test('is frozen, and known by identity: a copy or a look-alike is refused', () => {
+  expect(Object.isFrozen(noop)).toBe(true);
+  expect(isAction(noop)).toBe(true);
+  expect(isAction({ ...noop })).toBe(false);
+  expect(isAction(Object.create(noop))).toBe(false);
+  expect(issuesOf(() => defineWorkflow({ agent, action: { ...noop } }))).toHaveProperty('action');
+  expect(issuesOf(() => defineWorkflow({ agent: { ...agent }, action: noop }))).toHaveProperty('agent');
+});
+
+test('is known to a second copy of the package in the same process', async () => {
+  const second = '../../../src/runtime/define/definition.ts?second';
+  const { isDefined } = (await import(second)) as typeof import('../../../src/runtime/define/definition.ts');
+  expect(isDefined('action', noop)).toBe(true);
+});
+
+test('says of a part that is not built yet that it is not supported in this version', async () => {
+  expect(issuesOf(() => defineAction(untyped({ ...noop, files: 'transaction' }))).files).toContain('not supported');
+  const later = { skills: [], subagents: [], compaction: false, durability: {}, mcpServers: {} };
+  const issues = await configIssues(later);
+  expect(Object.keys(issues).sort()).toEqual(Object.keys(later).sort());
+  for (const message of Object.values(issues)) expect(message).toBe('is not supported in this version');
+});
+
+test('names the new fields to those who write the old ones of a tool', () => {
+  const issues = issuesOf(() => defineTool(untyped({ name: 't', description: 't', parameters: {}, execute: () => 1 })));
+  expect(issues.parameters).toContain('input');
+  expect(issues.execute).toContain('run');
+});
+
+test('takes a plain object in a tools array by the rules of defineTool, with the path of what is wrong', async () => {
+  const issues = await configIssues({ tools: [{ name: 't', description: 't', run: () => 1 }, { name: '?' }] });
+  expect(Object.keys(issues).sort()).toEqual(['tools[1].description', 'tools[1].name', 'tools[1].run']);
+});
+
+test('refuses two equal names in one array, also when one comes from the profile', async () => {
+  const tool = { name: 't', description: 't', run: () => 1 };
+  expect(await configIssues({ tools: [tool, tool] })).toHaveProperty('tools[1].name');
+  expect(await configIssues({ profile: { actions: [noop] }, actions: [noop] })).toHaveProperty('actions[1].name');
+});
+
+test('lays a configuration over its profile: own fields win even when undefined, arrays follow', async () => {
+  const first = { name: 'first', description: 't', run: () => 1 };
+  const second = { name: 'second', description: 't', run: () => 1 };
+  const profile = defineAgentProfile({ model: 'a/b', instructions: 'From the profile.', tools: [first] });
+  const layered = defineAgent(() => ({ profile, model: undefined, tools: [second] }));
+  const resolved = await resolveAgent(layered, { id: 'x', env: {} });
+  expect(resolved.model).toBeUndefined();
+  expect(resolved.instructions).toBe('From the profile.');
+  expect(resolved.tools.map(({ name }) => name)).toEqual(['first', 'second']);
+  expect(resolved.thinkingLevel).toBe('medium');
+});
+
+test('gives the initializer the id and the environment of the runtime', async () => {
+  const asked: unknown[] = [];
+  const asking = defineAgent((context) => {
+    asked.push({ ...context });
+    return {};
+  });
+  await resolveAgent(asking, { id: 'run_1', env: { KEY: 'x' } });
+  expect(asked).toEqual([{ id: 'run_1', env: { KEY: 'x' } }]);
+});
+
+test('gives a profile back as it is, and refuses a bad one', () => {
+  const profile = { name: 'reviewer', instructions: 'Review.' };
+  expect(defineAgentProfile(profile)).toBe(profile);
+  expect(issuesOf(() => defineAgentProfile(untyped({ name: '1', thinkingLevel: 'loud' })))).toEqual({
+    name: expect.any(String),
+    thinkingLevel: expect.any(String),
+  });
+});
+
+test('takes either an action or a run for a workflow, and nothing of the action beside it', () => {
+  expect(defineWorkflow({ agent, action: noop }).name).toBe('noop');
+  expect(defineWorkflow({ agent, name: 'other', action: noop }).name).toBe('other');
+  expect(defineWorkflow({ agent, run: () => 1 }).name).toBeUndefined();
+  expect(issuesOf(() => defineWorkflow(untyped({ agent })))).toHaveProperty(['']);
+  const both = issuesOf(() => defineWorkflow(untyped({ agent, action: noop, run: () => 1, input: v.object({}) })));
+  expect(Object.keys(both).sort()).toEqual(['input', 'run']);
+});
+
+test('refuses a model that is neither a name nor a Model, and takes a Model', async () => {
+  expect(await configIssues({ model: { provider: 'x' } })).toHaveProperty('model');
+  const model = scriptedModel([]);
+  const scripted = defineAgent(() => ({ model }));
+  expect((await resolveAgent(scripted, { id: 'x', env: {} })).model).toBe(model);
+});
+
+test('infers what an action takes and gives from its schemas', () => {
+  const action = defineAction({
+    name: 'typed',
+    description: 'x',
+    input: v.object({
+      when: v.pipe(
+        v.string(),
+        v.transform((text) => new Date(text)),
+      ),
+      size: v.optional(v.number(), 1),
+    }),
+    output: v.object({ kind: v.picklist(['a', 'b']), at: v.optional(v.string(), '') }),
+    run({ input, harness }) {
+      expectTypeOf(input).toEqualTypeOf<{ when: Date; size: number }>();
+      expectTypeOf(harness.session).returns.resolves.toHaveProperty('prompt');
+      return { kind: 'a' as const };
+    },
+  });
+  const workflow = defineWorkflow({ agent, action });
+  expectTypeOf(action).toExtend<
+    import('../../../src/runtime/define/action.ts').ActionDefinition<
+      { when: string; size?: number | undefined },
+      { kind: 'a' | 'b'; at: string }
+    >
+  >();
+  expectTypeOf(workflow.action).toEqualTypeOf(action);
+  defineAction({
+    name: 'wrong',
+    description: 'x',
+    output: v.object({ kind: v.picklist(['a', 'b']) }),
+    // @ts-expect-error the output schema has no such kind
+    run: () => ({ kind: 'c' }),
+  });
+  // @ts-expect-error an action without an input schema has no input
+  defineAction({ name: 'none', description: 'x', run: ({ input }) => input });
+  const plain = defineAction({ name: 'plain', description: 'x', run: async () => ({ n: 1 }) });
+  expectTypeOf(plain).toEqualTypeOf<
+    import('../../../src/runtime/define/action.ts').ActionDefinition<undefined, { n: number }>
+  >();
+});

@@ -8,8 +8,9 @@ import { FileError } from '../../sandbox/errors.ts';
 import { NewestOutput } from '../../sandbox/process/newest-output.ts';
 import type { ExecResult } from '../../sandbox/process/result.ts';
 import { after } from '../after.ts';
-import { DefinitionError } from '../define/errors.ts';
+import { Problems } from '../define/checks.ts';
 import { HarnessClosedError } from '../errors.ts';
+import { isPlainObject } from '../schema/snapshot.ts';
 import type { EnvExecOptions, EnvStat, SandboxEnv, SandboxFactory } from './env.ts';
 
 const passedOn = [
@@ -28,12 +29,18 @@ export interface LocalOptions {
 
 /**
  * No sandbox at all: commands and files are those of the host, with the rights of this process. For development only.
- * @throws {DefinitionError} `env` is no record of strings
+ * @throws {DefinitionError} an option is not known, or not of its type
  */
-export function local({ cwd = process.cwd(), env = {} }: LocalOptions = {}): SandboxFactory {
-  if (typeof env !== 'object' || env === null || Array.isArray(env)) {
-    throw new DefinitionError('local()', [{ path: 'env', message: 'must be a record of strings' }]);
+export function local(options: LocalOptions = {}): SandboxFactory {
+  const problems = new Problems('local()');
+  problems.record(options, '', { known: ['cwd', 'env'] });
+  const { cwd = process.cwd(), env = {} } = options;
+  problems.text(cwd, 'cwd');
+  const values = typeof env === 'object' && env !== null && isPlainObject(env) ? Object.values(env) : [null];
+  if (!values.every((value) => value === undefined || typeof value === 'string')) {
+    problems.add('env', 'must be a record of strings');
   }
+  problems.throwIfAny();
   const given = Object.fromEntries(passedOn.map((name) => [name, process.env[name]]));
   const variables = { ...given, ...env };
   return {

@@ -1,0 +1,79 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type AgentConfig, defineAgent, resolveAgent } from '../../../src/runtime/define/agent.ts';
+import type { EventBody, RuntimeEvent } from '../../../src/runtime/events/event.ts';
+import { EventLog } from '../../../src/runtime/events/event-log.ts';
+import { MemoryEvents } from '../../../src/runtime/events/memory-events.ts';
+import { UsageMeter } from '../../../src/runtime/events/scope.ts';
+import { OpenHarness } from '../../../src/runtime/harness/open-harness.ts';
+import { Models } from '../../../src/runtime/model/providers.ts';
+import { local } from '../../../src/runtime/sandbox/local.ts';
+import { SandboxTools } from '../../../src/runtime/tools/tool-environment.ts';
+
+/** A root harness in a directory of this machine, with every event that it told. Close it with `await using`. */
+export async function harnessBench(config: AgentConfig = {}, { depth = 0 }: { depth?: number } = {}) {
+  const cwd = await mkdtemp(join(tmpdir(), 'berth-test-'));
+  const events: RuntimeEvent[] = [];
+  const observers: ((event: RuntimeEvent) => void)[] = [];
+  const log = new EventLog({
+    logId: 'run_bench',
+    owner: { runId: 'run_bench' },
+    store: new MemoryEvents(),
+    deliver: (event) => {
+      events.push(event);
+      for (const observe of observers) observe(event);
+    },
+  });
+  const stop = new AbortController();
+  const meter = new UsageMeter();
+  const env = await local({ cwd }).createSandbox({
+    id: 'run_bench',
+    kind: 'run',
+    resume: false,
+    signal: stop.signal,
+    host: () => Promise.reject(new Error('this sandbox needs no host')),
+  });
+  const harness = new OpenHarness({
+    name: 'default',
+    env,
+    agent: await resolveAgent(
+      defineAgent(() => ({ workspaceContext: false, ...config })),
+      { id: 'run_bench', env: {} },
+    ),
+    models: new Models({}, {}),
+    shared: new SandboxTools(),
+    emit: log.emit,
+    scope: { harness: 'default' },
+    meter,
+    depth,
+    signal: stop.signal,
+  });
+  return {
+    harness,
+    events,
+    meter,
+    stop,
+    cwd,
+    env,
+    /** Calls back with every event from now on. */
+    observe: (observer: (event: RuntimeEvent) => void) => observers.push(observer),
+    /** Resolves with the next event of a type. */
+    next<Type extends EventBody['type']>(type: Type): Promise<Extract<RuntimeEvent, { type: Type }>> {
+      return new Promise((resolve) => {
+        observers.push((event) => {
+          if (event.type === type) resolve(event as Extract<RuntimeEvent, { type: Type }>); // its type was compared
+        });
+      });
+    },
+    of<Type extends EventBody['type']>(type: Type) {
+      return events.filter((event): event is Extract<RuntimeEvent, { type: Type }> => event.type === type);
+    },
+    types: () => events.map(({ type }) => type),
+    async [Symbol.asyncDispose]() {
+      await harness.close();
+      log.close();
+      await rm(cwd, { recursive: true, force: true });
+    },
+  };
+}

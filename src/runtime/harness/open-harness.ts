@@ -116,7 +116,7 @@ export class OpenHarness implements Harness {
     return this.operation('shell', {}, options.signal, work, shellDetails);
   }
 
-  run<Input, Output>(action: ActionDefinition<Input, Output>, ...rest: OptionalInput<Input>): CallHandle<Output> {
+  run<Input, Output>(action: ActionDefinition<Input, Output>, ...rest: OptionalInput<NoInfer<Input>>): CallHandle<Output> {
     const [input, options] = rest;
     return this.operation('action', {}, options?.signal, async (operation) => {
       if (!isAction(action)) throw new InvalidRequestError('an action is made by defineAction, not a copy');

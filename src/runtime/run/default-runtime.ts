@@ -18,7 +18,7 @@ function defaultRuntime(): Runtime {
 /** `invoke` of the runtime that the caller runs in, else of a default one. */
 export function invoke<Input, Output>(
   workflow: WorkflowDefinition<Input, Output>,
-  options?: InvokeOptions<Input>,
+  options?: InvokeOptions<NoInfer<Input>>,
 ): Promise<RunHandle<Output>> {
   return defaultRuntime().invoke(workflow, options);
 }

@@ -129,7 +129,7 @@ export class Runtime {
    */
   async invoke<Input, Output>(
     workflow: WorkflowDefinition<Input, Output>,
-    options?: InvokeOptions<Input>,
+    options?: InvokeOptions<NoInfer<Input>>,
   ): Promise<RunHandle<Output>>;
   async invoke(workflow: string, options?: InvokeOptions): Promise<RunHandle>;
   async invoke(target: string | WorkflowDefinition, options: InvokeOptions = {}): Promise<RunHandle> {

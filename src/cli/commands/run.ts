@@ -1,0 +1,116 @@
+import { readFile } from 'node:fs/promises';
+import { ActionInputValidationError, createRuntime, type WorkflowDefinition } from '../../index.ts';
+import { Models } from '../../runtime/model/providers.ts';
+import type { RunHandle } from '../../runtime/run/run.ts';
+import type { Runtime } from '../../runtime/run/runtime.ts';
+import { issueText } from '../../runtime/schema/issue.ts';
+import { UsageError } from '../errors.ts';
+import { complain, exitCodes, failedRun } from '../failure.ts';
+import { Interruption } from '../interruption.ts';
+import { loadWorkflow } from '../load-workflow.ts';
+import { printJson } from '../output.ts';
+import { RunView } from '../print/run-view.ts';
+import { openScreen } from '../print/screen.ts';
+import { valueLines } from '../print/value.ts';
+
+interface RunOptions {
+  input?: string;
+  inputFile?: string;
+  model?: string;
+  json?: boolean;
+}
+
+/** 128 and the number of SIGPIPE: what a shell says of a command whose reader went away. */
+const brokenPipe = 141;
+
+/**
+ * Runs a workflow to its end, shown live or, with `--json`, as its events. `--model` reaches agents as the variable
+ * BERTH_MODEL of the runtime's environment, for an initializer `({ env }) => ({ model: env.BERTH_MODEL ?? … })`.
+ */
+export async function run(target: string, options: RunOptions): Promise<number> {
+  let view: RunView | undefined;
+  using interruption = new Interruption(() => {
+    if (view) view.status = 'stopping: ends the commands and removes the sandbox';
+  });
+  process.stdout.on('error', () => interruption.stop(brokenPipe));
+  const input = await readInput(options);
+  const { name, workflow } = await loadWorkflow(target);
+  if (options.model !== undefined) new Models().resolve(options.model);
+  const runtime = await createRuntime({
+    workflows: { [name]: workflow },
+    env: { ...process.env, ...(options.model !== undefined && { BERTH_MODEL: options.model }) },
+  });
+  try {
+    if (options.json) runtime.observe(printJson);
+    else view = showLive(runtime, name, workflow);
+    const handle = await start(runtime, workflow, input, interruption.signal);
+    if (handle === undefined) return interruption.code ?? exitCodes.usage;
+    const outcome = await handle.result().then(
+      (value) => ({ value }),
+      (error: unknown) => ({ error }),
+    );
+    await runtime.close(); // before the last line: then all is put away
+    view?.close();
+    if (options.json) printJson({ type: 'run', record: handle.record() });
+    if (interruption.code !== undefined) return interruption.code;
+    if ('error' in outcome) return failedRun(outcome.error);
+    if (!options.json) printResult(outcome.value);
+    return 0;
+  } finally {
+    await runtime.close();
+    view?.close();
+  }
+}
+
+function showLive(runtime: Runtime, name: string, { action }: WorkflowDefinition): RunView {
+  const view = new RunView(openScreen(process.stdout), { workflow: name, action: action.name });
+  runtime.observe((event) => view.add(event));
+  return view;
+}
+
+/** `undefined`: it was not started, and why has been said. */
+async function start(
+  runtime: Runtime,
+  workflow: WorkflowDefinition,
+  input: unknown,
+  signal: AbortSignal,
+): Promise<RunHandle | undefined> {
+  try {
+    return await runtime.invoke(workflow, { signal, ...(input !== undefined && { input }) });
+  } catch (error) {
+    if (signal.aborted) return undefined;
+    if (!(error instanceof ActionInputValidationError)) throw error;
+    for (const issue of error.meta.issues) complain(`The input does not fit: ${issueText(issue, 'input')}`);
+    return undefined;
+  }
+}
+
+function printResult(value: unknown): void {
+  if (value === null || value === undefined) return;
+  const screen = openScreen(process.stdout);
+  screen.print(['', ...valueLines(value, screen.style, screen.columns)]);
+}
+
+async function readInput({ input, inputFile }: RunOptions): Promise<unknown> {
+  if (input !== undefined && inputFile !== undefined) {
+    throw new UsageError('Give the input by --input or by --input-file, not by both.');
+  }
+  if (inputFile !== undefined) {
+    const text = await readFile(inputFile, 'utf8').catch((error: Error) => {
+      throw new UsageError(`The input can't be read: ${error.message}`, { cause: error });
+    });
+    return parse(text, inputFile);
+  }
+  return input === undefined ? undefined : parse(input, '--input');
+}
+
+function parse(text: string, where: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new UsageError(`${where} is not JSON: ${reason}. Example: --input '{"file":"src/cart.ts"}'`, {
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,76 @@
+import { constants } from 'node:os';
+import type { Readable } from 'node:stream';
+import type { ExecResult, Process } from '../../../sandbox/index.ts';
+import { pairs, withHost } from '../../host.ts';
+import { printJson } from '../../output.ts';
+import { HarmlessStream } from '../../print/harmless.ts';
+
+interface Options {
+  cwd?: string;
+  env: string[];
+  user?: string;
+  timeout?: number;
+  json?: boolean;
+}
+
+/** What a shell says of a command whose reader went away: 128 and the number of SIGPIPE. */
+const brokenPipe = 141;
+
+/**
+ * Runs a command in a sandbox with the three standard streams of this process. What goes to a terminal is made
+ * harmless, as a sandbox must not control it; what goes to a file or a pipe is left as it is.
+ */
+export async function exec(id: string, command: readonly string[], options: Options): Promise<number> {
+  const { json = false, env, ...rest } = options;
+  const variables = pairs('--env', env);
+  return withHost(async (host) => {
+    const sandbox = await host.connect(id);
+    // `spawn` tells of the end of a timeout only in its result, so nothing here needs a clock.
+    await using process_ = await sandbox.spawn(command, { ...rest, env: variables });
+    const stopListening = passSignals(process_);
+    process.stdin.on('error', () => {}).pipe(process_.stdin);
+    try {
+      const copied = json ? [] : [copy(process_.stdout, process.stdout), copy(process_.stderr, process.stderr)];
+      const [result] = await Promise.all([process_.wait(), ...copied]);
+      if (json) printJson(result);
+      return codeOf(result);
+    } catch (error) {
+      if (error instanceof Error && 'code' in error && error.code === 'EPIPE') return brokenPipe;
+      throw error;
+    } finally {
+      stopListening();
+      process.stdin.unpipe().destroy();
+    }
+  });
+}
+
+/** The first one reaches the command as it would without a sandbox, a second one of a kind kills it. */
+function passSignals(target: Process): () => void {
+  const seen = new Set<NodeJS.Signals>();
+  const pass = (signal: NodeJS.Signals) => {
+    // The command may have ended just now, or the sandbox: then the end is told by wait().
+    target.kill(seen.has(signal) ? 'SIGKILL' : signal).catch(() => {});
+    seen.add(signal);
+  };
+  process.on('SIGINT', pass).on('SIGTERM', pass);
+  return () => process.off('SIGINT', pass).off('SIGTERM', pass);
+}
+
+/** As fast as it is read: a reader that stops slows the command down. */
+async function copy(from: Readable, to: NodeJS.WriteStream): Promise<void> {
+  const harmless = to.isTTY ? new HarmlessStream() : undefined;
+  for await (const chunk of from) await write(to, harmless ? harmless.push(chunk) : chunk);
+  if (harmless) await write(to, harmless.end());
+}
+
+function write(to: NodeJS.WriteStream, chunk: string | Uint8Array): Promise<void> {
+  return new Promise((resolve, reject) => {
+    to.write(chunk, (error) => (error ? reject(error) : resolve()));
+  });
+}
+
+function codeOf({ exitCode, signal, timedOut }: ExecResult): number {
+  if (timedOut) return 124;
+  if (exitCode !== null) return exitCode;
+  return 128 + (constants.signals[signal as NodeJS.Signals] ?? 0); // a name that this system does not know counts as 0
+}

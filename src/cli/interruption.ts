@@ -1,0 +1,42 @@
+import { complain } from './failure.ts';
+
+const codes = { SIGINT: 130, SIGTERM: 143 } as const;
+
+/**
+ * Ctrl-C and SIGTERM for a command that has something to put away. The first one aborts `signal`; later ones only get
+ * an answer, so that the clean-up is always whole.
+ */
+export class Interruption implements Disposable {
+  readonly #abort = new AbortController();
+  readonly #onFirst: (() => void) | undefined;
+  /** What the process ends with; `undefined` until it is interrupted. */
+  code: number | undefined;
+
+  constructor(onFirst?: () => void) {
+    this.#onFirst = onFirst;
+    process.on('SIGINT', this.#interrupt).on('SIGTERM', this.#interrupt);
+  }
+
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  /** Stops the work for a reason of its own, such as a reader that is gone. */
+  stop(code: number): void {
+    this.code ??= code;
+    this.#abort.abort();
+  }
+
+  [Symbol.dispose](): void {
+    process.off('SIGINT', this.#interrupt).off('SIGTERM', this.#interrupt);
+  }
+
+  readonly #interrupt = (name: NodeJS.Signals): void => {
+    if (this.code === undefined) {
+      this.stop(codes[name as keyof typeof codes]); // only these two are listened to
+      this.#onFirst?.();
+    } else {
+      complain('cleaning up, so that nothing is left behind; this takes a moment');
+    }
+  };
+}

@@ -1,0 +1,56 @@
+import { access } from 'node:fs/promises';
+import { basename, extname, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { isWorkflow, type WorkflowDefinition } from '../runtime/define/workflow.ts';
+import { UsageError } from './errors.ts';
+
+const extensions = ['.ts', '.mts', '.js', '.mjs'];
+
+/**
+ * The workflow that a file exports as default, with the name of the file where it has none. A plain word names the file
+ * of that name in `workflows/`.
+ * @throws {UsageError} there is none
+ */
+export async function loadWorkflow(target: string): Promise<{ name: string; workflow: WorkflowDefinition }> {
+  const path = await findFile(target);
+  const loaded = await load(path, target);
+  const workflow = loaded.default;
+  if (isWorkflow(workflow)) return { name: workflow.name ?? basename(path, extname(path)), workflow };
+  const what = loaded.default === undefined ? 'has no default export' : 'exports something else as default';
+  throw new UsageError(`${target} ${what}. Write: export default defineWorkflow({ … })`);
+}
+
+async function findFile(target: string): Promise<string> {
+  const isWord = !/[\\/]/.test(target) && !extensions.includes(extname(target));
+  const paths = isWord ? extensions.map((extension) => `workflows/${target}${extension}`) : [target];
+  for (const path of paths) if (await exists(resolve(path))) return resolve(path);
+  throw new UsageError(
+    isWord
+      ? `There is no workflow ${target}: make it in workflows/${target}.ts, or give the path of its file.`
+      : `There is no file ${resolve(target)}. Give the path of a file that exports a workflow.`,
+  );
+}
+
+async function load(path: string, target: string): Promise<{ default?: unknown }> {
+  try {
+    return await import(pathToFileURL(path).href);
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ERR_UNKNOWN_FILE_EXTENSION') {
+      throw new UsageError(
+        extensions.includes(extname(path))
+          ? `Node ${process.versions.node} can't load ${target}: use Node 22.18 or newer, or compile it to JavaScript.`
+          : `${target} is no JavaScript or TypeScript. Give a file that exports a workflow.`,
+        { cause: error },
+      );
+    }
+    const reason = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+    throw new UsageError(`${target} can't be loaded: ${reason}`, { cause: error });
+  }
+}
+
+function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}

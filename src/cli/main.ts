@@ -1,0 +1,166 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { fail } from './failure.ts';
+import { exitWith } from './output.ts';
+
+const { version }: { version: string } = JSON.parse(
+  readFileSync(new URL('../../package.json', import.meta.url), 'utf8'), // our own file
+);
+
+/** What the command that ran ends the process with. */
+let exitCode = 0;
+
+const program = new Command('berth')
+  .description('Runs agents and their code in sandboxes.')
+  .version(version)
+  .exitOverride()
+  .configureOutput({
+    // One line, whatever commander breaks it into.
+    outputError: (text, write) =>
+      write(
+        `${text
+          .trim()
+          .replace(/^error: /, 'berth: ')
+          .replace(/\n/g, ' ')}\n`,
+      ),
+  })
+  .showHelpAfterError(false)
+  .helpCommand(false);
+
+const json = new Option('--json', 'print JSON on standard output and nothing else');
+
+program
+  .command('run')
+  .description('run a workflow and show it live')
+  .argument('<file | workflow>', 'a file that exports a workflow as default, or the NAME of workflows/NAME.ts')
+  .option('--input <JSON>', 'the input of the workflow')
+  .option('--input-file <file>', 'a file with the input, JSON')
+  .option('--model <provider/model>', 'what agents see as env.BERTH_MODEL')
+  .addOption(json)
+  .addHelpText(
+    'after',
+    '\nWith --json each line is an event of the run; the last line is {"type":"run","record":…}, the record of the run.',
+  )
+  .action(async (target, options) => {
+    const { run } = await import('./commands/run.ts');
+    exitCode = await run(target, options);
+  });
+
+const sandbox = program.command('sandbox').description('make and use sandboxes');
+sandbox
+  .command('create')
+  .description('make a sandbox, which lives until it is removed, and print its id')
+  .option('--id <id>', 'its id (default: a random one)')
+  .option('--image <image>', 'any Linux image that the engine has')
+  .option('--env <NAME=VALUE>', 'a variable of its environment; may be given several times', collect, [])
+  .option('--label <NAME=VALUE>', 'to find it by; may be given several times', collect, [])
+  .option('--user <user>', 'of its commands')
+  .option('--cwd <path>', 'where its commands start')
+  .option('--memory <bytes>', 'the most that it may use', number)
+  .option('--cpus <number>', 'the most that it may use', number)
+  .option('--pids <number>', 'the most processes and threads that it may have', number)
+  .addOption(json)
+  .action(async (options) => {
+    const { create } = await import('./commands/sandbox/create.ts');
+    exitCode = await create(options);
+  });
+sandbox
+  .command('ls')
+  .description('list the sandboxes of this state directory')
+  .option('--label <NAME=VALUE>', 'only those with this label; may be given several times', collect, [])
+  .addOption(json)
+  .action(async (options) => {
+    const { ls } = await import('./commands/sandbox/ls.ts');
+    exitCode = await ls(options);
+  });
+sandbox
+  .command('exec')
+  .description('run a command in a sandbox; the exit code is the command’s own, 124 after a timeout')
+  .usage('<id> [options] -- <command> [arguments]')
+  .argument('<id>')
+  .argument('<command...>', 'started as it is, without a shell')
+  .option('--cwd <path>', 'where it starts')
+  .option('--env <NAME=VALUE>', 'a variable of its environment; may be given several times', collect, [])
+  .option('--user <user>', 'whose rights it has')
+  .option('--timeout <milliseconds>', 'then all that it started is killed', number)
+  .addOption(json)
+  .action(async (id, command, options) => {
+    const { exec } = await import('./commands/sandbox/exec.ts');
+    exitCode = await exec(id, command, options);
+  });
+sandbox
+  .command('cp')
+  .description('copy a file or a directory into a sandbox, or out of it')
+  .argument('<source>', 'ID:PATH in a sandbox, or a path of this machine')
+  .argument('<destination>', 'the other one; below a directory that is there')
+  .addOption(json)
+  .action(async (source, destination, options) => {
+    const { cp } = await import('./commands/sandbox/cp.ts');
+    exitCode = await cp(source, destination, options);
+  });
+sandbox
+  .command('rm')
+  .description('remove sandboxes with their files')
+  .argument('<id...>')
+  .addOption(json)
+  .action(async (ids, options) => {
+    const { rm } = await import('./commands/sandbox/rm.ts');
+    exitCode = await rm(ids, options);
+  });
+
+const image = program.command('image').description('the images that Berth ships');
+image
+  .command('build')
+  .description('make the base image of sandboxes, unless the engine has it')
+  .addOption(json)
+  .action(async (options) => {
+    const { build } = await import('./commands/image/build.ts');
+    exitCode = await build(options);
+  });
+image
+  .command('ls')
+  .description('list the base images that the engine has')
+  .addOption(json)
+  .action(async (options) => {
+    const { ls } = await import('./commands/image/ls.ts');
+    exitCode = await ls(options);
+  });
+
+program
+  .command('doctor')
+  .description('say what is missing on this machine, and the command that mends it')
+  .addOption(json)
+  .action(async (options) => {
+    const { doctor } = await import('./commands/doctor.ts');
+    exitCode = await doctor(options);
+  });
+program
+  .command('gc')
+  .description('remove what no live sandbox owns')
+  .option('--dry-run', 'only say what would be removed')
+  .addOption(json)
+  .action(async (options) => {
+    const { gc } = await import('./commands/gc.ts');
+    exitCode = await gc(options);
+  });
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  // Commander has said what is wrong; the code is 0 for --help and --version.
+  exitCode = error instanceof CommanderError ? (error.exitCode === 0 ? 0 : 2) : fail(error);
+}
+await exitWith(exitCode);
+
+function collect(value: string, previous: string[]): string[] {
+  return [...previous, value];
+}
+
+function number(text: string): number {
+  const value = Number(text);
+  if (text.trim() === '' || !Number.isFinite(value)) {
+    throw new InvalidArgumentError('It is not a number.');
+  }
+  return value;
+}

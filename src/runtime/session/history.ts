@@ -55,7 +55,7 @@ function toPart(
     case 'thinking':
       return { type: 'reasoning', text: part.text, state: 'done' };
     case 'image':
-      return { type: 'file', mediaType: part.mimeType, size: Math.floor((part.data.length * 3) / 4) };
+      return { type: 'file', mediaType: part.mimeType, size: Buffer.byteLength(part.data, 'base64') };
     case 'tool-call':
       return toCallPart(part, results.get(part.toolCallId));
   }

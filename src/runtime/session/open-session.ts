@@ -228,7 +228,8 @@ function userMessage(text: string, { images = [] }: PromptOptions): UserMessage 
     if (type !== 'image' || typeof data !== 'string' || typeof mimeType !== 'string') {
       throw new InvalidRequestError("an image is { type: 'image', data, mimeType }, with data as base64");
     }
-    if ((data.length * 3) / 4 > maxImageBytes) throw new InvalidRequestError('an image has more than 14 MB');
+    if (Buffer.byteLength(data, 'base64') > maxImageBytes)
+      throw new InvalidRequestError('an image has more than 14 MB');
   }
   return { role: 'user', content: [{ type: 'text', text }, ...images] };
 }

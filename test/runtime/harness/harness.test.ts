@@ -386,17 +386,4 @@ describe('harness.run', () => {
       'idle',
     ]);
   });
-
-  test('stops waiting for work that ignores its signal, and tells nothing of it afterwards', async () => {
-    await using bench = await harnessBench();
-    const forever = gate();
-    const stubborn = defineAction({ name: 'stubborn', description: 'Ignores.', run: () => forever.promise });
-    const started = bench.next('action_start');
-    const call = bench.harness.run(stubborn);
-    await started;
-    call.abort();
-    await expect(call).rejects.toMatchObject({ name: 'AbortError' });
-    expect(bench.types()).toEqual(['operation_start', 'action_start', 'action', 'operation', 'idle']);
-    forever.open();
-  });
 });

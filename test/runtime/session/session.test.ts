@@ -1,0 +1,369 @@
+import * as v from 'valibot';
+import { describe, expect, expectTypeOf, test } from 'vitest';
+import { defineTool } from '../../../src/runtime/define/tool.ts';
+import { IMAGE_DATA_OMITTED } from '../../../src/runtime/events/event.ts';
+import type { PromptOptions, Session } from '../../../src/runtime/session/session.ts';
+import { scriptedModel } from '../../../src/testing/scripted-model.ts';
+import { harnessBench } from '../harness/harness-bench.ts';
+import { gate } from '../model/conversation-of.ts';
+
+const call = (name: string, input: unknown) => ({ toolCalls: [{ name, input }] });
+
+describe('prompt', () => {
+  test('gives text, usage, model, reason and turns, and keeps the conversation', async () => {
+    const model = scriptedModel([
+      { text: 'First.', ...call('bash', { command: 'echo hello' }), usage: { input: 10, output: 2 } },
+      { text: 'Done.', usage: { input: 20, output: 3 } },
+      'Yes.',
+    ]);
+    await using bench = await harnessBench({ model, instructions: 'Be brief.' });
+    const session = await bench.harness.session();
+    expect(await session.prompt('Do it.')).toMatchObject({
+      text: 'Done.',
+      usage: { input: 30, output: 5, totalTokens: 35 },
+      model: { provider: 'scripted', id: 'scripted' },
+      finishReason: 'stop',
+      turns: 2,
+    });
+    await session.prompt('Sure?');
+    const [first, , third] = model.requests;
+    expect(first?.system).toMatch(/^Be brief\.\n\nDate: \d{4}-\d\d-\d\d\nWorking directory: \//);
+    expect(third?.system).toBe(first?.system);
+    expect(third?.messages.map(({ role }) => role)).toEqual(['user', 'assistant', 'tool', 'assistant', 'user']);
+    expect(first?.tools.map(({ name }) => name)).toEqual(['read', 'write', 'edit', 'bash', 'grep', 'glob']);
+  });
+
+  test('tells everything in order, inside of its operation', async () => {
+    const model = scriptedModel([{ thinking: 'Hm.', ...call('bash', { command: 'echo out' }) }, 'Done.']);
+    await using bench = await harnessBench({ model });
+    const session = await bench.harness.session('work');
+    await session.prompt('Do it.');
+    const ends = bench.types().filter((type) => !type.includes('delta'));
+    expect(ends).toEqual([
+      'operation_start',
+      ...['message_start', 'message_end', 'agent_start'],
+      ...['turn_start', 'message_start', 'thinking_start', 'thinking_end', 'message_end', 'turn'],
+      ...['tool_start', 'tool_output', 'tool', 'turn_messages'],
+      ...['turn_start', 'message_start', 'message_end', 'turn', 'turn_messages'],
+      ...['agent_end', 'operation', 'idle'],
+    ]);
+    const { operationId } = bench.of('operation_start')[0] ?? {};
+    for (const event of bench.events) {
+      expect(event).toMatchObject({
+        v: 1,
+        runId: 'run_bench',
+        harness: 'default',
+        session: 'work',
+        conversationId: session.conversationId,
+        operationId,
+      });
+    }
+  });
+
+  test.each<[string, unknown]>([
+    ['InvalidRequestError', [5]],
+    ['InvalidRequestError', ['x', { maxTurns: 0 }]],
+    ['InvalidRequestError', ['x', { maxTurns: 1.5 }]],
+    ['InvalidRequestError', ['x', { images: [{ type: 'image', data: new Uint8Array(1), mimeType: 'image/png' }] }]],
+    [
+      'InvalidRequestError',
+      ['x', { images: [{ type: 'image', data: 'A'.repeat(20_000_000), mimeType: 'image/png' }] }],
+    ],
+    ['DefinitionError', ['x', { thinkingLevel: 'very' }]],
+    ['DefinitionError', ['x', { model: {} }]],
+    ['DefinitionError', ['x', { tools: [{ name: 'a b', description: '', run: 1 }] }]],
+    ['DefinitionError', ['x', { result: { type: 'object' } }]],
+    ['DefinitionError', ['x', { result: v.object({ when: v.date() }) }]],
+    ['ToolNameConflictError', ['x', { tools: [{ name: 'bash', description: 'd', run: () => 1 }] }]],
+    ['ToolNameConflictError', ['x', { tools: [{ name: 'finish', description: 'd', run: () => 1 }] }]],
+    ['InvalidModelError', ['x', { model: 'no-slash' }]],
+    ['ModelNotFoundError', ['x', { model: 'nobody/knows' }]],
+  ])('refuses with %s before the model is asked or anything recorded (%#)', async (name, args) => {
+    const model = scriptedModel([]);
+    await using bench = await harnessBench({ model });
+    const session = await bench.harness.session();
+    const [text, options] = args as [string, PromptOptions];
+    await expect(session.prompt(text, options)).rejects.toMatchObject({ name });
+    expect(model.requests).toEqual([]);
+    expect(await session.history()).toEqual([]);
+  });
+
+  test('needs a model only when it is asked for', async () => {
+    await using bench = await harnessBench();
+    const session = await bench.harness.session();
+    await session.shell('true');
+    await expect(session.prompt('Hi.')).rejects.toMatchObject({ name: 'ModelNotConfiguredError' });
+    expect(await session.prompt('Hi.', { model: scriptedModel(['Hello.']) })).toMatchObject({ text: 'Hello.' });
+  });
+
+  test('takes thinking level, tools and model of the call before those of the agent, for this call only', async () => {
+    const [ofAgent, ofCall] = [scriptedModel(['a', 'b']), scriptedModel(['c'], { id: 'other' })];
+    await using bench = await harnessBench({ model: ofAgent, thinkingLevel: 'low' });
+    const session = await bench.harness.session();
+    const extra = defineTool({ name: 'extra', description: 'More.', run: () => 1 });
+    const result = await session.prompt('1', { model: ofCall, thinkingLevel: 'high', tools: [extra] });
+    expect(result.model).toEqual({ provider: 'scripted', id: 'other' });
+    await session.prompt('2');
+    expect(ofCall.requests[0]).toMatchObject({ thinkingLevel: 'high', tools: { length: 7 } });
+    expect(ofAgent.requests[0]).toMatchObject({ thinkingLevel: 'low', tools: { length: 6 } });
+  });
+
+  test('gives up after maxTurns', async () => {
+    const model = scriptedModel([call('bash', { command: 'true' }), call('bash', { command: 'true' }), 'never']);
+    await using bench = await harnessBench({ model });
+    const prompt = (await bench.harness.session()).prompt('Go on.', { maxTurns: 2 });
+    await expect(prompt).rejects.toMatchObject({ name: 'TurnLimitError', meta: { maxTurns: 2 } });
+    expect(model.requests).toHaveLength(2);
+  });
+
+  test('keeps the bytes of images from events, and shows them to the model only', async () => {
+    const data = Buffer.from('not really an image').toString('base64');
+    const model = scriptedModel(['Seen.']);
+    await using bench = await harnessBench({ model });
+    const session = await bench.harness.session();
+    await session.prompt('Look.', { images: [{ type: 'image', data, mimeType: 'image/png' }] });
+    expect(JSON.stringify(model.requests)).toContain(data);
+    expect(JSON.stringify(bench.events)).not.toContain(data);
+    expect(JSON.stringify(bench.events)).toContain(IMAGE_DATA_OMITTED);
+    expect((await session.history())[0]?.parts[1]).toEqual({ type: 'file', mediaType: 'image/png', size: 19 });
+  });
+
+  test('refuses images where the model is known not to see', async () => {
+    const blind = { ...scriptedModel([]), seesImages: false };
+    await using bench = await harnessBench({ model: blind });
+    const image = { type: 'image', data: 'AA==', mimeType: 'image/png' } as const;
+    const prompt = (await bench.harness.session()).prompt('Look.', { images: [image] });
+    await expect(prompt).rejects.toMatchObject({ name: 'InvalidRequestError' });
+  });
+
+  test('has data of the type of its schema', () => {
+    const check = async (session: Session) => {
+      const result = v.object({ n: v.pipe(v.string(), v.transform(Number)) });
+      expectTypeOf((await session.prompt('x', { result })).data).toEqualTypeOf<{ n: number }>();
+      expectTypeOf(await session.prompt('x')).not.toHaveProperty('data');
+    };
+    expect(check).toBeTypeOf('function');
+  });
+});
+
+describe('one operation at a time', () => {
+  test('a second one is refused at once, without effect, and the first is not disturbed', async () => {
+    const answer = gate<string>();
+    await using bench = await harnessBench({ model: scriptedModel([() => answer.promise, 'Next.']) });
+    const session = await bench.harness.session();
+    const first = session.prompt('1');
+    const busy = { name: 'SessionBusyError', status: 409, meta: { session: 'default', activeOperation: 'prompt' } };
+    await expect(session.prompt('2')).rejects.toMatchObject(busy);
+    await expect(session.shell('touch never')).rejects.toMatchObject(busy);
+    answer.open('One.');
+    expect(await first).toMatchObject({ text: 'One.' });
+    expect(bench.of('operation_start')).toHaveLength(1);
+    expect(await session.history()).toHaveLength(2);
+    expect(await session.prompt('3')).toMatchObject({ text: 'Next.' });
+  });
+
+  test('one that was aborted before it started keeps nobody away', async () => {
+    await using bench = await harnessBench({ model: scriptedModel(['Hello.']) });
+    const session = await bench.harness.session();
+    const aborted = session.prompt('1', { signal: AbortSignal.abort() });
+    await expect(aborted).rejects.toMatchObject({ name: 'AbortError' });
+    expect(await session.prompt('2')).toMatchObject({ text: 'Hello.' });
+  });
+
+  test('whoever sees the first event of one finds the session at work', async () => {
+    await using bench = await harnessBench({ model: scriptedModel(['Hello.', 'never']) });
+    const session = await bench.harness.session();
+    const seconds: Promise<unknown>[] = [];
+    bench.observe(({ type }) => {
+      if (type === 'operation_start' && seconds.length === 0) seconds.push(session.prompt('2'));
+    });
+    await session.prompt('1');
+    await expect(seconds[0]).rejects.toMatchObject({ name: 'SessionBusyError' });
+  });
+
+  test('sessions of one harness work side by side', async () => {
+    const both = gate();
+    let waiting = 0;
+    const meet = async () => {
+      waiting++;
+      if (waiting === 2) both.open();
+      await both.promise;
+      return 'Met.';
+    };
+    await using bench = await harnessBench({ model: scriptedModel([meet, meet]) });
+    const [a, b] = await Promise.all([bench.harness.session('a'), bench.harness.session('b')]);
+    const results = await Promise.all([a.prompt('x'), b.prompt('x')]);
+    expect(results.map(({ text }) => text)).toEqual(['Met.', 'Met.']);
+  });
+});
+
+describe('an abort', () => {
+  test('stops the answer; what was said is kept as aborted, and not sent again', async () => {
+    const model = scriptedModel([
+      { text: 'I begin to', delayMs: 0, toolCalls: [{ name: 'wait', input: {} }] },
+      'Next.',
+    ]);
+    const started = gate();
+    const wait = defineTool({
+      name: 'wait',
+      description: 'Waits until it is aborted.',
+      run: ({ signal }) =>
+        new Promise((_, reject) => {
+          started.open();
+          signal.addEventListener('abort', () => reject(signal.reason));
+        }),
+    });
+    await using bench = await harnessBench({ model, tools: [wait] });
+    const session = await bench.harness.session();
+    const prompt = session.prompt('Do it.');
+    await started.promise;
+    prompt.abort('enough');
+    await expect(prompt).rejects.toMatchObject({ name: 'AbortError', cause: 'enough' });
+    const part = (await session.history())[1]?.parts[1];
+    expect(part).toMatchObject({ state: 'output-error', errorText: expect.stringMatching(/outcome is unknown/) });
+    await session.prompt('And now?');
+    expect(JSON.stringify(model.requests[1]?.messages)).toContain('outcome is unknown');
+  });
+
+  test('of a model that is streaming ends the request, and the session can go on', async () => {
+    const asked = gate();
+    const model = scriptedModel([
+      () => {
+        asked.open();
+        return { text: 'never', delayMs: 100_000 };
+      },
+      'Next.',
+    ]);
+    await using bench = await harnessBench({ model });
+    const session = await bench.harness.session();
+    const stop = new AbortController();
+    const prompt = session.prompt('Do it.', { signal: stop.signal });
+    await asked.promise;
+    stop.abort('by signal');
+    await expect(prompt).rejects.toMatchObject({ name: 'AbortError', cause: 'by signal' });
+    expect(bench.of('operation')[0]).toMatchObject({ isError: true });
+    expect(await session.prompt('Again.')).toMatchObject({ text: 'Next.' });
+  });
+
+  test('that comes when the answer is complete does not take it away', async () => {
+    await using bench = await harnessBench({ model: scriptedModel(['Done.']) });
+    const prompt = (await bench.harness.session()).prompt('Do it.');
+    bench.observe(({ type }) => type === 'turn' && prompt.abort());
+    expect(await prompt).toMatchObject({ text: 'Done.' });
+  });
+
+  test('by deleting the session ends the operation, and keeps nothing', async () => {
+    const asked = gate();
+    const slow = () => {
+      asked.open();
+      return { text: 'never', delayMs: 100_000 };
+    };
+    await using bench = await harnessBench({ model: scriptedModel([slow]) });
+    const session = await bench.harness.session();
+    const prompt = session.prompt('Do it.');
+    await asked.promise;
+    await session.delete();
+    await expect(prompt).rejects.toMatchObject({ name: 'AbortError' });
+    expect(await session.history()).toEqual([]);
+  });
+});
+
+describe('session.shell', () => {
+  test('records a text of the user, a call of bash and its result, as the tool writes it', async () => {
+    const model = scriptedModel(['I see.']);
+    await using bench = await harnessBench({ model });
+    const session = await bench.harness.session();
+    expect(await session.shell('echo out; exit 3', { env: { TOKEN: 'hunter2' }, cwd: '.' })).toMatchObject({
+      stdout: 'out\n',
+      exitCode: 3,
+    });
+    const [user, assistant] = await session.history();
+    expect(user).toMatchObject({ role: 'user', parts: [{ type: 'text' }] });
+    expect(assistant?.parts).toEqual([
+      {
+        type: 'dynamic-tool',
+        toolName: 'bash',
+        toolCallId: expect.any(String),
+        input: { command: 'echo out; exit 3', cwd: '.', env: { TOKEN: '<redacted>' } },
+        state: 'output-available',
+        output: 'out\n\nExit code: 3',
+      },
+    ]);
+    await session.prompt('What happened?');
+    expect(model.requests[0]?.messages.map(({ role }) => role)).toEqual(['user', 'assistant', 'tool', 'user']);
+    expect(JSON.stringify([model.requests, bench.events])).not.toContain('hunter2');
+    const types = bench.types().slice(0, 9);
+    expect(types).toEqual([
+      'operation_start',
+      ...['message_start', 'message_end', 'message_start', 'message_end'],
+      ...['tool_start', 'tool_output', 'tool', 'operation'],
+    ]);
+  });
+
+  test('records that the outcome is unknown when it is aborted', async () => {
+    await using bench = await harnessBench();
+    const session = await bench.harness.session();
+    const shell = session.shell('echo up; sleep 1301');
+    bench.observe(({ type }) => type === 'tool_output' && shell.abort());
+    await expect(shell).rejects.toMatchObject({ name: 'AbortError' });
+    expect((await session.history())[1]?.parts[0]).toMatchObject({
+      state: 'output-error',
+      errorText: expect.stringMatching(/outcome is unknown/),
+    });
+  });
+});
+
+describe('the system prompt', () => {
+  test('has instructions, AGENTS.md, CLAUDE.md where it differs, and the names in the directory, in this order', async () => {
+    const model = scriptedModel(['1', '2']);
+    await using bench = await harnessBench({ model, instructions: 'Be brief.', workspaceContext: true });
+    const { fs } = bench.harness;
+    await fs.writeFile('AGENTS.md', '\n  Use tabs.\n\n');
+    await fs.writeFile('CLAUDE.md', 'Use tabs.');
+    for (let i = 0; i < 205; i++) await fs.writeFile(`names/f${String(i).padStart(3, '0')}`, '');
+    const date = new Date().toISOString().slice(0, 10);
+    await (await bench.harness.session('a')).prompt('x');
+    expect(model.requests[0]?.system).toBe(
+      `Be brief.\n\nUse tabs.\n\nDate: ${date}\nWorking directory: ${bench.cwd}\nIn it:\nAGENTS.md\nCLAUDE.md\nnames`,
+    );
+    await fs.writeFile('CLAUDE.md', 'Use spaces.');
+    await (await bench.harness.session('b')).prompt('x');
+    expect(model.requests[1]?.system).toContain('Use tabs.\n\nUse spaces.\n\nDate:');
+  });
+
+  test('lists at most 200 names, sorted, and says how many more there are', async () => {
+    const model = scriptedModel(['1']);
+    await using bench = await harnessBench({ model, workspaceContext: true });
+    await bench.harness.shell('i=0; while [ $i -lt 203 ]; do : > f$((1000 + i)); i=$((i + 1)); done');
+    await (await bench.harness.session()).prompt('x');
+    const { system = '' } = model.requests[0] ?? {};
+    expect(system).toContain('In it:\nf1000\nf1001\n');
+    expect(system).toMatch(/f1199\n… and 3 more$/);
+  });
+
+  test('takes 64 KB of a file at most, and cuts no character', async () => {
+    const model = scriptedModel(['1']);
+    await using bench = await harnessBench({ model, workspaceContext: true });
+    await bench.harness.fs.writeFile('AGENTS.md', `a${'ü'.repeat(64 * 1024)}`);
+    await (await bench.harness.session()).prompt('x');
+    const text = model.requests[0]?.system.split('\n\n')[0] ?? '';
+    expect(text).toBe(`a${'ü'.repeat(32 * 1024 - 1)}`);
+  });
+
+  test('leaves out what can not be read, with a warning in the log', async () => {
+    const model = scriptedModel(['1']);
+    await using bench = await harnessBench({ model, workspaceContext: true });
+    await bench.harness.fs.mkdir('AGENTS.md');
+    await (await bench.harness.session()).prompt('x');
+    expect(model.requests[0]?.system).not.toContain('Use');
+    expect(bench.of('log')).toMatchObject([{ level: 'warn', message: expect.stringContaining('AGENTS.md') }]);
+  });
+
+  test('has nothing of the sandbox where workspaceContext is false', async () => {
+    const model = scriptedModel(['1']);
+    await using bench = await harnessBench({ model, workspaceContext: false });
+    await bench.harness.fs.writeFile('AGENTS.md', 'Untrusted.');
+    await (await bench.harness.session()).prompt('x');
+    expect(model.requests[0]?.system).toMatch(/^Date: .*\nWorking directory: .*$/);
+  });
+});

@@ -12,8 +12,8 @@ const march = `date,category,text,amount
 `;
 
 test('adds up each category', () => {
-  const sales = readLedger(march).filter(({ amount }) => amount > 0);
-  assert.equal(totals(sales).get('maps'), 1_990);
+  const sales = readLedger(march.slice(0, march.indexOf('2026-03-09')));
+  assert.deepEqual(Object.fromEntries(totals(sales)), { books: 4_850, maps: 1_990 });
 });
 
 test('a refund takes its amount from the category', () => {

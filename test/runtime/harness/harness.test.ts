@@ -3,7 +3,6 @@ import { describe, expect, expectTypeOf, test } from 'vitest';
 import { defineAction } from '../../../src/runtime/define/action.ts';
 import type { Harness } from '../../../src/runtime/harness/harness.ts';
 import { scriptedModel } from '../../../src/testing/scripted-model.ts';
-import { gate } from '../model/conversation-of.ts';
 import { harnessBench } from './harness-bench.ts';
 
 const echo = defineAction({

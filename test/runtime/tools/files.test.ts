@@ -190,7 +190,7 @@ describe('edit', () => {
     });
   });
 
-  test('gives a diff that `patch` applies', async () => {
+  test('gives a diff that `git apply` takes', async () => {
     const before = Array.from({ length: 60 }, (_, i) => `line ${i % 7}\n`).join('');
     await using bench = await toolBench();
     await bench.write('a.txt', before);
@@ -202,7 +202,7 @@ describe('edit', () => {
     ]) {
       const { details } = await bench.call('edit', { path: 'a.txt', ...input });
       await bench.write('diff', (details as { diff: string }).diff); // what edit says of itself
-      const patched = await bench.env.exec('patch -s b.txt diff');
+      const patched = await bench.env.exec('sed -i s:a.txt:b.txt:g diff && git apply diff');
       expect(patched).toMatchObject({ exitCode: 0, stderr: '' });
       expect(await bench.env.readFile('b.txt')).toBe(await bench.env.readFile('a.txt'));
     }

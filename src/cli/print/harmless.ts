@@ -30,10 +30,13 @@ export function harmlessLines(text: string): string[] {
     .map((line) => harmlessLine(overwritten(line)));
 }
 
-/** What is seen of a line after its carriage returns, with which programs draw progress. */
-export function overwritten(line: string): string {
+/**
+ * What is seen of a line after its carriage returns, with which programs draw progress.
+ * @param options.keepEnd - keeps those at the end: what comes next may write over the line
+ */
+export function overwritten(line: string, { keepEnd = false } = {}): string {
   const end = line.replace(/\r+$/, '');
-  return end.slice(end.lastIndexOf('\r') + 1);
+  return (keepEnd ? line : end).slice(end.lastIndexOf('\r') + 1);
 }
 
 function visible(character: string): string {

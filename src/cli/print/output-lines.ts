@@ -3,37 +3,48 @@ import { harmlessLine, overwritten } from './harmless.ts';
 /** A line longer than this is cut: nobody reads it, and a command could write one without end. */
 const longestLine = 2_000;
 
-/** The newest lines of a command's output, made harmless, while it comes. */
+/** The first and the newest lines of a command's output, made harmless, while it comes. */
 export class OutputLines {
-  readonly #keep: number;
+  readonly #first: number;
+  readonly #newest: number;
   readonly #open: Record<'stdout' | 'stderr', string> = { stdout: '', stderr: '' };
-  #lines: string[] = [];
-  #total = 0;
+  readonly #head: string[] = [];
+  #tail: string[] = [];
+  /** Lines that were in `#tail` and are no more. */
+  #dropped = 0;
 
-  constructor(keep: number) {
-    this.#keep = keep;
+  constructor({ first, newest }: { first: number; newest: number }) {
+    this.#first = first;
+    this.#newest = newest;
   }
 
   push(stream: 'stdout' | 'stderr', text: string): void {
     const lines = (this.#open[stream] + text).split('\n');
     // Of what has no line break yet, only what is seen counts: programs draw progress for hours on one line.
-    this.#open[stream] = lastDrawn(lines.pop() ?? '').slice(-longestLine);
-    this.#total += lines.length;
-    const seen = lines.slice(-this.#keep).map((line) => harmlessLine(overwritten(line).slice(0, longestLine)));
-    this.#lines = [...this.#lines, ...seen].slice(-this.#keep);
+    this.#open[stream] = overwritten(lines.pop() ?? '', { keepEnd: true }).slice(-longestLine);
+    while (lines.length > 0 && this.#head.length < this.#first) this.#head.push(shown(lines.shift() ?? ''));
+    const kept = lines.slice(-this.#newest).map(shown);
+    const tail = [...this.#tail, ...kept].slice(-this.#newest);
+    this.#dropped += this.#tail.length + lines.length - tail.length;
+    this.#tail = tail;
   }
 
-  /** The newest lines, those that are still being written included, and how many there were before them. */
-  newest(): { lines: string[]; before: number } {
-    const open = [this.#open.stdout, this.#open.stderr].map((line) => harmlessLine(overwritten(line)));
-    const lines = [...this.#lines, ...open.filter((line) => line !== '')];
-    const kept = lines.slice(-this.#keep);
-    return { lines: kept, before: this.#total + lines.length - this.#lines.length - kept.length };
+  /** The newest lines, those that are still being written included. */
+  newest(): string[] {
+    return [...this.#head, ...this.#tail, ...this.#unfinished()].slice(-this.#newest);
+  }
+
+  /** All that is kept, `missing` lines being left out after the first `head.length`. */
+  all(): { head: string[]; missing: number; tail: string[] } {
+    const tail = [...this.#tail, ...this.#unfinished()];
+    return { head: [...this.#head], missing: this.#dropped, tail };
+  }
+
+  #unfinished(): string[] {
+    return [this.#open.stdout, this.#open.stderr].map(shown).filter((line) => line !== '');
   }
 }
 
-/** From the last carriage return that something follows: the next chunk may write over it. */
-function lastDrawn(line: string): string {
-  const end = line.replace(/\r+$/, '');
-  return line.slice(end.lastIndexOf('\r') + 1);
+function shown(line: string): string {
+  return harmlessLine(overwritten(line).slice(0, longestLine));
 }

@@ -12,7 +12,7 @@ import { wrap } from './width.ts';
 const spinner = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
 const frameMs = 80;
 /** Lines kept of one command's output, of one diff, of one text of the model. */
-const outputRows = 12;
+const outputRows = { first: 14, newest: 6 };
 const diffRows = 40;
 const textRows = 12;
 
@@ -199,9 +199,9 @@ export class RunView {
       if (lines.length > diffRows) this.#detail(call.group, [`… ${lines.length - diffRows} more lines`], dim);
       return;
     }
-    const { lines, before } = call.output.newest();
-    if (before > 0) this.#detail(call.group, [`… ${before} lines before`], dim);
-    this.#detail(call.group, lines, dim);
+    const { head, missing, tail } = call.output.all();
+    const between = missing === 0 ? [] : [missing === 1 ? '… 1 line' : `… ${missing} lines`];
+    this.#detail(call.group, [...head, ...between, ...tail], dim);
   }
 
   #endOperation(event: EventOf<'operation'>): void {
@@ -240,10 +240,7 @@ export class RunView {
     const group = this.#groupOf({ ...event, message });
     const isUser = message.role === 'user';
     const rows = isUser ? 3 : textRows;
-    const columns = this.#screen.columns;
-    const lines = harmlessLines(text).flatMap((line) =>
-      columns === undefined ? [line] : wrap(line, columns - 2 * (group.depth + 1) - 2),
-    );
+    const lines = this.#wrapped(group, text);
     const paint = isUser ? this.#style.dim : undefined;
     for (const [i, line] of lines.slice(0, rows).entries()) {
       const last = i === rows - 1 && lines.length > rows;
@@ -259,9 +256,17 @@ export class RunView {
     const paint = { info: undefined, warn: yellow, error: red }[event.level];
     const { action: _, toolCallId: __, ...attributes } = event.attributes ?? {};
     const more: Span[] = Object.keys(attributes).length > 0 ? [[` ${compact(attributes)}`, dim]] : [];
-    const [first = '', ...rest] = harmlessLines(event.message);
-    this.#print(this.#groupOf(event), [['· ', paint], [first, paint], ...more]);
-    this.#detail(this.#groupOf(event), rest, paint ?? dim);
+    const group = this.#groupOf(event);
+    for (const [i, line] of this.#wrapped(group, event.message).entries()) {
+      this.#print(group, [[i === 0 ? '· ' : '  ', paint], [line, paint], ...(i === 0 ? more : [])]);
+    }
+  }
+
+  /** The lines of a text, broken where they would not fit into the group. */
+  #wrapped(group: Group, text: string): string[] {
+    const { columns } = this.#screen;
+    const lines = harmlessLines(text);
+    return columns === undefined ? lines : lines.flatMap((line) => wrap(line, columns - 2 * (group.depth + 1) - 2));
   }
 
   /** The group that an event's line stands in. */
@@ -345,7 +350,7 @@ export class RunView {
     };
     for (const { group, title, startedAt, output } of calls) {
       line(group, [[`${sign} `, cyan], ...title], [[duration(now - startedAt), dim]]);
-      const newest = output.newest().lines;
+      const newest = output.newest();
       for (const text of newest.slice(Math.max(0, newest.length - share))) line(group, [['    '], [text, dim]]);
     }
     for (const { group, startedAt, text, thinking } of answers) {

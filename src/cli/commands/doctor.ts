@@ -40,7 +40,7 @@ function print(findings: readonly Finding[]): void {
   const screen = openScreen(process.stdout);
   const { red, green, bold } = screen.style;
   for (const { name, ok, detail, mend = [] } of findings) {
-    screen.print([`${ok ? green('✓') : red('✗')} ${name.padEnd(16)}${harmlessLine(detail)}`]);
+    screen.print([`${ok ? green('✓') : red('✗')} ${name.padEnd(17)}${harmlessLine(detail)}`]);
     for (const command of mend) screen.print([`    ${bold(command)}`]);
   }
 }

@@ -39,8 +39,8 @@ test('ends all that is open before the result is delivered; later calls reject w
     const session = await harness.session();
     kept = { harness, session };
     // Dropped handles: nobody awaits these.
-    session.prompt('Wait.');
-    harness.shell('sleep 100; touch late');
+    void session.prompt('Wait.');
+    void harness.shell('sleep 100; touch late');
     await harness.shell('(sleep 100; touch later) & echo started');
   });
   const events = await eventsOf(run);

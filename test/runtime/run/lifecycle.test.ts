@@ -1,0 +1,369 @@
+import { mkdir, realpath } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import * as v from 'valibot';
+import { describe, expect, expectTypeOf } from 'vitest';
+import { defineAction } from '../../../src/runtime/define/action.ts';
+import { defineAgent } from '../../../src/runtime/define/agent.ts';
+import { defineWorkflow } from '../../../src/runtime/define/workflow.ts';
+import type { RuntimeEvent } from '../../../src/runtime/events/event.ts';
+import type { RunHandle } from '../../../src/runtime/run/run.ts';
+import { createRuntime, type Runtime } from '../../../src/runtime/run/runtime.ts';
+import type { SandboxEnv, SandboxFactory } from '../../../src/runtime/sandbox/env.ts';
+import { local } from '../../../src/runtime/sandbox/local.ts';
+import { scriptedModel } from '../../../src/testing/scripted-model.ts';
+import { eventsOf, ofType, test } from '../../support/runtime.ts';
+import { gate } from '../model/conversation-of.ts';
+
+const agent = defineAgent(() => ({}));
+const silent = pino({ level: 'silent' });
+
+/** Environments of `inner`, with what the test says of each. */
+function around(inner: SandboxFactory, change: (env: SandboxEnv) => Partial<SandboxEnv>): SandboxFactory {
+  return {
+    async createSandbox(request) {
+      const env = await inner.createSandbox(request);
+      const changed = change(env);
+      // A proxy, because the methods of the environment need their own `this`.
+      return new Proxy(env, {
+        get: (target, key) => {
+          const found: unknown = Reflect.get(key in changed ? changed : target, key);
+          return typeof found === 'function' ? found.bind(target) : found;
+        },
+      });
+    },
+  };
+}
+
+describe('invoke', () => {
+  test('takes input and gives output by the types of the workflow', () => {
+    const check = async (runtime: Runtime) => {
+      const input = v.object({ a: v.pipe(v.string(), v.transform(Number)) });
+      const workflow = defineWorkflow({ agent, name: 'w', input, run: ({ input }) => ({ b: input.a }) });
+      const run = await runtime.invoke(workflow, { input: { a: '1' } });
+      expectTypeOf(await run.result()).toEqualTypeOf<{ b: number }>();
+      // @ts-expect-error: the input side of the schema is a string
+      await runtime.invoke(workflow, { input: { a: 1 } });
+      expectTypeOf(await (await runtime.invoke('by name')).result()).toBeUnknown();
+    };
+    expect(check).toBeTypeOf('function');
+  });
+
+  test('with a signal that is aborted already starts nothing', async ({ runtime }) => {
+    const events: RuntimeEvent[] = [];
+    runtime.observe((event) => events.push(event));
+    const workflow = defineWorkflow({ agent, name: 'w', run: () => 1 });
+    const call = runtime.invoke(workflow, { signal: AbortSignal.abort('before') });
+    await expect(call).rejects.toMatchObject({ name: 'AbortError', cause: 'before' });
+    expect(runtime.runs()).toEqual([]);
+    expect(events).toEqual([]);
+  });
+
+  test.each([[''], ['a b'], ['ü'], ['x'.repeat(129)]])('refuses the id %j', async (id) => {
+    await using runtime = await createRuntime({ sandbox: local(), logger: silent });
+    const call = runtime.invoke(defineWorkflow({ agent, name: 'w', run: () => 1 }), { id });
+    await expect(call).rejects.toMatchObject({ name: 'InvalidRequestError' });
+  });
+
+  test('is known by its id to whoever sees its first event, and can be cancelled from there', async ({ runtime }) => {
+    const cancelled: Promise<void>[] = [];
+    runtime.observe(({ type, runId = '' }) => {
+      if (type === 'run_start') cancelled.push(runtime.run(runId).cancel('at once'));
+    });
+    let started = false;
+    const workflow = defineWorkflow({
+      agent,
+      name: 'w',
+      run: () => {
+        started = true;
+      },
+    });
+    const run = await runtime.invoke(workflow);
+    await expect(run.result()).rejects.toMatchObject({ name: 'RunCancelledError', meta: { reason: 'at once' } });
+    await Promise.all(cancelled);
+    expect(cancelled).toHaveLength(1);
+    expect(started).toBe(false);
+    expect((await eventsOf(run)).map(({ type }) => type)).toEqual(['run_start', 'run_end']);
+  });
+
+  test('the reason of a signal is that of the cancellation, be it a text or an error', async ({ runtime }) => {
+    const workflow = defineWorkflow({
+      agent,
+      name: 'w',
+      run: async ({ harness }) => void (await harness.shell('sleep 1501')),
+    });
+    for (const [reason, text] of [
+      ['enough', 'enough'],
+      [new Error('enough!'), 'enough!'],
+    ]) {
+      const stop = new AbortController();
+      const run = await runtime.invoke(workflow, { signal: stop.signal });
+      stop.abort(reason);
+      await expect(run.result()).rejects.toMatchObject({ name: 'RunCancelledError', meta: { reason: text } });
+      expect(run.record()).toMatchObject({ state: 'cancelled', error: { code: 'run_cancelled' } });
+    }
+  });
+});
+
+describe('a run', () => {
+  test('keeps its input from what the work does to it', async ({ runtime }) => {
+    const input = v.looseObject({ list: v.any() });
+    const workflow = defineWorkflow({
+      agent,
+      name: 'w',
+      input,
+      run: ({ input: given }) => {
+        given.list.push('mine');
+      },
+    });
+    const run = await runtime.invoke(workflow, { id: 'same', input: { list: ['yours'] } });
+    await run.result();
+    expect(run.record().input).toEqual({ list: ['yours'] });
+    expect(await runtime.invoke(workflow, { id: 'same', input: { list: ['yours'] } })).toBe(run);
+  });
+
+  test('resolves its agent anew, with its own id and the environment of the runtime', async ({ directory }) => {
+    const contexts: object[] = [];
+    const own = defineAgent((context) => {
+      contexts.push(context);
+      return {};
+    });
+    await using runtime = await createRuntime({
+      sandbox: local({ cwd: directory }),
+      env: { KEY: 'k' },
+      logger: silent,
+    });
+    const workflow = defineWorkflow({ agent: own, name: 'w', run: ({ harness }) => harness.shell('echo "[$KEY]"') });
+    const runs = [await runtime.invoke(workflow), await runtime.invoke(workflow)];
+    const results = await Promise.all(runs.map((run) => run.result()));
+    expect(contexts).toEqual(runs.map(({ id }) => ({ id, env: { KEY: 'k' } })));
+    expect(results.map(({ stdout }) => stdout)).toEqual(['[]\n', '[]\n']); // commands do not see it
+  });
+
+  test('works in the directory that its agent names, relative to that of the sandbox', async ({
+    runtime,
+    directory,
+  }) => {
+    await mkdir(join(directory, 'packages/one'), { recursive: true });
+    const own = defineAgent(() => ({ cwd: 'packages/one' }));
+    const workflow = defineWorkflow({
+      agent: own,
+      name: 'w',
+      run: async ({ harness }) => [(await harness.shell('pwd')).stdout.trim(), harness.sandbox.cwd],
+    });
+    const at = join(await realpath(directory), 'packages/one');
+    expect(await (await runtime.invoke(workflow)).result()).toEqual([at, at]);
+  });
+
+  test('whose agent can not be resolved fails, before a sandbox is made', async ({ directory }) => {
+    let made = 0;
+    const counting: SandboxFactory = {
+      createSandbox: (request) => {
+        made++;
+        return local({ cwd: directory }).createSandbox(request);
+      },
+    };
+    await using runtime = await createRuntime({ sandbox: counting, logger: silent });
+    const bash = { name: 'bash', description: 'Mine.', run: () => 1 };
+    for (const [config, name] of [
+      [{ unknown: 1 }, 'DefinitionError'],
+      [{ model: 'nobody/knows' }, 'ModelNotFoundError'],
+      [{ model: 'no-slash' }, 'InvalidModelError'],
+      [{ tools: [bash] }, 'ToolNameConflictError'],
+    ] as const) {
+      const own = defineAgent(() => config as object);
+      const run = await runtime.invoke(defineWorkflow({ agent: own, name: `w-${name}`, run: () => 1 }));
+      await expect(run.result()).rejects.toMatchObject({ name });
+      expect(run.record()).toMatchObject({ state: 'failed', error: { name } });
+    }
+    expect(made).toBe(0);
+  });
+
+  test('that is aborted while its sandbox is made does not begin, and the sandbox is ended', async ({ directory }) => {
+    const making = gate();
+    const go = gate();
+    let closed = 0;
+    const slow = around(local({ cwd: directory }), (env) => ({
+      close: async () => {
+        closed++;
+        await env.close();
+      },
+    }));
+    const sandbox: SandboxFactory = {
+      async createSandbox(request) {
+        making.open();
+        await go.promise;
+        return slow.createSandbox(request);
+      },
+    };
+    await using runtime = await createRuntime({ sandbox, logger: silent });
+    let began = false;
+    const workflow = defineWorkflow({
+      agent,
+      name: 'w',
+      run: () => {
+        began = true;
+      },
+    });
+    const run = await runtime.invoke(workflow);
+    await making.promise;
+    const cancelled = run.cancel();
+    go.open();
+    await cancelled;
+    expect(run.record().state).toBe('cancelled');
+    expect({ began, closed }).toEqual({ began: false, closed: 1 });
+  });
+
+  test('keeps its result when its sandbox can not be ended, and says so in its log', async ({ directory }) => {
+    const stuck = around(local({ cwd: directory }), () => ({ close: () => Promise.reject(new Error('stuck')) }));
+    await using runtime = await createRuntime({ sandbox: stuck, logger: silent });
+    const run = await runtime.invoke(defineWorkflow({ agent, name: 'w', run: () => 'kept' }));
+    expect(await run.result()).toBe('kept');
+    const events = await eventsOf(run);
+    expect(ofType(events, 'log')).toMatchObject([{ level: 'warn', attributes: { error: { message: 'stuck' } } }]);
+    expect(events.at(-1)?.type).toBe('run_end');
+  });
+
+  test('tells nothing after its end, also when work that was left behind goes on', async ({ runtime }) => {
+    const left = gate<{ log: { info: (message: string) => void } }>();
+    const workflow = defineWorkflow({
+      agent,
+      name: 'w',
+      run: async (context) => {
+        left.open(context);
+        void context.harness.shell('sleep 1502');
+        await context.harness.shell('echo done');
+      },
+    });
+    const run = await runtime.invoke(workflow);
+    await run.result();
+    const events = await eventsOf(run);
+    (await left.promise).log.info('late');
+    expect(await eventsOf(run)).toEqual(events);
+    expect(events.filter(({ type }) => type === 'run_end')).toHaveLength(1);
+    expect(events.at(-1)).toMatchObject({ type: 'run_end', state: 'completed', durationMs: expect.any(Number) });
+  });
+
+  test('sums the usage of its turns, also in its last event', async ({ runtime }) => {
+    const usage = { input: 7, output: 1 };
+    const model = scriptedModel([
+      { toolCalls: [{ name: 'asks' }], usage },
+      { text: 'inner', usage },
+      { text: 'x', usage },
+    ]);
+    const asks = defineAction({
+      name: 'asks',
+      description: 'Asks.',
+      run: async ({ harness }) => void (await (await harness.session()).prompt('?')),
+    });
+    const own = defineAgent(() => ({ model, actions: [asks] }));
+    const workflow = defineWorkflow({
+      agent: own,
+      name: 'w',
+      run: async ({ harness }) => void (await (await harness.session()).prompt('Go.')),
+    });
+    const run = await runtime.invoke(workflow);
+    await run.result();
+    const events = await eventsOf(run);
+    const sum = ofType(events, 'turn').reduce((total, turn) => total + (turn.usage?.totalTokens ?? 0), 0);
+    expect(sum).toBe(24);
+    expect(run.record().usage.totalTokens).toBe(sum);
+    expect(ofType(events, 'run_end')[0]?.usage?.totalTokens).toBe(sum);
+  });
+
+  test('every event that ends something comes after its start, and after all that happened inside', async ({
+    runtime,
+  }) => {
+    const model = scriptedModel([
+      { toolCalls: [{ name: 'asks' }, { name: 'asks' }, { name: 'bash', input: { command: 'echo x' } }] },
+      'inner',
+      'inner',
+      'Done.',
+    ]);
+    const asks = defineAction({
+      name: 'asks',
+      description: 'Asks.',
+      run: async ({ harness, log }) => {
+        log.info('in');
+        await (await harness.session()).prompt('?');
+      },
+    });
+    const own = defineAgent(() => ({ model, actions: [asks] }));
+    const workflow = defineWorkflow({
+      agent: own,
+      name: 'w',
+      run: async ({ harness }) => void (await (await harness.session()).prompt('Go.')),
+    });
+    const run = await runtime.invoke(workflow);
+    await run.result();
+    const events = await eventsOf(run);
+    for (const [field, start, end] of [
+      ['operationId', 'operation_start', 'idle'],
+      ['actionId', 'action_start', 'action'],
+    ] as const) {
+      const ids = new Set(events.flatMap((event) => event[field] ?? []));
+      expect(ids.size).toBeGreaterThan(1);
+      for (const id of ids) {
+        const own = events.filter((event) => event[field] === id).map(({ type }) => type);
+        expect([own[0], own.at(-1)]).toEqual([start, end]);
+      }
+    }
+    const results = ofType(events, 'turn_messages')
+      .map(({ toolResults }) => toolResults.map(({ toolCallId }) => toolCallId))
+      .filter((ids) => ids.length > 0);
+    expect(results).toEqual([['call_1_1', 'call_1_2', 'call_1_3']]);
+  });
+});
+
+describe('observe', () => {
+  test('tells one that observes twice twice, until each is ended', async ({ runtime }) => {
+    let told = 0;
+    const count = () => {
+      told++;
+    };
+    const [endFirst, endSecond] = [runtime.observe(count), runtime.observe(count)];
+    const workflow = defineWorkflow({ agent, name: 'w', run: () => 1 });
+    await (await runtime.invoke(workflow)).result();
+    expect(told).toBe(4);
+    endFirst();
+    await (await runtime.invoke(workflow)).result();
+    expect(told).toBe(6);
+    endSecond();
+    await (await runtime.invoke(workflow)).result();
+    expect(told).toBe(6);
+  });
+});
+
+describe('a runtime', () => {
+  test('keeps the newest 1,000 runs that have ended', async ({ directory }) => {
+    await using runtime = await createRuntime({ sandbox: local({ cwd: directory }), concurrency: 50, logger: silent });
+    const workflow = defineWorkflow({ agent, name: 'w', run: () => 1 });
+    const runs: RunHandle[] = [];
+    for (let i = 0; i < 1_005; i++) runs.push(await runtime.invoke(workflow));
+    await Promise.all(runs.map((run) => run.result()));
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(runtime.runs({ limit: 10_000 })).toHaveLength(1_000);
+    expect(() => runtime.run(runs[0]?.id ?? '')).toThrow(expect.objectContaining({ name: 'RunNotFoundError' }));
+    expect(runtime.run(runs.at(-1)?.id ?? '')).toBe(runs.at(-1));
+  });
+
+  test('that is closed has ended all its runs, waits included, and closes once', async ({ directory }) => {
+    const runtime = await createRuntime({ sandbox: local({ cwd: directory }), concurrency: 1, logger: silent });
+    const workflow = defineWorkflow({
+      agent,
+      name: 'w',
+      run: async ({ harness }) => void (await harness.shell('sleep 1503')),
+    });
+    const runs = [await runtime.invoke(workflow), await runtime.invoke(workflow)];
+    await Promise.all([runtime.close(), runtime.close()]);
+    expect(runs.map((run) => run.record().state)).toEqual(['cancelled', 'cancelled']);
+    for (const run of runs) {
+      await expect(run.result()).rejects.toMatchObject({ name: 'RunCancelledError' });
+      expect((await eventsOf(run)).at(-1)).toMatchObject({ type: 'run_end', state: 'cancelled', isError: true });
+    }
+    await expect(runtime.invoke(workflow)).rejects.toMatchObject({ name: 'RuntimeUnavailableError', status: 503 });
+    await expect(runtime.dispatch(agent, { instance: 'x', message: 'y' })).rejects.toMatchObject({
+      name: 'RuntimeUnavailableError',
+    });
+  });
+});

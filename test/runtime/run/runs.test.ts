@@ -1,0 +1,342 @@
+import * as v from 'valibot';
+import { expect } from 'vitest';
+import { defineAction } from '../../../src/runtime/define/action.ts';
+import { defineAgent } from '../../../src/runtime/define/agent.ts';
+import { DefinitionError } from '../../../src/runtime/define/errors.ts';
+import { defineWorkflow } from '../../../src/runtime/define/workflow.ts';
+import {
+  ActionInputValidationError,
+  ActionOutputSerializationError,
+  ActionOutputValidationError,
+  ActionTimeoutError,
+  InvalidRequestError,
+  RunCancelledError,
+  RunConflictError,
+  RunNotFoundError,
+  RuntimeUnavailableError,
+  WorkflowInputSerializationError,
+  WorkflowInputUnexpectedError,
+  WorkflowNotFoundError,
+} from '../../../src/runtime/errors.ts';
+import type { RuntimeEvent } from '../../../src/runtime/events/event.ts';
+import { invoke } from '../../../src/runtime/run/default-runtime.ts';
+import { createRuntime } from '../../../src/runtime/run/runtime.ts';
+import { eventsOf, ofType, test } from '../../support/runtime.ts';
+
+const agent = defineAgent(() => ({}));
+const untyped = (options: object) => options as never;
+
+const double = defineWorkflow({
+  name: 'double',
+  agent,
+  input: v.object({ n: v.number() }),
+  output: v.object({ n: v.number() }),
+  run: ({ input }) => ({ n: input.n * 2 }),
+});
+
+/** Waits until it is cancelled. `started` resolves when it runs. */
+function waiting(name: string) {
+  let begin = () => {};
+  const started = new Promise<void>((resolve) => {
+    begin = resolve;
+  });
+  const workflow = defineWorkflow({
+    name,
+    agent,
+    run: ({ signal }) =>
+      new Promise<never>((_, reject) => {
+        signal.addEventListener('abort', () => reject(signal.reason));
+        begin();
+      }),
+  });
+  return { workflow, started };
+}
+
+test('refuses before anything is recorded: unknown, unexpected input, what is no JSON, what does not fit', async ({
+  runtime,
+}) => {
+  const noInput = defineWorkflow({ name: 'no-input', agent, run: () => 1 });
+  await expect(runtime.invoke('nowhere')).rejects.toThrow(WorkflowNotFoundError);
+  await expect(runtime.invoke(noInput, untyped({ input: new Date() }))).rejects.toThrow(WorkflowInputUnexpectedError);
+  await expect(runtime.invoke(double, untyped({ input: { n: 1n } }))).rejects.toMatchObject({
+    constructor: WorkflowInputSerializationError,
+    meta: { path: 'input.n', kind: 'a bigint' },
+  });
+  await expect(runtime.invoke(double, untyped({ input: { n: 'x' } }))).rejects.toMatchObject({
+    constructor: ActionInputValidationError,
+    status: 400,
+    meta: { issues: [{ path: ['n'] }] },
+  });
+  await expect(runtime.invoke(double)).rejects.toThrow(ActionInputValidationError); // omitted is {}
+  expect(runtime.runs()).toEqual([]);
+});
+
+test('resolves when the run is accepted, and keeps its record', async ({ runtime }) => {
+  const run = await runtime.invoke(double, { input: { n: 2 } });
+  expect(run.id).toMatch(/^run_[0-9A-HJKMNP-TV-Z]{26}$/);
+  expect(['queued', 'running']).toContain(run.record().state);
+  expect(await run.result()).toEqual({ n: 4 });
+  const record = run.record();
+  expect(record).toMatchObject({ runId: run.id, workflowName: 'double', state: 'completed', result: { n: 4 } });
+  for (const time of [record.createdAt, record.startedAt, record.endedAt]) {
+    expect(new Date(time ?? '').toISOString()).toBe(time);
+  }
+  expect(record.input).toEqual({ n: 2 });
+});
+
+test('keeps the input as it was given, and makes the schema’s output at the start', async ({ runtime }) => {
+  const workflow = defineWorkflow({
+    name: 'dates',
+    agent,
+    input: v.object({
+      when: v.pipe(
+        v.string(),
+        v.transform((text) => new Date(text)),
+      ),
+    }),
+    run: ({ input }) => input.when.getTime(),
+  });
+  const run = await runtime.invoke(workflow, { input: { when: '2020-01-01T00:00:00.000Z' } });
+  expect(await run.result()).toBe(1_577_836_800_000);
+  expect(run.record().input).toEqual({ when: '2020-01-01T00:00:00.000Z' });
+});
+
+test('an id makes invoke idempotent: the run that exists for the same input, a conflict for another', async ({
+  runtime,
+}) => {
+  const first = await runtime.invoke(double, { input: { n: 1 }, id: 'once' });
+  const again = await runtime.invoke(double, { input: { n: 1 }, id: 'once' });
+  expect(again.id).toBe(first.id);
+  expect(runtime.runs()).toHaveLength(1);
+  await expect(runtime.invoke(double, { input: { n: 2 }, id: 'once' })).rejects.toThrow(RunConflictError);
+  for (const id of ['', 'a b', 'x'.repeat(129)]) {
+    await expect(runtime.invoke(double, { input: { n: 1 }, id })).rejects.toThrow(InvalidRequestError);
+  }
+  expect(await runtime.run('once').result()).toEqual({ n: 2 });
+  expect(() => runtime.run('other')).toThrow(RunNotFoundError);
+});
+
+test('delivers nothing as null, and tells apart an output that does not fit from one that is no JSON', async ({
+  runtime,
+}) => {
+  const ended = async (options: object) => {
+    const run = await runtime.invoke(defineWorkflow(untyped({ agent, ...options })));
+    return run.result();
+  };
+  expect(await ended({ name: 'nothing', run: () => {} })).toBeNull();
+  const output = v.object({ n: v.number() });
+  await expect(ended({ name: 'unfit', output, run: () => ({ n: 'x' }) })).rejects.toThrow(ActionOutputValidationError);
+  await expect(ended({ name: 'undefined', output: v.undefined(), run: () => {} })).rejects.toThrow(
+    ActionOutputSerializationError,
+  );
+  await expect(ended({ name: 'date', run: () => ({ at: [new Date()] }) })).rejects.toMatchObject({
+    constructor: ActionOutputSerializationError,
+    meta: { path: 'output.at[0]', kind: 'an instance of Date' },
+  });
+});
+
+test('a run that throws is failed with that error, its record and last event without a stack', async ({ runtime }) => {
+  const workflow = defineWorkflow({
+    name: 'broken',
+    agent,
+    run: () => {
+      throw new TypeError('no such luck', { cause: new Error('the cause') });
+    },
+  });
+  const run = await runtime.invoke(workflow);
+  await expect(run.result()).rejects.toThrow('no such luck');
+  expect(run.record()).toMatchObject({ state: 'failed', error: { name: 'TypeError', message: 'no such luck' } });
+  const last = (await eventsOf(run)).at(-1);
+  expect(last).toMatchObject({ type: 'run_end', state: 'failed', isError: true });
+  expect(JSON.stringify(last)).not.toMatch(/the cause|\.ts:/);
+});
+
+test('cancel stops a run, which rejects with RunCancelledError; after that it does nothing', async ({ runtime }) => {
+  const { workflow, started } = waiting('cancelled');
+  const run = await runtime.invoke(workflow);
+  await started;
+  await run.cancel('not needed');
+  await expect(run.result()).rejects.toMatchObject({
+    constructor: RunCancelledError,
+    meta: { runId: run.id, reason: 'not needed' },
+  });
+  expect(run.record().state).toBe('cancelled');
+  await run.cancel();
+  expect(ofType(await eventsOf(run), 'run_end')).toHaveLength(1);
+});
+
+test('the signal of invoke cancels the run', async ({ runtime }) => {
+  const { workflow, started } = waiting('by-signal');
+  const controller = new AbortController();
+  const run = await runtime.invoke(workflow, { signal: controller.signal });
+  await started;
+  controller.abort();
+  await expect(run.result()).rejects.toThrow(RunCancelledError);
+});
+
+test('timeoutMs aborts the signal of the run and fails it with ActionTimeoutError', async ({ runtime }) => {
+  let aborted = false;
+  const workflow = defineWorkflow({
+    name: 'slow',
+    agent,
+    timeoutMs: 20,
+    run: ({ signal }) =>
+      new Promise<void>((resolve) => {
+        signal.addEventListener('abort', () => {
+          aborted = true;
+          resolve();
+        });
+      }),
+  });
+  const run = await runtime.invoke(workflow);
+  await expect(run.result()).rejects.toMatchObject({
+    constructor: ActionTimeoutError,
+    status: 504,
+    meta: { timeoutMs: 20 },
+  });
+  expect(aborted).toBe(true);
+  expect(run.record().state).toBe('failed');
+});
+
+test('events are numbered from 0 without a gap, and may be followed from any number on', async ({ runtime }) => {
+  const workflow = defineWorkflow({
+    name: 'tells',
+    agent,
+    run: async ({ harness, log }) => {
+      for (let i = 0; i < 5; i++) harness.emit('progress', { i });
+      log.warn('close to the end');
+      await harness.shell('echo out; echo err >&2');
+    },
+  });
+  const run = await runtime.invoke(workflow);
+  const live = await eventsOf(run); // followed while it runs
+  expect(live.map(({ eventIndex }) => eventIndex)).toEqual(live.map((_, i) => i));
+  expect(live[0]?.type).toBe('run_start');
+  expect(live.at(-1)?.type).toBe('run_end');
+  const later: RuntimeEvent[] = [];
+  for await (const event of run.events({ after: 3 })) later.push(event);
+  expect(later).toEqual(live.slice(4));
+  const types = live.map(({ type }) => type);
+  expect(types.indexOf('operation_start')).toBeLessThan(types.indexOf('tool_start'));
+  expect(types.indexOf('tool')).toBeLessThan(types.indexOf('operation'));
+});
+
+test('an observer gets detached, frozen events; one that throws or rejects is logged and harms nobody', async ({
+  runtime,
+  logged,
+}) => {
+  const seen: RuntimeEvent[] = [];
+  runtime.observe(() => {
+    throw new Error('observer threw');
+  });
+  runtime.observe(async () => {
+    throw new Error('observer rejected');
+  });
+  const end = runtime.observe((event, context) => {
+    expect(context).toMatchObject({ runId: event.runId });
+    seen.push(event);
+  });
+  const run = await runtime.invoke(double, { input: { n: 1 } });
+  await run.result();
+  expect(seen).toEqual(await eventsOf(run));
+  const [first] = ofType(seen, 'run_start');
+  expect(Object.isFrozen(first)).toBe(true);
+  expect(Object.isFrozen(first?.input)).toBe(true);
+  expect(logged.filter(({ msg }) => msg.includes('observer'))).not.toEqual([]);
+  const count = seen.length;
+  end();
+  await (await runtime.invoke(double, { input: { n: 1 } })).result();
+  expect(seen).toHaveLength(count);
+});
+
+test('work of a run that was asked for at module level goes to the runtime of the run', async ({ runtime }) => {
+  const outer = defineWorkflow({
+    name: 'outer',
+    agent,
+    run: async () => {
+      const inner = await invoke(double, { input: { n: 3 } });
+      return { id: inner.id, result: await inner.result() };
+    },
+  });
+  const { id, result } = await (await runtime.invoke(outer)).result();
+  expect(result).toEqual({ n: 6 });
+  expect(runtime.run(id).record().state).toBe('completed');
+});
+
+test('a definition without a name, and a second one of a name, are refused when invoked', async ({ runtime }) => {
+  await expect(runtime.invoke(defineWorkflow({ agent, run: () => 1 }))).rejects.toThrow(InvalidRequestError);
+  await (await runtime.invoke(double, { input: { n: 1 } })).result();
+  const other = defineWorkflow({ name: 'double', agent, run: () => 1 });
+  await expect(runtime.invoke(other)).rejects.toThrow(InvalidRequestError);
+});
+
+test('lists runs, newest first, by state, workflow and page', async ({ runtime }) => {
+  const ids: string[] = [];
+  for (let n = 0; n < 3; n++) {
+    const run = await runtime.invoke(double, { input: { n } });
+    await run.result();
+    ids.unshift(run.id);
+  }
+  expect(runtime.runs().map(({ runId }) => runId)).toEqual(ids);
+  expect(runtime.runs({ limit: 1, after: ids[0] ?? '' }).map(({ runId }) => runId)).toEqual([ids[1]]);
+  expect(runtime.runs({ state: 'failed' })).toEqual([]);
+  expect(runtime.runs({ workflow: 'double' })).toHaveLength(3);
+});
+
+test('concurrency bounds what runs at once; a run that waits can be cancelled', async ({ directory }) => {
+  const { local } = await import('../../../src/runtime/sandbox/local.ts');
+  await using runtime = await createRuntime({ concurrency: 1, sandbox: local({ cwd: directory }) });
+  const { workflow, started } = waiting('first');
+  const first = await runtime.invoke(workflow);
+  await started;
+  const second = await runtime.invoke(double, { input: { n: 1 } });
+  const third = await runtime.invoke(double, { input: { n: 2 } });
+  expect(second.record().state).toBe('queued');
+  await second.cancel();
+  expect(second.record().state).toBe('cancelled');
+  await first.cancel();
+  expect(await third.result()).toEqual({ n: 4 });
+});
+
+test('close takes nothing more and ends what runs', async ({ runtime }) => {
+  const { workflow, started } = waiting('open');
+  const run = await runtime.invoke(workflow);
+  await started;
+  await runtime.close();
+  expect(run.record().state).toBe('cancelled');
+  await expect(runtime.invoke(double, { input: { n: 1 } })).rejects.toThrow(RuntimeUnavailableError);
+});
+
+test('options that are not known, or come in a later version, are refused', async () => {
+  const refused = createRuntime(untyped({ store: ':memory:', colour: 1, concurrency: 0 }));
+  await expect(refused).rejects.toThrow(DefinitionError);
+  const error: unknown = await refused.catch((thrown: unknown) => thrown);
+  expect(error instanceof DefinitionError && error.issues.map(({ path }) => path).sort()).toEqual([
+    'colour',
+    'concurrency',
+    'store',
+  ]);
+});
+
+test('says once through the log that local() is no boundary', async ({ runtime, logged }) => {
+  await (await runtime.invoke(double, { input: { n: 1 } })).result();
+  await (await runtime.invoke(double, { input: { n: 2 } })).result();
+  expect(logged.filter(({ msg }) => msg.includes('local() is no sandbox'))).toHaveLength(1);
+});
+
+test('an action run by code has its own harness, and a fifth level is refused', async ({ runtime }) => {
+  const names: string[] = [];
+  const deeper: ReturnType<typeof defineAction<undefined, undefined, number>> = defineAction({
+    name: 'deeper',
+    description: 'Calls itself.',
+    run: async ({ harness }): Promise<number> => {
+      names.push(harness.name);
+      return 1 + (await harness.run(deeper));
+    },
+  });
+  const workflow = defineWorkflow({ name: 'deep', agent, run: ({ harness }) => harness.run(deeper) });
+  const run = await runtime.invoke(workflow);
+  await expect(run.result()).rejects.toMatchObject({ code: 'delegation_depth_exceeded', meta: { maxDepth: 4 } });
+  expect(names).toHaveLength(4);
+  expect(new Set(names).size).toBe(4);
+});

@@ -53,7 +53,7 @@ export class RunView {
   readonly #groups = new Map<string, Group>();
   readonly #calls = new Map<string, Call>();
   readonly #answers = new Map<string, Answer>();
-  readonly #operations = new Map<string, { kind: string; turns: number; model: string }>();
+  readonly #operations = new Map<string, { kind: string; group: Group; turns: number; model: string }>();
   readonly #root: Group;
   /** Where what belongs to no child action and no session stands. */
   readonly #base: Group;
@@ -85,8 +85,7 @@ export class RunView {
         this.#print(this.#root, [], [[event.runId ?? '', this.#style.dim]]);
         break;
       case 'operation_start':
-        this.#operations.set(event.operationId ?? '', { kind: event.operationKind, turns: 0, model: '' });
-        if (event.operationKind === 'prompt') this.#enter(this.#groupOf(event));
+        this.#startOperation(event);
         break;
       case 'operation':
         this.#endOperation(event);
@@ -122,7 +121,7 @@ export class RunView {
         this.#startAction(event);
         break;
       case 'action':
-        this.#leave(this.#groupOf(event), this.#ending(event), event);
+        this.#leave(this.#groups.get(`${event.actionId}`) ?? this.#base, this.#ending(event), event);
         break;
       case 'retry': {
         const text = `${harmlessLine(event.error.message)}; asking again in ${duration(event.delayMs)}`;
@@ -154,7 +153,8 @@ export class RunView {
   #startAction(event: EventOf<'action_start'>): void {
     const call = event.toolCallId === undefined ? undefined : this.#calls.get(event.toolCallId);
     if (call) call.isAction = true;
-    const group = this.#group(call?.group ?? this.#base, [['action '], [harmlessLine(event.action), this.#style.bold]]);
+    const parent = call?.group ?? this.#operations.get(event.operationId ?? '')?.group ?? this.#base;
+    const group = this.#group(parent, [['action '], [harmlessLine(event.action), this.#style.bold]]);
     this.#groups.set(`${event.actionId}`, group);
     this.#enter(group);
   }
@@ -204,15 +204,22 @@ export class RunView {
     this.#detail(call.group, [...head, ...between, ...tail], dim);
   }
 
+  #startOperation({ operationId = '', ...event }: EventOf<'operation_start'>): void {
+    const group = this.#groupOf({ ...event, operationId });
+    this.#operations.set(operationId, { kind: event.operationKind, group, turns: 0, model: '' });
+    if (event.operationKind === 'prompt') this.#enter(group);
+  }
+
   #endOperation(event: EventOf<'operation'>): void {
     const operation = this.#operations.get(event.operationId ?? '');
+    if (operation === undefined) return;
     this.#operations.delete(event.operationId ?? '');
-    if (operation?.kind !== 'prompt') return;
+    if (operation.kind !== 'prompt') return;
     const turns = operation.turns === 1 ? '1 turn' : `${operation.turns} turns`;
     const tokens = event.usage?.totalTokens ?? 0;
     const parts = [operation.model, turns, tokens > 0 ? `${tokens.toLocaleString('en')} tokens` : ''];
     const said: Span = [parts.filter((part) => part !== '').join(' · '), this.#style.dim];
-    this.#leave(this.#groupOf(event), event.isError ? this.#ending(event) : [said], event);
+    this.#leave(operation.group, event.isError ? this.#ending(event) : [said], event);
   }
 
   #hear(event: EventOf<'text_delta' | 'thinking_delta'>): void {

@@ -19,7 +19,9 @@ export function actionTool(action: ActionDefinition, harness: OpenHarness, opera
       } catch (error) {
         if (signal.aborted) throw error;
         const message = error instanceof Error ? error.message : String(error);
-        const advice = error instanceof ActionInputValidationError ? ' Call it again with an input that fits.' : '';
+        // One of the same action, not of another that it ran.
+        const isOwn = error instanceof ActionInputValidationError && error.meta.action === action.name;
+        const advice = isOwn ? ' Call it again with an input that fits.' : '';
         return textResult(cut(message) + advice, { isError: true });
       }
     },

@@ -46,7 +46,10 @@ export interface Harness {
    */
   shell(command: string, options?: ShellOptions): CallHandle<ExecResult>;
   /** Runs an action in a child harness: the same files, its own sessions and processes. */
-  run<Input, Output>(action: ActionDefinition<Input, Output>, ...rest: OptionalInput<NoInfer<Input>>): CallHandle<Output>;
+  run<Input, Output>(
+    action: ActionDefinition<Input, Output>,
+    ...rest: OptionalInput<NoInfer<Input>>
+  ): CallHandle<Output>;
   /** Writes a `data` event for user interfaces; a later one of the same name and id may replace it there. */
   emit(name: string, data: unknown, options?: { id?: string }): void;
 }

@@ -31,7 +31,7 @@ import type { SandboxTools } from '../tools/tool-environment.ts';
 import { type CallHandle, callHandle } from './call-handle.ts';
 import { graceMs } from './grace.ts';
 import type { Harness, OptionalInput, ShellOptions } from './harness.ts';
-import { recordedShell, shellDetails } from './shell.ts';
+import { checkShell, recordedShell, shellDetails } from './shell.ts';
 
 const maxDepth = 4;
 
@@ -110,13 +110,17 @@ export class OpenHarness implements Harness {
 
   shell(command: string, options: ShellOptions = {}): CallHandle<ExecResult> {
     const work = async (operation: Operation) => {
+      checkShell(command, options);
       const { result } = await recordedShell(this.sandbox, command, options, operation, { toolCallId: newId('call') });
       return result;
     };
     return this.operation('shell', {}, options.signal, work, shellDetails);
   }
 
-  run<Input, Output>(action: ActionDefinition<Input, Output>, ...rest: OptionalInput<NoInfer<Input>>): CallHandle<Output> {
+  run<Input, Output>(
+    action: ActionDefinition<Input, Output>,
+    ...rest: OptionalInput<NoInfer<Input>>
+  ): CallHandle<Output> {
     const [input, options] = rest;
     return this.operation('action', {}, options?.signal, async (operation) => {
       if (!isAction(action)) throw new InvalidRequestError('an action is made by defineAction, not a copy');
@@ -228,7 +232,7 @@ export class OpenHarness implements Harness {
           (agent.builtinTools as readonly string[]).includes(name),
         ),
       ],
-      ['tools of the agent', agent.tools.map((tool) => customTool(tool, this.log({ tool: tool.name })))],
+      ['tools of the agent', agent.tools.map((tool) => customTool(tool, operation.emit))],
       ['actions of the agent', agent.actions.map((action) => actionTool(action, this, operation))],
       ['tools of the call', [...ofCall]],
     ];
@@ -264,15 +268,19 @@ export class OpenHarness implements Harness {
     ]);
     patience.abort();
     if (!over) this.log().warn(`${this.#open.size} operations did not end when their harness did`);
-    try {
-      if (depth === 0) await shared.removeOutputs(env);
-      await env.close();
-      await release?.();
-    } catch (error) {
-      // What the work gave is not lost for that.
-      this.log().warn('What was made for the work could not all be removed', { error });
-    }
+    await this.#end(() => (depth === 0 ? shared.removeOutputs(env) : undefined));
+    await this.#end(() => env.close());
+    await this.#end(() => release?.());
     this.#ended = true;
+  }
+
+  /** What the work gave is not lost when something that was made for it can't be removed, nor is the rest kept. */
+  async #end(step: () => Promise<void> | undefined): Promise<void> {
+    try {
+      await step();
+    } catch (error) {
+      this.log().warn('Something that was made for the work could not be removed', { error });
+    }
   }
 
   async #runOperation<Result>(

@@ -1,9 +1,16 @@
 import type { ExecResult } from '../../sandbox/process/result.ts';
+import { InvalidRequestError } from '../errors.ts';
 import { recordedError } from '../events/recorded-error.ts';
 import type { SandboxEnv } from '../sandbox/env.ts';
 import { resultText, shownOutput } from '../tools/bash.ts';
 import type { ShellOptions } from './harness.ts';
 import type { Operation } from './open-harness.ts';
+
+/** @throws {InvalidRequestError} */
+export function checkShell(command: string, { timeoutMs = 1 }: ShellOptions): void {
+  if (typeof command !== 'string') throw new InvalidRequestError('a command is a text');
+  if (!(timeoutMs > 0)) throw new InvalidRequestError('timeoutMs must be over 0');
+}
 
 /** What events and records show of a command. Of variables only the names: values may be secrets. */
 export function shellArguments(command: string, { env, cwd }: ShellOptions): object {

@@ -6,12 +6,13 @@ import { Problems } from '../define/checks.ts';
 import { checkToolItem, toTool } from '../define/tool.ts';
 import { HarnessClosedError, InvalidRequestError, SessionBusyError } from '../errors.ts';
 import type { Emit } from '../events/event.ts';
+import { eventLog } from '../events/log.ts';
 import { recordedError } from '../events/recorded-error.ts';
 import { type CallHandle, callHandle } from '../harness/call-handle.ts';
 import { graceMs } from '../harness/grace.ts';
 import type { ShellOptions } from '../harness/harness.ts';
 import type { OpenHarness, Operation } from '../harness/open-harness.ts';
-import { recordedShell, shellArguments, shellDetails } from '../harness/shell.ts';
+import { checkShell, recordedShell, shellArguments, shellDetails } from '../harness/shell.ts';
 import { newId } from '../id.ts';
 import { ModelNotConfiguredError } from '../model/errors.ts';
 import { type LoopResult, runLoop } from '../model/loop.ts';
@@ -113,13 +114,13 @@ export class OpenSession implements Session {
     const tools = this.#harness.tools(
       operation,
       model.seesImages !== false,
-      (options.tools ?? []).map((tool) => customTool(toTool(tool), this.#harness.log({ tool: tool.name }))),
+      (options.tools ?? []).map((tool) => customTool(toTool(tool), emit)),
     );
     const message = userMessage(structured ? `${text}\n\n${structured.footer}` : text, options);
     if (options.images?.length && model.seesImages === false) {
       throw new InvalidRequestError(`the model ${model.provider}/${model.id} takes no images`);
     }
-    this.#system ??= await systemPrompt(agent, env, this.#harness.log());
+    this.#system ??= await systemPrompt(agent, env, eventLog(emit));
     if (signal.aborted) throw abortError(signal.reason);
 
     this.#say(message, emit);
@@ -130,6 +131,7 @@ export class OpenSession implements Session {
         type: 'agent_end',
         durationMs: Math.round(performance.now() - startedAt),
         isError: error !== undefined,
+        usage: operation.meter.total,
         ...(error !== undefined && { error: recordedError(error) }),
       });
     let result: LoopResult;
@@ -165,6 +167,7 @@ export class OpenSession implements Session {
 
   /** The command as a user's message with a call and its result, so that the model knows what was done. */
   async #shell(command: string, options: ShellOptions, operation: Operation): Promise<ExecResult> {
+    checkShell(command, options);
     const { env, shared } = this.#harness.parts;
     const toolCallId = newId('call');
     const input = JSON.stringify(shellArguments(command, options));
@@ -228,8 +231,8 @@ function userMessage(text: string, { images = [] }: PromptOptions): UserMessage 
     if (type !== 'image' || typeof data !== 'string' || typeof mimeType !== 'string') {
       throw new InvalidRequestError("an image is { type: 'image', data, mimeType }, with data as base64");
     }
-    if (Buffer.byteLength(data, 'base64') > maxImageBytes)
-      throw new InvalidRequestError('an image has more than 14 MB');
+    const sizeBytes = Buffer.byteLength(data, 'base64');
+    if (sizeBytes > maxImageBytes) throw new InvalidRequestError('an image has more than 14 MB');
   }
   return { role: 'user', content: [{ type: 'text', text }, ...images] };
 }

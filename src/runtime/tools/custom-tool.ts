@@ -1,6 +1,7 @@
 import type { ToolDefinition } from '../define/tool.ts';
 import { ToolInputValidationError, ToolOutputSerializationError, ToolOutputValidationError } from '../errors.ts';
-import type { Log } from '../events/log.ts';
+import type { Emit } from '../events/event.ts';
+import { eventLog } from '../events/log.ts';
 import { type LoopTool, textResult } from '../model/tool.ts';
 import { inputJsonSchema } from '../schema/json-schema.ts';
 import { parse } from '../schema/parse.ts';
@@ -8,8 +9,8 @@ import { type JsonValue, jsonSnapshot, NotJson } from '../schema/snapshot.ts';
 
 const defaultTimeoutMs = 600_000;
 
-/** A tool of the application, as the loop runs it. */
-export function customTool(tool: ToolDefinition, log: Log): LoopTool {
+/** A tool of the application, as the loop runs it. `emit` is that of the operation. */
+export function customTool(tool: ToolDefinition, emit: Emit): LoopTool {
   const { name, description, timeoutMs = defaultTimeoutMs } = tool;
   return {
     name,
@@ -18,6 +19,7 @@ export function customTool(tool: ToolDefinition, log: Log): LoopTool {
     timeoutMs,
     ...(tool.sequential && { order: 'sequential' }),
     async run(input, { toolCallId, signal }) {
+      const log = eventLog(emit, { tool: name, toolCallId });
       const context = { signal, toolCallId, log, ...(tool.input && { input: checkedInput(tool, input) }) };
       const run = tool.run as (context: object) => unknown; // its context is the one made here
       const output = checkedOutput(tool, await run(context));

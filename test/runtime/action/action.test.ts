@@ -389,7 +389,10 @@ describe('a custom tool that a model calls', () => {
     const { text, bench, history } = await calledByModel({ tools: [echo] }, 'echo', {});
     expect(text).toBe('{"n":3}');
     expect(seen).toMatchObject([{ input: { n: 3 }, toolCallId: 'call_1_1', signal: expect.any(AbortSignal) }]);
-    expect(bench.of('log')[0]?.attributes).toMatchObject({ tool: 'echo' });
+    expect(bench.of('log')[0]).toMatchObject({
+      session: 'default',
+      attributes: { tool: 'echo', toolCallId: 'call_1_1' },
+    });
     expect(history[1]?.parts[0]).toMatchObject({ state: 'output-available', output: { n: 3 } });
   });
 

@@ -120,6 +120,17 @@ describe('harness.shell', () => {
     ).toBe('ü\uFFFD');
   });
 
+  test('refuses a command that is no text, and a time of 0 or less', async () => {
+    await using bench = await harnessBench();
+    const refused = { name: 'InvalidRequestError' };
+    await expect(bench.harness.shell(5 as unknown as string)).rejects.toMatchObject(refused);
+    for (const timeoutMs of [0, -1, Number.NaN]) {
+      await expect(bench.harness.shell('true', { timeoutMs })).rejects.toMatchObject(refused);
+      await expect((await bench.harness.session()).shell('true', { timeoutMs })).rejects.toMatchObject(refused);
+    }
+    expect(await (await bench.harness.session()).history()).toEqual([]);
+  });
+
   test('resolves its directory against that of the harness', async () => {
     await using bench = await harnessBench();
     await bench.harness.fs.mkdir('sub');

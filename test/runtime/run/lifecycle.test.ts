@@ -1,4 +1,4 @@
-import { mkdir, realpath } from 'node:fs/promises';
+import { mkdir, realpath, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import * as v from 'valibot';
@@ -222,6 +222,33 @@ describe('a run', () => {
     const events = await eventsOf(run);
     expect(ofType(events, 'log')).toMatchObject([{ level: 'warn', attributes: { error: { message: 'stuck' } } }]);
     expect(events.at(-1)?.type).toBe('run_end');
+  });
+
+  test('ends its sandbox also when what was made in it can not be removed', async ({ directory }) => {
+    let closed = 0;
+    const stuck = around(local({ cwd: directory }), (env) => ({
+      rm: () => Promise.reject(new Error('read-only')),
+      close: async () => {
+        closed++;
+        await env.close();
+      },
+    }));
+    await using runtime = await createRuntime({ sandbox: stuck, logger: silent });
+    const workflow = defineWorkflow({
+      agent,
+      name: 'w',
+      async run({ harness }) {
+        const session = await harness.session();
+        await session.shell('yes | head -n 3000'); // too long for the model, so a file keeps it
+        const part = (await session.history())[1]?.parts[0];
+        return part?.type === 'dynamic-tool' ? String(part.output) : '';
+      },
+    });
+    const run = await runtime.invoke(workflow);
+    const kept = /(\/tmp\/\.berth-output-[^/]+)\//.exec(await run.result())?.[1] ?? '';
+    expect(closed).toBe(1);
+    expect(ofType(await eventsOf(run), 'log')).toMatchObject([{ level: 'warn' }]);
+    await rm(kept, { recursive: true });
   });
 
   test('tells nothing after its end, also when work that was left behind goes on', async ({ runtime }) => {

@@ -88,6 +88,13 @@ describe('prompt', () => {
     expect(await session.history()).toEqual([]);
   });
 
+  test('its loop ends with the usage of its turns', async () => {
+    const model = scriptedModel([{ text: 'x', usage: { input: 3, output: 1 } }]);
+    await using bench = await harnessBench({ model });
+    await (await bench.harness.session()).prompt('x');
+    expect(bench.of('agent_end')[0]).toMatchObject({ isError: false, usage: { totalTokens: 4 } });
+  });
+
   test('needs a model only when it is asked for', async () => {
     await using bench = await harnessBench();
     const session = await bench.harness.session();

@@ -21,7 +21,7 @@ export async function loadWorkflow(target: string): Promise<{ name: string; work
 }
 
 async function findFile(target: string): Promise<string> {
-  const isWord = !/[\\/]/.test(target) && !extensions.includes(extname(target));
+  const isWord = !/[\\/.]/.test(target);
   const paths = isWord ? extensions.map((extension) => `workflows/${target}${extension}`) : [target];
   for (const path of paths) if (await exists(resolve(path))) return resolve(path);
   throw new UsageError(

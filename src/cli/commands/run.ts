@@ -1,5 +1,11 @@
 import { readFile } from 'node:fs/promises';
-import { ActionInputValidationError, createRuntime, type WorkflowDefinition } from '../../index.ts';
+import {
+  ActionInputValidationError,
+  createRuntime,
+  InvalidModelError,
+  ModelNotFoundError,
+  type WorkflowDefinition,
+} from '../../index.ts';
 import { Models } from '../../runtime/model/providers.ts';
 import type { RunHandle } from '../../runtime/run/run.ts';
 import type { Runtime } from '../../runtime/run/runtime.ts';
@@ -35,7 +41,7 @@ export async function run(target: string, options: RunOptions): Promise<number> 
   process.stdout.on('error', () => interruption.stop(brokenPipe));
   const input = await readInput(options);
   const { name, workflow } = await loadWorkflow(target);
-  if (options.model !== undefined) new Models().resolve(options.model);
+  if (options.model !== undefined) checkModel(options.model);
   const runtime = await createRuntime({
     workflows: { [name]: workflow },
     env: { ...process.env, ...(options.model !== undefined && { BERTH_MODEL: options.model }) },
@@ -59,6 +65,16 @@ export async function run(target: string, options: RunOptions): Promise<number> 
   } finally {
     await runtime.close();
     view?.close();
+  }
+}
+
+/** A model that nobody can ask is found before anything is made. */
+function checkModel(model: string): void {
+  try {
+    new Models().resolve(model);
+  } catch (error) {
+    if (!(error instanceof InvalidModelError || error instanceof ModelNotFoundError)) throw error;
+    throw new UsageError(`${error.message} ${error.hint ?? ''}`.trim(), { cause: error });
   }
 }
 

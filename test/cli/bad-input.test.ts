@@ -1,0 +1,89 @@
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect } from 'vitest';
+import { test } from './command.ts';
+
+const typed = 'test/cli/fixtures/typed-input.ts';
+
+describe('wrong usage is one line that says what to do, and exit code 2', () => {
+  const cases: [name: string, args: string[], text: RegExp][] = [
+    ['an unknown file', ['run', 'no/such/file.ts'], /There is no file .*no\/such\/file\.ts/],
+    ['an unknown workflow', ['run', 'nightly'], /no workflow nightly: make it in workflows\/nightly\.ts/],
+    ['no default export', ['run', 'test/cli/fixtures/no-default.ts'], /has no default export\. Write: export default/],
+    ['a file that is no program', ['run', 'README.md'], /README\.md is no JavaScript or TypeScript/],
+    ['input that is not JSON', ['run', typed, '--input', '{file}'], /--input is not JSON/],
+    ['an input file that is not there', ['run', typed, '--input-file', 'nope.json'], /can't be read: .*nope\.json/],
+    ['a model of another form', ['run', typed, '--model', 'gpt'], /"gpt" is not of the form provider\/model/],
+    ['an unknown provider', ['run', typed, '--model', 'nobody/m'], /nobody.*Known providers: anthropic, /],
+    ['an unknown option', ['run', typed, '--fast'], /unknown option '--fast'/],
+    ['an unknown command', ['sandboxes'], /unknown command 'sandboxes'/],
+    ['an environment without names', ['sandbox', 'create', '--env', 'A'], /--env takes NAME=VALUE, not "A"/],
+  ];
+  for (const [name, args, text] of cases) {
+    test(name, async ({ berth }) => {
+      const { exitCode, stdout, stderr } = await berth.run(args);
+      expect(stderr).toMatch(text);
+      expect(stderr.split('\n')).toHaveLength(1);
+      expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: '' });
+    });
+  }
+});
+
+test('names the path and the reason of each thing in the input that does not fit', async ({ berth }) => {
+  const { exitCode, stdout, stderr } = await berth.run(['run', typed, '--input', '{"range":{"lines":[1,"2"]}}']);
+  expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: '' });
+  const [first, second, ...more] = stderr.split('\n');
+  expect(first).toMatch(/input\.file: .*undefined/);
+  expect(second).toMatch(/input\.range\.lines\[1\]: .*"2"/);
+  expect(more).toEqual([]);
+});
+
+test('says what the workflow lacks when its file can not be loaded', async ({ berth }) => {
+  const path = join(berth.stateDir, 'broken.ts');
+  await writeFile(path, "import 'no-such-package';\n");
+  const { exitCode, stderr } = await berth.run(['run', path]);
+  expect(exitCode).toBe(2);
+  expect(stderr).toMatch(/broken\.ts can't be loaded: .*no-such-package/);
+  expect(stderr.split('\n')).toHaveLength(1);
+});
+
+test('an engine that can not be reached is exit code 3, for every command that needs it', async ({ berth }) => {
+  const env = { DOCKER_HOST: `unix://${berth.stateDir}/no.sock` };
+  const commands = [
+    ['run', 'test/cli/fixtures/works-for-ever.ts', '--json'],
+    ['sandbox', 'ls'],
+    ['sandbox', 'create'],
+    ['gc'],
+    ['image', 'ls'],
+  ];
+  for (const args of commands) {
+    const { exitCode, stderr } = await berth.run(args, env);
+    expect(stderr, args.join(' ')).toMatch(/^berth: .*DOCKER_HOST/);
+    expect(stderr.split('\n')).toHaveLength(1);
+    expect(exitCode).toBe(3);
+  }
+});
+
+test('a missing API key fails the run and names the variable', async ({ berth }) => {
+  const { exitCode, stderr } = await berth.run(
+    ['run', 'test/cli/fixtures/asks-a-model.ts', '--json', '--model', 'anthropic/claude-sonnet-4-5'],
+    { ANTHROPIC_API_KEY: '' },
+  );
+  expect(stderr).toMatch(/anthropic has no API key; set ANTHROPIC_API_KEY/);
+  expect(stderr.split('\n')).toHaveLength(1);
+  expect(exitCode).toBe(1);
+});
+
+test('an image that does not exist fails the run and says how to get it', async ({ berth }) => {
+  const { exitCode, stderr } = await berth.run(['run', 'test/cli/fixtures/no-such-image.ts', '--json']);
+  expect(stderr).toMatch(/no image berth-test-no-such-image:1.*docker pull/);
+  expect(stderr.split('\n')).toHaveLength(1);
+  expect(exitCode).toBe(1);
+});
+
+test('an action that fails is exit code 1 and one line', async ({ berth }) => {
+  const { exitCode, stderr } = await berth.run(['run', 'test/cli/fixtures/fails.ts', '--json']);
+  expect(stderr).toMatch(/^berth: This work can not be done: it is too hard\./);
+  expect(stderr.split('\n')).toHaveLength(1);
+  expect(exitCode).toBe(1);
+});

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { createReadStream } from 'node:fs';
 import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as immediate, setTimeout as sleep } from 'node:timers/promises';
 import { abortError } from '../../errors.ts';
 import { FileError } from '../../sandbox/errors.ts';
 import { NewestOutput } from '../../sandbox/process/newest-output.ts';
@@ -77,6 +77,8 @@ class LocalEnv implements SandboxEnv {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.#running.add(child);
+    const closed = new AbortController(); // its end and that of its output, which may come together
+    child.once('close', () => closed.abort());
     const stdout = new NewestOutput(maxOutput);
     const stderr = new NewestOutput(maxOutput);
     let timedOut = false;
@@ -105,9 +107,10 @@ class LocalEnv implements SandboxEnv {
     try {
       const [exitCode, ended] = await new Promise<[number | null, NodeJS.Signals | null]>((settle, fail) => {
         child.once('error', (error) => fail(fileError(error, 'run a command in', cwd)));
-        // A process that was left behind may hold the pipes open: what the command wrote has come a moment later.
-        child.once('exit', (...end) => void Promise.race([closed(child), sleep(100)]).then(() => settle(end)));
+        child.once('exit', (...end) => settle(end));
       });
+      stopTimer();
+      await lastOutput(closed.signal, () => stdout.total + stderr.total);
       await killed; // also what the command had started
       if (signal?.aborted) throw abortError(signal.reason);
       if (failure) throw failure.error;
@@ -229,6 +232,14 @@ function isGroupAlive(child: ChildProcess): boolean {
   return signalGroup(child, 0);
 }
 
-function closed(child: ChildProcess): Promise<void> {
-  return new Promise((settle) => child.once('close', () => settle()));
+/**
+ * Waits for what a command that has ended wrote last. A process that it left behind may hold the pipes open, so this
+ * ends also when nothing more comes; and when more comes for a second, that is of the process.
+ */
+async function lastOutput(closed: AbortSignal, total: () => number): Promise<void> {
+  for (let tries = 0, before = -1; tries < 10 && before !== total() && !closed.aborted; tries++) {
+    before = total();
+    await sleep(100, undefined, { signal: closed }).catch(() => {}); // closed
+    await immediate(); // also when the host was too busy to read in time: what is in the pipes is read before this
+  }
 }

@@ -27,7 +27,7 @@ const version: string = JSON.parse(
 ).version;
 
 /**
- * Copies into /out what the sandbox-agent needs of this image: Node and setpriv, their libraries and their loader. The
+ * Copies into /out what the sandbox-agent needs of this image: Node, its libraries and its loader. The
  * loader would put libraries that /etc/ld.so.preload names into every program: the sandbox's root may write that file,
  * so the name is changed to one on the read-only mount, of the same length. `ldd` prints a program's libraries as
  * `name => path`, and its loader as a path alone.
@@ -36,8 +36,8 @@ const fillScript = `
 set -eu
 rm -rf /out/bin /out/lib /out/private
 mkdir -p /out/bin /out/lib /out/private/wire
-cp -L /usr/local/bin/node /usr/bin/setpriv /out/bin/
-ldd /out/bin/node /out/bin/setpriv | sed -n 's/.* => \\(\\/[^ ]*\\) .*/\\1/p' | sort -u | while read -r library; do
+cp -L /usr/local/bin/node /out/bin/
+ldd /out/bin/node | sed -n 's/.* => \\(\\/[^ ]*\\) .*/\\1/p' | sort -u | while read -r library; do
   cp -L "$library" /out/lib/
 done
 loader=$(ldd /out/bin/node | sed -n 's/^[[:space:]]*\\(\\/[^ ]*ld-linux[^ ]*\\) .*/\\1/p')

@@ -20,6 +20,12 @@ export const agentNode = [
   '--library-path',
   '/.berth/lib',
   '/.berth/bin/node',
+  // Little memory: most of the time it waits.
+  '--max-semi-space-size=1',
+  '--v8-pool-size=0',
+  // A command that runs as root may send it any signal.
+  '--disable-sigusr1',
+  '--disable-warning=ExperimentalWarning',
 ] as const;
 
 const wireDirectory = '/.berth/private/wire';
@@ -67,7 +73,7 @@ function containerConfig(
     name,
     Image: image.id,
     Labels: { ...spec.labels, [transportLabel]: transport },
-    Entrypoint: [...agentNode, '--max-semi-space-size=1', '--v8-pool-size=0', '--disable-sigusr1', '/.berth/agent.cjs'],
+    Entrypoint: [...agentNode, '/.berth/agent.cjs'],
     Cmd: [],
     User: `0:${agentGroup}`,
     WorkingDir: '/',

@@ -31,7 +31,8 @@ export async function unpackArchive(
     // It ends with the archive's end mark; without the pipeline nobody would hear of a tar that fails.
     const reading = pipeline(tar, entries, { ...(signal && { signal }) });
     reading.catch(() => {}); // awaited below, unless an entry fails first
-    for await (const entry of entries) {
+    // The types say less of an entry than it is: a stream of bytes.
+    for await (const entry of entries as AsyncIterable<Readable & { header: Header }>) {
       await tree.add(entry.header, entry);
       entry.resume();
     }

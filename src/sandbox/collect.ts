@@ -1,0 +1,50 @@
+import type { Engine } from '../engine/engine.ts';
+import { runLabel } from './options.ts';
+import { hostLabel, sandboxLabel } from './sandbox.ts';
+import type { StateDir } from './state-dir.ts';
+
+export interface Collected {
+  kind: 'sandbox' | 'files' | 'container' | 'volume';
+  /** The sandbox's id, or the engine's name. */
+  name: string;
+  reason: 'never finished' | 'its run has no process' | 'its sandbox is gone' | 'unused';
+}
+
+export interface CollectReport {
+  /** With `dryRun`: what would be. */
+  removed: Collected[];
+  dryRun: boolean;
+}
+
+export async function collect(
+  engine: Engine,
+  state: StateDir,
+  { dryRun }: { dryRun: boolean },
+): Promise<CollectReport> {
+  const removed: Collected[] = [];
+  const containers = await engine.find({ [hostLabel]: state.hostId });
+  const sandboxes = new Map(containers.flatMap((one) => [[one.labels[sandboxLabel] ?? '', one]] as const));
+  sandboxes.delete('');
+  for (const [name, container] of sandboxes) {
+    const owner = await state.owner(name);
+    if (owner?.isAlive) continue;
+    const isRun = container.labels[runLabel] !== undefined;
+    if (owner?.finished && !isRun) continue;
+    // A sandbox that nobody wrote down lost its record, as when the state directory was restored: it may be wanted.
+    if (!owner && !isRun) continue;
+    removed.push({ kind: 'sandbox', name, reason: isRun ? 'its run has no process' : 'never finished' });
+    if (dryRun) continue;
+    await engine.remove(container.id);
+    await state.forget(name);
+  }
+  for (const name of await state.known()) {
+    if (sandboxes.has(name) || (await state.owner(name))?.isAlive) continue;
+    removed.push({ kind: 'files', name, reason: 'its sandbox is gone' });
+    if (!dryRun) await state.forget(name);
+  }
+  for (const { kind, name } of await engine.sweep(state.hostId, { dryRun })) {
+    removed.push({ kind, name, reason: kind === 'container' ? 'never finished' : 'unused' });
+  }
+  if (!dryRun) await state.sweepProcesses();
+  return { removed, dryRun };
+}

@@ -1,0 +1,155 @@
+import { BerthError } from '../errors.ts';
+
+export interface OptionIssue {
+  /** Of the option, as in `limits.memory`; empty for the whole. */
+  path: string;
+  message: string;
+}
+
+/** Options or arguments that are not what the call takes; each one named, with the reason. */
+export class InvalidOptionsError extends BerthError<{ operation: string; issues: readonly OptionIssue[] }> {
+  static {
+    InvalidOptionsError.prototype.name = 'InvalidOptionsError';
+  }
+  readonly code = 'invalid_options';
+  override readonly status = 400;
+  constructor(meta: { operation: string; issues: readonly OptionIssue[] }) {
+    const text = meta.issues.map(({ path, message }) => (path ? `${path}: ${message}` : message)).join('; ');
+    super(`${meta.operation} was called with something that it does not take: ${text}`, meta);
+  }
+}
+
+/** There is no sandbox with this id in this state directory. */
+export class SandboxNotFoundError extends BerthError<{ sandboxId: string }> {
+  static {
+    SandboxNotFoundError.prototype.name = 'SandboxNotFoundError';
+  }
+  readonly code = 'sandbox_not_found';
+  override readonly status = 404;
+  constructor(meta: { sandboxId: string }) {
+    super(`There is no sandbox ${meta.sandboxId}. List those that are there with: berth sandbox ls`, meta);
+  }
+}
+
+/** The id is taken. */
+export class SandboxExistsError extends BerthError<{ sandboxId: string; ownedHere: boolean }> {
+  static {
+    SandboxExistsError.prototype.name = 'SandboxExistsError';
+  }
+  readonly code = 'sandbox_exists';
+  override readonly status = 409;
+  constructor(meta: { sandboxId: string; ownedHere: boolean }, options?: ErrorOptions) {
+    super(
+      meta.ownedHere
+        ? `There is a sandbox ${meta.sandboxId} already. Use it with: host.connect('${meta.sandboxId}')`
+        : `The id ${meta.sandboxId} is taken by a sandbox of another state directory. Choose another id, or set ` +
+            `BERTH_STATE_DIR to that directory and use it with: host.connect('${meta.sandboxId}')`,
+      meta,
+      options,
+    );
+  }
+}
+
+/** Why a sandbox does not run. */
+export interface SandboxEnd {
+  /**
+   * `oom`: the kernel killed it for want of memory. `killed`: somebody killed it. `stopped`: it was asked to end.
+   * `exited`: its sandbox-agent ended by itself. `removed`: its container is gone.
+   */
+  reason: 'oom' | 'killed' | 'stopped' | 'exited' | 'removed';
+  exitCode?: number;
+}
+
+/** The container ended while a call was waiting, or before it. Unless it was removed its files are kept. */
+export class SandboxDiedError extends BerthError<SandboxEnd & { sandboxId: string }> {
+  static {
+    SandboxDiedError.prototype.name = 'SandboxDiedError';
+  }
+  readonly code = 'sandbox_died';
+  constructor(meta: SandboxEnd & { sandboxId: string }, options?: ErrorOptions) {
+    const reasons = {
+      oom: 'it ran out of memory',
+      killed: 'it was killed',
+      stopped: 'it was stopped',
+      exited: `its sandbox-agent ended with code ${meta.exitCode}`,
+      removed: 'its container was removed',
+    };
+    super(
+      `Sandbox ${meta.sandboxId} ended: ${reasons[meta.reason]}.` +
+        (meta.reason === 'removed' ? ' Make a new one.' : ' Call start() to go on with its files.'),
+      meta,
+      options,
+    );
+  }
+}
+
+/** The connection to a sandbox that still runs broke, or was closed by `host.close()`. */
+export class WireClosedError extends BerthError<{ sandboxId: string }> {
+  static {
+    WireClosedError.prototype.name = 'WireClosedError';
+  }
+  readonly code = 'wire_closed';
+  constructor(meta: { sandboxId: string }, options?: ErrorOptions) {
+    super(
+      `The connection to sandbox ${meta.sandboxId} is closed. Open a new one with: host.connect('${meta.sandboxId}')`,
+      meta,
+      options,
+    );
+  }
+}
+
+/** An operation on a file failed; `code` is the POSIX name, as in `ENOENT`. */
+export class FileError extends BerthError<{ path: string; operation: string }> {
+  static {
+    FileError.prototype.name = 'FileError';
+  }
+  readonly code: string;
+  readonly path: string;
+  readonly operation: string;
+  constructor(meta: { code: string; path: string; operation: string; detail?: string }, options?: ErrorOptions) {
+    const { code, path, operation, detail } = meta;
+    super(
+      `${operation} ${path}: ${code}${detail && detail !== code ? ` (${detail})` : ''}`,
+      { path, operation },
+      options,
+    );
+    this.code = code;
+    this.path = path;
+    this.operation = operation;
+  }
+}
+
+/** An entry of a tar that would end up outside of the directory that it is unpacked to, or is a device. */
+export class UnsafeEntryError extends BerthError<{ entry: string; reason: string }> {
+  static {
+    UnsafeEntryError.prototype.name = 'UnsafeEntryError';
+  }
+  readonly code = 'unsafe_entry';
+  override readonly status = 400;
+  constructor(meta: { entry: string; reason: string }) {
+    super(`The archive was refused at its entry ${JSON.stringify(meta.entry)}: ${meta.reason}.`, meta);
+  }
+}
+
+/** Input was written to a process that has ended or reads no more. */
+export class ProcessEndedError extends BerthError<{ processId: string }> {
+  static {
+    ProcessEndedError.prototype.name = 'ProcessEndedError';
+  }
+  readonly code = 'process_ended';
+  override readonly status = 409;
+  constructor(meta: { processId: string }, options?: ErrorOptions) {
+    super(`Process ${meta.processId} takes no more input: it ended or closed its standard input.`, meta, options);
+  }
+}
+
+/** The sandbox could not carry out what was asked; `reason` is the code that it gave. */
+export class SandboxRequestError extends BerthError<{ operation: string; reason: string; detail: string }> {
+  static {
+    SandboxRequestError.prototype.name = 'SandboxRequestError';
+  }
+  readonly code = 'sandbox_request';
+  constructor(meta: { operation: string; reason: string; detail: string }, options?: ErrorOptions) {
+    super(`The sandbox could not ${meta.operation}: ${meta.detail} (${meta.reason})`, meta, options);
+  }
+}

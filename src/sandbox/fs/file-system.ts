@@ -1,0 +1,382 @@
+import type { Readable, Writable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { WireProtocolError } from '../../protocol/errors.ts';
+import { type FsStats, fsEntry, fsMatch, fsPath } from '../../protocol/fs.ts';
+import { parser } from '../../protocol/messages.ts';
+import type { StreamDirections, WireStream } from '../../protocol/mux.ts';
+import { decodeRecords } from '../../protocol/records.ts';
+import { FileError } from '../errors.ts';
+import { resolvePath } from '../path.ts';
+import { requestError } from '../request-error.ts';
+import { readable, writable } from '../streams.ts';
+import type { Call, Wire } from '../wire.ts';
+import { packDirectory } from './pack-directory.ts';
+
+const parseEntry = parser(fsEntry);
+const parsePath = parser(fsPath);
+const parseMatch = parser(fsMatch);
+
+/** `size` is bytes, `mode` the permissions. */
+export interface FileStats {
+  kind: 'file' | 'directory' | 'symlink' | 'other';
+  size: number;
+  mode: number;
+  uid: number;
+  gid: number;
+  accessed: Date;
+  modified: Date;
+  changed: Date;
+}
+
+export interface DirectoryEntry {
+  name: string;
+  stats: FileStats;
+}
+
+/** A line that matched; `line` counts from 1, `path` is relative to what was searched. */
+export interface Match {
+  path: string;
+  line: number;
+  text: string;
+}
+
+export interface GrepOptions {
+  /** A directory, or a file. Default: the working directory */
+  path?: string;
+  /** Only files whose name (or path, when it holds a `/`) matches this glob. */
+  include?: string;
+  /** The pattern is plain text, not a regular expression. Default: false */
+  literal?: boolean;
+  /** Default: 1,000 */
+  limit?: number;
+}
+
+/**
+ * The files of a sandbox, with the rights of its user. Relative paths start at the working directory.
+ * Every call rejects with `FileError`, whose `code` is the POSIX name, as in `ENOENT`.
+ */
+export class FileSystem {
+  readonly #wire: () => Promise<Wire>;
+  readonly #cwd: string;
+
+  constructor(wire: () => Promise<Wire>, cwd: string) {
+    this.#wire = wire;
+    this.#cwd = cwd;
+  }
+
+  /**
+   * The file as text; bytes that are no UTF-8 become U+FFFD. Holds all of it in memory.
+   * @example const text = await sandbox.fs.readFile('package.json');
+   */
+  async readFile(path: string): Promise<string> {
+    return (await this.readFileBuffer(path)).toString();
+  }
+
+  /** The file's bytes, all of them in memory. */
+  async readFileBuffer(path: string): Promise<Buffer> {
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of this.createReadStream(path)) chunks.push(chunk);
+    return Buffer.concat(chunks);
+  }
+
+  /**
+   * Reads as the reader does: nothing is fetched ahead of more than half a MiB.
+   * @param options.start - first byte, from 0
+   * @param options.end - last byte, itself read, as in Node. Default: the end of the file
+   */
+  createReadStream(path: string, { start = 0, end }: { start?: number; end?: number } = {}): Readable {
+    const at = this.resolve(path);
+    return this.#reading({ type: 'fs.read', path: at, start, ...(end !== undefined && { end: end + 1 }) }, 'read', at);
+  }
+
+  /**
+   * Creates or replaces a file, with the parents that are missing. A failure leaves the old content.
+   * @param options.mode - permissions of a new file. Default: those of the old one, else 0o644
+   */
+  async writeFile(path: string, content: string | Uint8Array, options: { mode?: number } = {}): Promise<void> {
+    await end(this.createWriteStream(path, options), content);
+  }
+
+  /** Adds to the end of a file, which is made when it is missing. */
+  async appendFile(path: string, content: string | Uint8Array): Promise<void> {
+    await end(this.createWriteStream(path, { append: true }), content);
+  }
+
+  /** The file is there, whole, when the stream has finished; one that is destroyed leaves the old content. */
+  createWriteStream(path: string, { mode, append = false }: { mode?: number; append?: boolean } = {}): Writable {
+    const at = this.resolve(path);
+    const how = append ? 'append' : 'replace';
+    return this.#writing({ type: 'fs.write', path: at, how, ...(mode !== undefined && { mode }) }, 'write', at);
+  }
+
+  /** What the path names, links followed. */
+  stat(path: string): Promise<FileStats> {
+    return this.#stat(path, true);
+  }
+
+  /** As `stat`, of a link itself. */
+  lstat(path: string): Promise<FileStats> {
+    return this.#stat(path, false);
+  }
+
+  /** Whether there is something at the path, links followed. Never rejects for what is in the sandbox. */
+  async exists(path: string): Promise<boolean> {
+    try {
+      await this.stat(path);
+      return true;
+    } catch (error) {
+      if (error instanceof FileError) return false;
+      throw error;
+    }
+  }
+
+  /** The names in a directory, in its own order; `withStats` gives entries, links not followed. */
+  readdir(path: string, options?: { withStats?: false }): Promise<string[]>;
+  readdir(path: string, options: { withStats: true }): Promise<DirectoryEntry[]>;
+  async readdir(path: string, { withStats = false } = {}): Promise<string[] | DirectoryEntry[]> {
+    const at = this.resolve(path);
+    const entries: DirectoryEntry[] = [];
+    const names: string[] = [];
+    await this.#records({ type: 'fs.readdir', path: at, withStats }, 'ok', 'readdir', at, (line) => {
+      const { name, stats } = parseEntry(line);
+      if (stats) entries.push({ name, stats: toStats(stats) });
+      else names.push(name);
+    });
+    return withStats ? entries : names;
+  }
+
+  async mkdir(path: string, { recursive = false, mode }: { recursive?: boolean; mode?: number } = {}): Promise<void> {
+    const at = this.resolve(path);
+    await this.#call({ type: 'fs.mkdir', path: at, recursive, ...(mode !== undefined && { mode }) }, 'mkdir', at);
+  }
+
+  /** Removes a file, or with `recursive` a directory with all in it. `force`: what is not there is fine. */
+  async rm(path: string, { recursive = false, force = false } = {}): Promise<void> {
+    const at = this.resolve(path);
+    await this.#call({ type: 'fs.rm', path: at, recursive, force }, 'rm', at);
+  }
+
+  /** Replaces what is at `to`. */
+  async rename(from: string, to: string): Promise<void> {
+    await this.#call(
+      { type: 'fs.rename', from: this.resolve(from), to: this.resolve(to) },
+      'rename',
+      this.resolve(from),
+    );
+  }
+
+  /** Copies a file, or a directory with all in it; links as links. */
+  async copy(from: string, to: string): Promise<void> {
+    await this.#call({ type: 'fs.copy', from: this.resolve(from), to: this.resolve(to) }, 'copy', this.resolve(from));
+  }
+
+  /** Makes a link at `path`. `target` is written as it is. */
+  async symlink(target: string, path: string): Promise<void> {
+    await this.#call({ type: 'fs.symlink', target, path: this.resolve(path) }, 'symlink', this.resolve(path));
+  }
+
+  readlink(path: string): Promise<string> {
+    return this.#target('fs.readlink', 'readlink', path);
+  }
+
+  /** The path without links. */
+  realpath(path: string): Promise<string> {
+    return this.#target('fs.realpath', 'realpath', path);
+  }
+
+  /** Sets the permissions, links followed: `0o755`. */
+  async chmod(path: string, mode: number): Promise<void> {
+    const at = this.resolve(path);
+    await this.#call({ type: 'fs.chmod', path: at, mode }, 'chmod', at);
+  }
+
+  /**
+   * Files that match, newest first, without what is in `.git`. A pattern without `/` matches names at any depth.
+   * @param options.path - where to look; the paths are relative to it. Default: the working directory
+   * @param options.limit - default 1,000
+   */
+  async glob(
+    pattern: string,
+    { path = '.', limit = 1_000 }: { path?: string; limit?: number } = {},
+  ): Promise<{ paths: string[]; truncated: boolean }> {
+    const at = this.resolve(path);
+    const paths: string[] = [];
+    const found = await this.#records({ type: 'fs.glob', path: at, pattern, limit }, 'fs.found', 'glob', at, (line) => {
+      paths.push(parsePath(line).path);
+    });
+    return { paths, truncated: found.truncated };
+  }
+
+  /** Lines that match, at most `limit` of them; `total` counts all. `.git` and what `.gitignore` names are left out. */
+  async grep(
+    pattern: string,
+    { path = '.', include, literal = false, limit = 1_000 }: GrepOptions = {},
+  ): Promise<{ matches: Match[]; total: number; truncated: boolean }> {
+    const at = this.resolve(path);
+    const matches: Match[] = [];
+    const call = {
+      type: 'fs.grep',
+      path: at,
+      pattern,
+      literal,
+      limit,
+      ...(include !== undefined && { include }),
+    } as const;
+    const found = await this.#records(call, 'fs.found', 'grep', at, (line) => {
+      matches.push(parseMatch(line));
+    });
+    return { matches, total: found.total, truncated: found.truncated };
+  }
+
+  /**
+   * Brings a tree into the sandbox, below the directory `target`, which is made when it is missing.
+   * @param source - a file or directory of the host (of a directory: what is in it), or a tar as a stream
+   * @throws {UnsafeEntryError} an entry of the tar would end up outside of `target`, or is a device
+   */
+  async upload(source: string | Readable, target: string): Promise<void> {
+    const at = this.resolve(target);
+    const tar = typeof source === 'string' ? packDirectory(source) : source;
+    await pipeline(tar, this.#writing({ type: 'fs.unpack', path: at }, 'upload', at));
+  }
+
+  /** A tar of a file or directory; the names in it begin with the last part of the path. */
+  download(path: string): Readable {
+    const at = this.resolve(path);
+    return this.#reading({ type: 'fs.pack', path: at }, 'download', at);
+  }
+
+  /** The absolute path that a relative one means here. */
+  resolve(path: string): string {
+    return resolvePath(this.#cwd, path);
+  }
+
+  async #stat(path: string, follow: boolean): Promise<FileStats> {
+    const at = this.resolve(path);
+    const operation = follow ? 'stat' : 'lstat';
+    try {
+      const wire = await this.#wire();
+      return toStats((await wire.call({ type: 'fs.stat', path: at, follow }, 'fs.stat')).stats);
+    } catch (error) {
+      throw requestError(error, operation, at);
+    }
+  }
+
+  async #target(type: 'fs.readlink' | 'fs.realpath', operation: string, path: string): Promise<string> {
+    const at = this.resolve(path);
+    try {
+      return (await (await this.#wire()).call({ type, path: at }, 'fs.target')).target;
+    } catch (error) {
+      throw requestError(error, operation, at);
+    }
+  }
+
+  async #call(call: Call, operation: string, path: string): Promise<void> {
+    try {
+      await (await this.#wire()).call(call, 'ok');
+    } catch (error) {
+      throw requestError(error, operation, path);
+    }
+  }
+
+  /** What a request sends. */
+  #reading(call: WithoutStream, operation: string, path: string): Readable {
+    const opening = this.#open(call, { send: false, receive: true }, 'ok');
+    opening.catch(ignored); // told to those who read
+    return readable(
+      () =>
+        explained(opening, operation, path, async ({ stream, done }) => {
+          const chunk = await stream.read();
+          // The bytes have come; whether these are all of them says the answer.
+          if (chunk === null) await done;
+          return chunk;
+        }),
+      () => void opening.then(({ stream }) => stream.cancel(), ignored),
+    );
+  }
+
+  /** What a request takes. */
+  #writing(call: WithoutStream, operation: string, path: string): Writable {
+    const opening = this.#open(call, { send: true, receive: false }, 'ok');
+    opening.catch(ignored); // told to those who write
+    return writable({
+      write: (chunk) => explained(opening, operation, path, ({ stream }) => stream.write(chunk)),
+      end: () =>
+        explained(opening, operation, path, async ({ stream, done }) => {
+          stream.end();
+          await done;
+        }),
+      cancel: () => void opening.then(({ stream }) => stream.reset(), ignored),
+    });
+  }
+
+  /** Gives each line that a request sends to `take`; resolves to its answer. */
+  async #records<Type extends 'ok' | 'fs.found'>(
+    call: WithoutStream,
+    answer: Type,
+    operation: string,
+    path: string,
+    take: (line: Uint8Array) => void,
+  ) {
+    const opening = this.#open(call, { send: false, receive: true }, answer);
+    return explained(opening, operation, path, async ({ stream, done }) => {
+      for await (const _ of decodeRecords(stream, take));
+      return done;
+    });
+  }
+
+  async #open<Type extends 'ok' | 'fs.found'>(call: WithoutStream, directions: StreamDirections, answer: Type) {
+    const wire = await this.#wire();
+    const stream = wire.openStream(directions);
+    // The stream is what the call was without.
+    return { wire, stream, done: wire.call({ ...call, stream: stream.id } as Call, answer) };
+  }
+}
+
+type WithoutStream = Call extends infer Each ? (Each extends { stream: number } ? Omit<Each, 'stream'> : never) : never;
+
+interface Opened<Done> {
+  wire: Wire;
+  stream: WireStream;
+  done: Promise<Done>;
+}
+
+/** Does one thing with an open request. A stream that breaks off is explained by the answer, which comes behind it. */
+async function explained<Done, Result>(
+  opening: Promise<Opened<Done>>,
+  operation: string,
+  path: string,
+  use: (opened: Opened<Done>) => Promise<Result>,
+): Promise<Result> {
+  try {
+    const opened = await opening;
+    try {
+      return await use(opened);
+    } catch (error) {
+      if (error instanceof WireProtocolError) throw await opened.wire.end(error);
+      opened.stream.cancel();
+      await opened.done;
+      throw error;
+    }
+  } catch (error) {
+    throw requestError(error, operation, path);
+  }
+}
+
+function ignored(): void {}
+
+/** Writes the content and waits until it is there. */
+function end(stream: Writable, content: string | Uint8Array): Promise<void> {
+  return new Promise((resolve, reject) => {
+    stream.once('error', reject);
+    stream.end(content, () => resolve());
+  });
+}
+
+function toStats({ accessedMs, modifiedMs, changedMs, ...stats }: FsStats): FileStats {
+  return {
+    ...stats,
+    accessed: new Date(accessedMs),
+    modified: new Date(modifiedMs),
+    changed: new Date(changedMs),
+  };
+}

@@ -1,0 +1,215 @@
+import { randomBytes } from 'node:crypto';
+import { availableParallelism } from 'node:os';
+import type Docker from 'dockerode';
+import { type Logger, pino } from 'pino';
+import { DockerEngine } from '../engine/docker/docker.ts';
+import type { Container, Engine } from '../engine/engine.ts';
+import { ContainerExistsError, ContainerStartError } from '../engine/errors.ts';
+import type { Transport } from '../engine/transport/pick.ts';
+import { type CollectReport, collect } from './collect.ts';
+import { SandboxExistsError, SandboxNotFoundError } from './errors.ts';
+import { type CreateOptions, check, collectOptions, createOptions, listOptions, runLabel } from './options.ts';
+import {
+  cwdLabel,
+  hostLabel,
+  imageLabel,
+  Sandbox,
+  type SandboxInfo,
+  sandboxLabel,
+  toInfo,
+  userLabelPrefix,
+} from './sandbox.ts';
+import { defaultStateDir, StateDir } from './state-dir.ts';
+
+export interface SandboxHostOptions {
+  /** Where the engine is, as dockerode takes it. Default: `DOCKER_HOST`, the docker command's context, usual sockets */
+  docker?: Docker.DockerOptions;
+  /** Of sandboxes that ask for none. Default: `BERTH_IMAGE`, else the image that Berth makes */
+  image?: string;
+  /** Default: `BERTH_STATE_DIR`, else `$XDG_STATE_HOME/berth`, else `~/.local/state/berth` */
+  stateDir?: string;
+  /** Default: to standard error, from the level `BERTH_LOG` on, else `warn` */
+  logger?: Logger;
+}
+
+/** Makes sandboxes, and finds those that earlier processes of the same state directory made. */
+export class SandboxHost implements AsyncDisposable {
+  readonly #engine: Engine;
+  readonly #state: StateDir;
+  readonly #image: string | undefined;
+  /** Those that this process has connected to. */
+  readonly #open = new Set<Sandbox>();
+
+  private constructor(engine: Engine, state: StateDir, image: string | undefined) {
+    this.#engine = engine;
+    this.#state = state;
+    this.#image = image;
+  }
+
+  /**
+   * @throws {EngineUnreachableError} no container engine answers; says what to do
+   * @example await using host = await SandboxHost.open();
+   */
+  static async open(options: SandboxHostOptions = {}): Promise<SandboxHost> {
+    return SandboxHost.openWith(options, undefined);
+  }
+
+  /** `transport`: in place of the one that is picked. @internal for tests */
+  static async openWith(options: SandboxHostOptions, transport: Transport | undefined): Promise<SandboxHost> {
+    const {
+      docker,
+      image = process.env.BERTH_IMAGE || undefined,
+      stateDir = defaultStateDir(),
+      logger = pino({ level: process.env.BERTH_LOG || 'warn' }, pino.destination({ dest: 2, sync: true })),
+    } = options;
+    const state = await StateDir.open(stateDir);
+    try {
+      const engine = await DockerEngine.open({
+        labels: { [hostLabel]: state.hostId },
+        onProgress: (step) => logger.info({ step }, 'preparing the engine'),
+        onStderr: (text) => logger.warn({ text }, 'the bridge of a sandbox printed'),
+        ...(docker && { docker }),
+        ...(transport && { transport }),
+      });
+      return new SandboxHost(engine, state, image);
+    } catch (error) {
+      state.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Makes a sandbox and starts it. One that can't be started leaves nothing.
+   * @throws {ImageNotFoundError} says how to get the image
+   * @throws {SandboxExistsError} the id is taken
+   * @example const sandbox = await host.create({ image: 'alpine:3', limits: { memory: 512 * 1024 * 1024 } });
+   */
+  async create(given: CreateOptions = {}): Promise<Sandbox> {
+    const options = check('create', createOptions, given);
+    const id = options.id ?? `sb_${randomBytes(8).toString('hex')}`;
+    const image = options.image ?? this.#image ?? (await this.#engine.defaultImage());
+    // Both are written before there is a container, so that whatever a killed process leaves is found.
+    await this.#claim(id);
+    let container: Container | undefined;
+    try {
+      container = await this.#engine.create({
+        sandboxId: id,
+        image,
+        labels: { ...labelsFor(options.labels), [sandboxLabel]: id, [imageLabel]: image, [cwdLabel]: options.cwd },
+        env: options.env,
+        cwd: options.cwd,
+        limits: {
+          memory: options.limits.memory ?? 2 * 1024 ** 3,
+          cpus: options.limits.cpus ?? Math.min(2, availableParallelism()),
+          pids: options.limits.pids ?? 1_024,
+        },
+        publicKey: this.#state.publicKey,
+        wireDirectory: this.#state.wireDirectory(id),
+        ...(options.user !== undefined && { user: options.user }),
+        ...(options.workspace && { workspace: options.workspace }),
+      });
+      await this.#engine.start(container.id);
+      const sandbox = this.#toSandbox(id, container);
+      await sandbox.connect();
+      await this.#state.own(id, { finished: true });
+      return sandbox;
+    } catch (error) {
+      // The first error is the one to report.
+      if (container) await this.#engine.remove(container.id).catch(() => {});
+      if (error instanceof ContainerExistsError) {
+        const ownedHere = error.meta.labels[hostLabel] === this.#state.hostId;
+        throw new SandboxExistsError({ sandboxId: id, ownedHere }, { cause: error });
+      }
+      await this.#state.forget(id).catch(() => {});
+      const { cause } = error instanceof Error ? error : {};
+      throw cause instanceof ContainerStartError ? cause : error;
+    }
+  }
+
+  /**
+   * A sandbox that is there, also one that an earlier process made. One that does not run is given too: `start` it.
+   * @throws {SandboxNotFoundError}
+   */
+  async connect(id: string): Promise<Sandbox> {
+    const container = await this.#find(id);
+    if (!container) throw new SandboxNotFoundError({ sandboxId: id });
+    await this.#state.own(id, { finished: true });
+    const sandbox = this.#toSandbox(id, container);
+    if (container.state === 'running') await sandbox.connect();
+    return sandbox;
+  }
+
+  /** Every sandbox of this state directory, as the engine has it now; newest first. */
+  async list(given: { labels?: Record<string, string> } = {}): Promise<SandboxInfo[]> {
+    const { labels } = check('list', listOptions, given);
+    const found = await this.#engine.find({ ...labelsFor(labels), [hostLabel]: this.#state.hostId });
+    const details = await Promise.all(
+      found.filter((container) => container.labels[sandboxLabel]).map(({ id }) => this.#engine.inspect(id)),
+    );
+    // One may have gone since.
+    return details.flatMap((container) => (container ? [toInfo(container)] : []));
+  }
+
+  /** Removes a sandbox with its files. One that is not there is no error. */
+  async remove(id: string): Promise<void> {
+    const open = [...this.#open].filter((sandbox) => sandbox.id === id);
+    await Promise.all(open.map((sandbox) => sandbox.remove()));
+    const container = await this.#find(id);
+    if (container) await this.#engine.remove(container.id);
+    await this.#state.forget(id);
+  }
+
+  /**
+   * Removes what processes that ended without doing so left behind: sandboxes that were not finished, those of runs
+   * that nobody has any more, sockets, and volumes that nothing uses. With `dryRun` it only says what that is.
+   */
+  async collect(given: { dryRun?: boolean } = {}): Promise<CollectReport> {
+    return collect(this.#engine, this.#state, check('collect', collectOptions, given));
+  }
+
+  /** Closes the connections; sandboxes live on. */
+  async close(): Promise<void> {
+    await Promise.all([...this.#open].map((sandbox) => sandbox.close()));
+    this.#open.clear();
+    this.#state.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  /** Takes an id for a new sandbox, unless somebody has it. */
+  async #claim(id: string): Promise<void> {
+    if (await this.#state.owner(id)) {
+      if (await this.#find(id)) throw new SandboxExistsError({ sandboxId: id, ownedHere: true });
+    }
+    await Promise.all([this.#state.makeWireDirectory(id), this.#state.own(id, { finished: false })]);
+  }
+
+  async #find(id: string): Promise<Container | undefined> {
+    const [container] = await this.#engine.find({ [hostLabel]: this.#state.hostId, [sandboxLabel]: id });
+    return container;
+  }
+
+  #toSandbox(id: string, container: Container): Sandbox {
+    const sandbox: Sandbox = new Sandbox({
+      id,
+      engine: this.#engine,
+      container,
+      state: this.#state,
+      cwd: container.labels[cwdLabel] ?? '/workspace',
+      onRemove: async () => {
+        this.#open.delete(sandbox);
+        await this.#state.forget(id);
+      },
+    });
+    this.#open.add(sandbox);
+    return sandbox;
+  }
+}
+
+function labelsFor(labels: Readonly<Record<string, string>>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(labels).map(([name, value]) => [name === runLabel ? name : `${userLabelPrefix}${name}`, value]),
+  );
+}

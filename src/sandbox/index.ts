@@ -1,0 +1,25 @@
+export { BaseImageUnavailableError } from '../engine/docker/base-image.ts';
+export {
+  AgentBundleMissingError,
+  ContainerStartError,
+  EngineError,
+  ImageNotFoundError,
+  ImagePlatformError,
+} from '../engine/errors.ts';
+export { EngineUnreachableError } from '../engine/socket.ts';
+export { BerthError } from '../errors.ts';
+export {
+  WireAuthenticationError,
+  WireProtocolError,
+  WireStreamError,
+  WireVersionError,
+} from '../protocol/errors.ts';
+export type { Collected, CollectReport } from './collect.ts';
+export * from './errors.ts';
+export type { DirectoryEntry, FileStats, FileSystem, GrepOptions, Match } from './fs/file-system.ts';
+export { SandboxHost, type SandboxHostOptions } from './host.ts';
+export type { AttachOptions, Command, CreateOptions, ExecOptions, Input, SessionOptions } from './options.ts';
+export type { Process } from './process/exec.ts';
+export type { ExecResult } from './process/result.ts';
+export type { Sandbox, SandboxInfo } from './sandbox.ts';
+export type { Session } from './session/session.ts';

@@ -1,0 +1,220 @@
+import { isAbsolute } from 'node:path';
+import type { Readable } from 'node:stream';
+import * as v from 'valibot';
+import { limits } from '../protocol/limits.ts';
+import { absolutePath, argument, environment, key, mode, name, signal, timeoutMs, user } from '../protocol/values.ts';
+import { InvalidOptionsError } from './errors.ts';
+
+/** Options that are not what the schema says are refused before anything is done. */
+export function check<Schema extends v.GenericSchema>(
+  operation: string,
+  schema: Schema,
+  value: unknown,
+): v.InferOutput<Schema> {
+  const result = v.safeParse(schema, value);
+  if (result.success) return result.output;
+  throw new InvalidOptionsError({
+    operation,
+    issues: result.issues.map((issue) => ({
+      path: v.getDotPath(issue) ?? '',
+      message: issue.type === 'strict_object' && issue.expected === 'never' ? 'is not an option of it' : issue.message,
+    })),
+  });
+}
+
+/** A record of strings, as the pairs that the wire takes; Valibot's own record would drop some names. */
+const env = v.pipe(
+  v.custom<Record<string, string>>((value) => typeof value === 'object' && value !== null && !Array.isArray(value)),
+  v.transform((record) => Object.entries(record)),
+  environment,
+);
+
+const path = v.pipe(v.string(), v.minLength(1), v.maxBytes(limits.path));
+const bytes = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+
+export const signalName = signal;
+
+export const command = v.union([
+  v.pipe(argument, v.minLength(1)),
+  v.pipe(v.array(argument), v.minLength(1), v.maxLength(limits.arguments)),
+]);
+/** A string is run by `/bin/sh -c`; an array is started as it is, without a shell. */
+export type Command = string | readonly string[];
+
+/** Bytes to give to a command, of any length. */
+export type Input = string | Uint8Array | Readable | AsyncIterable<string | Uint8Array>;
+
+const input = v.custom<Input>(
+  (value) =>
+    typeof value === 'string' ||
+    value instanceof Uint8Array ||
+    (typeof value === 'object' && value !== null && Symbol.asyncIterator in value),
+  'is no string, bytes or stream',
+);
+
+const listener = v.custom<(chunk: Uint8Array) => void>((value) => typeof value === 'function', 'is no function');
+const abortSignal = v.instance(AbortSignal);
+
+const commandOptions = {
+  cwd: v.optional(path),
+  env: v.optional(env, {}),
+  user: v.optional(user),
+  stdin: v.optional(input),
+  timeout: v.optional(timeoutMs),
+  signal: v.optional(abortSignal),
+  maxOutput: v.optional(bytes, 16 * 1024 * 1024),
+  detached: v.optional(v.boolean(), false),
+  key: v.optional(key),
+  onStdout: v.optional(listener),
+  onStderr: v.optional(listener),
+};
+export const execOptions = v.strictObject(commandOptions);
+export type CheckedExecOptions = v.InferOutput<typeof execOptions>;
+
+/** Options of one command. Times are milliseconds, sizes bytes. */
+export interface ExecOptions {
+  /** Relative paths resolve against the working directory of the session or sandbox. Default: that directory */
+  cwd?: string;
+  /** Added to the environment of the session or sandbox. */
+  env?: Record<string, string>;
+  /** `name`, `uid`, `name:group` or `uid:gid`. Default: that of the session or sandbox */
+  user?: string;
+  /** What the command reads; then it reads the end. Default of `exec`: the end at once */
+  stdin?: Input;
+  /** Then the whole process tree is killed, and the result says `timedOut`. Default: none */
+  timeout?: number;
+  /** Kills the whole process tree; the call then rejects with an `AbortError`. */
+  signal?: AbortSignal;
+  /** Bytes kept per stream for the result, the newest ones; the rest is counted. Default: 16 MiB */
+  maxOutput?: number;
+  /** It outlives its session. Default: false */
+  detached?: boolean;
+  /** The same key in the same session starts the command once, and later calls join it. */
+  key?: string;
+  /** Called with each piece of output as it comes. */
+  onStdout?: (chunk: Uint8Array) => void;
+  onStderr?: (chunk: Uint8Array) => void;
+}
+
+/** Options of a session. */
+export interface SessionOptions {
+  /** For people. */
+  name?: string;
+  /** Where its commands start. Default: that of the sandbox */
+  cwd?: string;
+  /** Added to the environment of the sandbox. */
+  env?: Record<string, string>;
+  /** Of its commands. Default: that of the sandbox */
+  user?: string;
+}
+export const sessionOptions = v.strictObject({
+  name: v.optional(name),
+  cwd: v.optional(path),
+  env: v.optional(env, {}),
+  user: v.optional(user),
+});
+
+/** A run's own sandbox carries this label of ours, with the run's id: it goes when no process owns it any more. */
+export const runLabel = 'berth.run';
+
+const sandboxId = v.pipe(
+  v.string(),
+  v.regex(/^[a-z0-9][a-z0-9_.-]{0,62}$/, 'is not 1 to 63 of a-z, 0-9, _, ., -, the first a letter or digit'),
+);
+
+const labels = v.pipe(
+  v.custom<Record<string, string>>(
+    (value) =>
+      typeof value === 'object' && value !== null && Object.values(value).every((label) => typeof label === 'string'),
+    'is no record of strings',
+  ),
+  v.check(
+    (record) => Object.keys(record).every((name) => name !== '' && (name === runLabel || !name.startsWith('berth.'))),
+    'names that begin with berth. are kept for Berth',
+  ),
+);
+
+const positive = v.pipe(v.number(), v.finite(), v.gtValue(0));
+
+export const createOptions = v.strictObject({
+  id: v.optional(sandboxId),
+  image: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(512))),
+  workspace: v.optional(
+    v.union([
+      v.strictObject({ bind: v.pipe(v.string(), v.check(isAbsolute, 'is not an absolute path')) }),
+      v.strictObject({ volume: v.pipe(v.string(), v.regex(/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/)) }),
+    ]),
+  ),
+  env: v.optional(env, {}),
+  user: v.optional(user),
+  cwd: v.optional(absolutePath, '/workspace'),
+  limits: v.optional(
+    v.strictObject({
+      memory: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(64 * 1024 * 1024))),
+      cpus: v.optional(positive),
+      pids: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(16))),
+    }),
+    {},
+  ),
+  labels: v.optional(labels, {}),
+});
+
+/** Options of a new sandbox. Sizes are bytes. */
+export interface CreateOptions {
+  /** 1 to 63 of `a-z`, `0-9`, `_`, `.`, `-`. Default: a random one */
+  id?: string;
+  /** Any Linux image that the engine has. Default: that of the host */
+  image?: string;
+  /** What is at `/workspace`: a directory of the engine's machine, or a volume. Default: a part of the sandbox */
+  workspace?: { bind: string } | { volume: string };
+  /** Added to the image's environment. */
+  env?: Record<string, string>;
+  /** `name`, `uid`, `name:group` or `uid:gid`, of commands and files. Default: the image's */
+  user?: string;
+  /** Where commands start; made when it is not there. Default: `/workspace` */
+  cwd?: string;
+  limits?: {
+    /** For all that runs in it, without swap; at least 64 MiB. Default: 2 GiB */
+    memory?: number;
+    /** Default: 2, or what the host has when that is less */
+    cpus?: number;
+    /** Processes and threads at once, at least 16. Default: 1024 */
+    pids?: number;
+  };
+  /** To find it by. Names that begin with `berth.` are kept, but for `berth.run`. */
+  labels?: Record<string, string>;
+}
+
+const offset = v.optional(bytes);
+export const readStreamOptions = v.strictObject({ start: offset, end: offset });
+export const writeOptions = v.strictObject({ mode: v.optional(mode) });
+export const writeStreamOptions = v.strictObject({ mode: v.optional(mode), append: v.optional(v.boolean(), false) });
+export const readdirOptions = v.strictObject({ withStats: v.optional(v.boolean(), false) });
+export const mkdirOptions = v.strictObject({ recursive: v.optional(v.boolean(), false), mode: v.optional(mode) });
+export const rmOptions = v.strictObject({
+  recursive: v.optional(v.boolean(), false),
+  force: v.optional(v.boolean(), false),
+});
+const count = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
+const pattern = v.pipe(v.string(), v.minLength(1), v.maxBytes(limits.path));
+export const globOptions = v.strictObject({ path: v.optional(path), limit: v.optional(count, 1_000) });
+export const grepOptions = v.strictObject({
+  path: v.optional(path),
+  include: v.optional(pattern),
+  literal: v.optional(v.boolean(), false),
+  limit: v.optional(count, 1_000),
+});
+/** The bytes of each output from which on it is read; 0 is the first. */
+export interface AttachOptions {
+  stdout?: number;
+  stderr?: number;
+  /** Bytes kept per stream for the result. Default: 16 MiB */
+  maxOutput?: number;
+}
+export const attachOptions = v.strictObject({
+  stdout: v.optional(bytes, 0),
+  stderr: v.optional(bytes, 0),
+  maxOutput: v.optional(bytes, 16 * 1024 * 1024),
+});
+export const listOptions = v.strictObject({ labels: v.optional(labels, {}) });
+export const collectOptions = v.strictObject({ dryRun: v.optional(v.boolean(), false) });

@@ -1,0 +1,298 @@
+import type { Readable, Writable } from 'node:stream';
+import { abortError } from '../../errors.ts';
+import { WireStreamError } from '../../protocol/errors.ts';
+import type { WireStream } from '../../protocol/mux.ts';
+import type { ProcessEnd } from '../../protocol/process.ts';
+import { ProcessEndedError } from '../errors.ts';
+import {
+  type AttachOptions,
+  attachOptions,
+  type CheckedExecOptions as Checked,
+  type Command,
+  check,
+  command as commandSchema,
+  type ExecOptions,
+  execOptions,
+  signalName,
+} from '../options.ts';
+import { resolvePath } from '../path.ts';
+import { requestError } from '../request-error.ts';
+import { readable, writable } from '../streams.ts';
+import type { Call, Wire } from '../wire.ts';
+import { feed } from './input.ts';
+import { NewestOutput } from './newest-output.ts';
+import type { ExecResult } from './result.ts';
+
+/** Where commands of a session start. */
+export interface Place {
+  wire: () => Promise<Wire>;
+  sessionId: string;
+  cwd: string;
+}
+
+/** A process in a sandbox. Disposing it kills it. */
+export interface Process extends AsyncDisposable {
+  readonly id: string;
+  /** Inside of the sandbox; 0 when the command could not be started. */
+  readonly pid: number;
+  readonly stdout: Readable;
+  readonly stderr: Readable;
+  /** Takes what the process reads. After its end a write fails with `ProcessEndedError`. */
+  readonly stdin: Writable;
+  /**
+   * Resolves when the process has ended and its output was read; output that nobody reads is read here.
+   * @throws {SandboxDiedError} the container ended meanwhile
+   */
+  wait(): Promise<ExecResult>;
+  /**
+   * Sends a signal to the whole process tree. One that has ended is no error.
+   * @param signal - default: SIGTERM, and after 2 s SIGKILL to what is left
+   */
+  kill(signal?: string): Promise<void>;
+}
+
+const graceMs = 2_000;
+
+interface Started {
+  processId: string;
+  pid: number;
+  stdin: WireStream | undefined;
+  stdout: WireStream;
+  stderr: WireStream;
+  ended: Promise<ProcessEnd>;
+  kill: (signal: string, killMs?: number) => Promise<void>;
+}
+
+export async function exec(place: Place, command: Command, given: ExecOptions = {}): Promise<ExecResult> {
+  const options = check('exec', execOptions, given);
+  const { signal } = options;
+  const started = await start('exec', place, command, options, options.stdin !== undefined);
+  const onAbort = () => void started.kill('SIGKILL').catch(() => {}); // the wire is gone, and with it this call
+  signal?.addEventListener('abort', onAbort, { once: true });
+  if (signal?.aborted) onAbort();
+  const stdout = new NewestOutput(options.maxOutput);
+  const stderr = new NewestOutput(options.maxOutput);
+  try {
+    const [end] = await Promise.all([
+      started.ended,
+      collect(started.stdout, stdout, options.onStdout),
+      collect(started.stderr, stderr, options.onStderr),
+      started.stdin && options.stdin !== undefined && feed(started.stdin, options.stdin, started.ended),
+    ]);
+    if (signal?.aborted) throw abortError(signal.reason);
+    return toResult(end, stdout, stderr);
+  } catch (error) {
+    // The output could not be read, or the input or a callback failed: nobody is left to wait for the process.
+    if (!signal?.aborted) onAbort();
+    throw signal?.aborted ? abortError(signal.reason) : requestError(error, 'run the command');
+  } finally {
+    signal?.removeEventListener('abort', onAbort);
+    started.stdout.cancel();
+    started.stderr.cancel();
+  }
+}
+
+export async function spawn(place: Place, command: Command, given: ExecOptions = {}): Promise<Process> {
+  const options = check('spawn', execOptions, given);
+  return new RunningProcess(await start('spawn', place, command, options, true), options);
+}
+
+/** Follows a process that was started before, from these bytes of its output on. */
+export async function attach(place: Place, processId: string, given: AttachOptions = {}): Promise<Process> {
+  const options = check('attach', attachOptions, given);
+  const wire = await place.wire();
+  const stdout = wire.openStream({ send: false, receive: true });
+  const stderr = wire.openStream({ send: false, receive: true });
+  const call = {
+    type: 'process.attach',
+    processId,
+    stdout: { stream: stdout.id, from: options.stdout },
+    stderr: { stream: stderr.id, from: options.stderr },
+  } as const;
+  return new RunningProcess(await begin(wire, call, { stdin: undefined, stdout, stderr }), options);
+}
+
+class RunningProcess implements Process {
+  readonly id: string;
+  readonly pid: number;
+  readonly stdout: Readable;
+  readonly stderr: Readable;
+  readonly stdin: Writable;
+  readonly #started: Started;
+  readonly #result: Promise<ExecResult>;
+
+  constructor(started: Started, options: Pick<Checked, 'maxOutput'> & Partial<Checked>) {
+    this.#started = started;
+    this.id = started.processId;
+    this.pid = started.pid;
+    const kept = [new NewestOutput(options.maxOutput), new NewestOutput(options.maxOutput)] as const;
+    this.stdout = this.#output(started.stdout, kept[0], options.onStdout);
+    this.stderr = this.#output(started.stderr, kept[1], options.onStderr);
+    this.stdin = this.#input(started.stdin);
+    let fed: Promise<void> = Promise.resolve();
+    if (started.stdin && options.stdin !== undefined) fed = feed(started.stdin, options.stdin, started.ended);
+    this.#result = this.#finish(fed, kept, options.signal);
+    this.#result.catch(() => {}); // who wants it awaits wait()
+  }
+
+  wait(): Promise<ExecResult> {
+    // What nobody reads would keep the end from coming. Whoever reads has asked for it by now.
+    for (const output of [this.stdout, this.stderr]) {
+      if (output.readableFlowing === null && output.listenerCount('readable') === 0) output.resume();
+    }
+    return this.#result;
+  }
+
+  async kill(signal?: string): Promise<void> {
+    if (signal === undefined) await this.#started.kill('SIGTERM', graceMs);
+    else await this.#started.kill(check('kill', signalName, signal));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#started.kill('SIGKILL').catch(() => {}); // without the sandbox there is no process
+    this.stdout.destroy();
+    this.stderr.destroy();
+    this.stdin.destroy();
+    await this.#started.ended.catch(() => {}); // as above
+  }
+
+  async #finish(
+    fed: Promise<void>,
+    [stdout, stderr]: readonly [NewestOutput, NewestOutput],
+    signal: AbortSignal | undefined,
+  ): Promise<ExecResult> {
+    const onAbort = () => void this.#started.kill('SIGKILL').catch(() => {}); // the wire is gone
+    signal?.addEventListener('abort', onAbort, { once: true });
+    if (signal?.aborted) onAbort();
+    try {
+      const [end] = await Promise.all([this.#started.ended, fed]);
+      await Promise.all([closed(this.stdout), closed(this.stderr)]);
+      if (signal?.aborted) throw abortError(signal.reason);
+      return toResult(end, stdout, stderr);
+    } catch (error) {
+      if (!signal?.aborted) onAbort();
+      throw signal?.aborted ? abortError(signal.reason) : explain(error);
+    } finally {
+      signal?.removeEventListener('abort', onAbort);
+    }
+  }
+
+  #output(stream: WireStream, kept: NewestOutput, watch: ((chunk: Uint8Array) => void) | undefined): Readable {
+    const output = readable(
+      async () => {
+        try {
+          const chunk = await stream.read();
+          if (chunk) kept.add(chunk);
+          return chunk;
+        } catch (error) {
+          throw explain(error);
+        }
+      },
+      () => stream.cancel(),
+    );
+    // Who reads gets the error from the reading, and wait() tells it too; an event that nobody listens for would end
+    // the host.
+    output.on('error', () => {});
+    if (watch) output.on('data', watch);
+    return output;
+  }
+
+  #input(stream: WireStream | undefined): Writable {
+    const processId = this.id;
+    const input = writable({
+      write: async (chunk) => {
+        try {
+          if (!stream) throw new WireStreamError('cancelled');
+          await stream.write(chunk);
+        } catch (error) {
+          const isGone = error instanceof WireStreamError && error.meta.reason !== 'closed';
+          throw isGone ? new ProcessEndedError({ processId }, { cause: error }) : explain(error);
+        }
+      },
+      end: async () => stream?.end(),
+      cancel: () => stream?.reset(),
+    });
+    input.on('error', () => {}); // as above
+    return input;
+  }
+}
+
+function explain(error: unknown): unknown {
+  return requestError(error, 'run the command');
+}
+
+function closed(stream: Readable): Promise<void> {
+  return new Promise((resolve) => {
+    if (stream.readableEnded || stream.closed) resolve();
+    stream.once('end', resolve).once('close', resolve);
+  });
+}
+
+async function start(
+  operation: string,
+  place: Place,
+  command: Command,
+  options: Checked,
+  withStdin: boolean,
+): Promise<Started> {
+  const argv = check(operation, commandSchema, command);
+  if (options.signal?.aborted) throw abortError(options.signal.reason);
+  const wire = await place.wire();
+  const stdin = withStdin ? wire.openStream({ send: true, receive: false }) : undefined;
+  const stdout = wire.openStream({ send: false, receive: true });
+  const stderr = wire.openStream({ send: false, receive: true });
+  const call = {
+    type: 'process.start',
+    sessionId: place.sessionId,
+    argv: typeof argv === 'string' ? ['/bin/sh', '-c', argv] : argv,
+    env: options.env,
+    detached: options.detached,
+    stdout: stdout.id,
+    stderr: stderr.id,
+    ...(stdin && { stdin: stdin.id }),
+    cwd: resolvePath(place.cwd, options.cwd ?? '.'),
+    ...(options.user !== undefined && { user: options.user }),
+    ...(options.timeout !== undefined && { timeoutMs: options.timeout }),
+    ...(options.key !== undefined && { key: options.key }),
+  } as const;
+  return begin(wire, call, { stdin, stdout, stderr });
+}
+
+async function begin(
+  wire: Wire,
+  call: Extract<Call, { type: 'process.start' | 'process.attach' }>,
+  streams: Pick<Started, 'stdin' | 'stdout' | 'stderr'>,
+): Promise<Started> {
+  try {
+    const [started, exited] = wire.call2(call, 'process.started', 'process.exited');
+    const { processId, pid } = await started;
+    const ended = exited.then(({ end }) => end);
+    ended.catch(() => {}); // told to those who wait for it
+    const kill = async (signal: string, killMs?: number) => {
+      const grace = killMs !== undefined && { graceMs: killMs };
+      await wire.call({ type: 'process.kill', processId, signal, ...grace }, 'ok');
+    };
+    return { ...streams, processId, pid, ended, kill };
+  } catch (error) {
+    streams.stdin?.reset();
+    streams.stdout.cancel();
+    streams.stderr.cancel();
+    throw explain(error);
+  }
+}
+
+async function collect(stream: WireStream, kept: NewestOutput, watch?: (chunk: Uint8Array) => void): Promise<void> {
+  for await (const chunk of stream) {
+    kept.add(chunk);
+    watch?.(chunk);
+  }
+}
+
+function toResult(end: ProcessEnd, stdout: NewestOutput, stderr: NewestOutput): ExecResult {
+  return {
+    ...end,
+    stdout: stdout.text(),
+    stderr: stderr.text(),
+    truncated: stdout.truncated || stderr.truncated,
+  };
+}

@@ -1,0 +1,48 @@
+import { Readable } from 'node:stream';
+import { WireStreamError } from '../../protocol/errors.ts';
+import type { WireStream } from '../../protocol/mux.ts';
+import type { Input } from '../options.ts';
+
+/**
+ * Gives all of `input` to a process, as fast as it reads, then the end. A process that wants no more, or ends first, is
+ * no error, and its input is left where it is.
+ * @throws what the input itself fails with
+ */
+export async function feed(stream: WireStream, input: Input, ended: Promise<unknown>): Promise<void> {
+  try {
+    if (typeof input === 'string') await stream.write(Buffer.from(input));
+    else if (input instanceof Uint8Array) await stream.write(input);
+    else await feedFrom(stream, input, ended);
+    stream.end();
+  } catch (error) {
+    if (!(error instanceof WireStreamError)) throw error;
+  } finally {
+    stream.reset(); // nothing, after the end
+  }
+}
+
+async function feedFrom(
+  stream: WireStream,
+  input: AsyncIterable<string | Uint8Array>,
+  ended: Promise<unknown>,
+): Promise<void> {
+  const over = ended.then(
+    () => undefined,
+    () => undefined,
+  );
+  const chunks = input[Symbol.asyncIterator]();
+  let finished = false;
+  try {
+    for (;;) {
+      // An input that waits for something must not outlive the process.
+      const next = await Promise.race([chunks.next(), over]);
+      finished = next === undefined ? false : (next.done ?? false);
+      if (!next || next.done) return;
+      await stream.write(typeof next.value === 'string' ? Buffer.from(next.value) : next.value);
+    }
+  } finally {
+    // `return` of a generator waits for what the generator waits for: nobody waits for that here.
+    if (!finished) chunks.return?.().catch(() => {});
+    if (!finished && input instanceof Readable) input.destroy();
+  }
+}

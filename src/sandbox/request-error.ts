@@ -1,0 +1,14 @@
+import { FileError, SandboxRequestError, UnsafeEntryError } from './errors.ts';
+import { AnswerError, streamFailure } from './wire.ts';
+
+/** What a request that failed means to its caller. `path`: the file that it was about. */
+export function requestError(error: unknown, operation: string, path?: string): unknown {
+  const cause = streamFailure(error);
+  if (!(cause instanceof AnswerError)) return cause;
+  const { code, message } = cause;
+  if (code === 'unsafe_entry') return new UnsafeEntryError({ entry: path ?? '', reason: message });
+  if (path !== undefined && /^E[A-Z0-9]+$/.test(code)) {
+    return new FileError({ code, path, operation, detail: message }, { cause });
+  }
+  return new SandboxRequestError({ operation, reason: code, detail: message }, { cause });
+}

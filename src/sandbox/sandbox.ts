@@ -1,0 +1,286 @@
+import { randomBytes } from 'node:crypto';
+import type { Container, ContainerDetails, ContainerLimits, Engine } from '../engine/engine.ts';
+import { ContainerStartError } from '../engine/errors.ts';
+import { BerthError } from '../errors.ts';
+import type { ListedProcess } from '../protocol/process.ts';
+import { rootSessionId } from '../protocol/session.ts';
+import { SandboxDiedError, type SandboxEnd, SandboxNotFoundError, WireClosedError } from './errors.ts';
+import { FileSystem } from './fs/file-system.ts';
+import {
+  type AttachOptions,
+  type Command,
+  check,
+  type ExecOptions,
+  runLabel,
+  type SessionOptions,
+  sessionOptions,
+} from './options.ts';
+import { resolvePath } from './path.ts';
+import { attach, exec, type Place, type Process, spawn } from './process/exec.ts';
+import type { ExecResult } from './process/result.ts';
+import { requestError } from './request-error.ts';
+import { Session } from './session/session.ts';
+import type { StateDir } from './state-dir.ts';
+import { Wire } from './wire.ts';
+
+/** Labels of users, so that they can't be taken for ours. */
+export const userLabelPrefix = 'berth.label.';
+/** As it was asked for: the engine only knows its hash. */
+export const imageLabel = 'berth.image';
+export const hostLabel = 'berth.host';
+export const sandboxLabel = 'berth.sandbox';
+export const cwdLabel = 'berth.cwd';
+
+export interface SandboxInfo {
+  id: string;
+  /** What the engine says now. */
+  state: 'created' | 'running' | 'paused' | 'exited' | 'removing';
+  /** Why it does not run, when it does not. */
+  end?: SandboxEnd;
+  image: string;
+  createdAt: Date;
+  labels: Record<string, string>;
+  /** Bytes, CPUs, processes. */
+  limits?: ContainerLimits;
+}
+
+/** How long a container that just lost its connection is given to turn out dead. */
+const endPatienceMs = 2_000;
+
+/** One sandbox: a container, and the wire into it. Disposing it removes it. */
+export class Sandbox implements AsyncDisposable {
+  readonly id: string;
+  /** The files, with the rights of the sandbox's user. */
+  readonly fs: FileSystem;
+  readonly #engine: Engine;
+  readonly #container: Container;
+  readonly #state: StateDir;
+  readonly #onRemove: () => Promise<void>;
+  readonly #place: Place;
+  #wire: Promise<Wire> | undefined;
+  #ended: SandboxEnd['reason'] | undefined;
+
+  /** @internal made by `SandboxHost` */
+  constructor(options: {
+    id: string;
+    engine: Engine;
+    container: Container;
+    state: StateDir;
+    cwd: string;
+    onRemove: () => Promise<void>;
+  }) {
+    this.id = options.id;
+    this.#engine = options.engine;
+    this.#container = options.container;
+    this.#state = options.state;
+    this.#onRemove = options.onRemove;
+    this.#place = { wire: () => this.#open(), sessionId: rootSessionId, cwd: options.cwd };
+    this.fs = new FileSystem(this.#place.wire, options.cwd);
+  }
+
+  /** Where commands start. */
+  get cwd(): string {
+    return this.#place.cwd;
+  }
+
+  /** Connects, so that a sandbox that can't be used is told of now. @internal */
+  async connect(): Promise<void> {
+    await this.#open();
+  }
+
+  async info(): Promise<SandboxInfo> {
+    const details = await this.#engine.inspect(this.#container.id);
+    if (!details) throw new SandboxNotFoundError({ sandboxId: this.id });
+    const info = toInfo(details);
+    return info.end && this.#ended ? { ...info, end: { ...info.end, reason: this.#ended } } : info;
+  }
+
+  /**
+   * Runs a command and waits for its end.
+   * @param command - a string is run by `/bin/sh -c`; an array is started as it is, without a shell
+   * @returns also for a command that fails: look at `exitCode`, which is `null` when a signal ended it
+   * @throws {SandboxDiedError} the container ended meanwhile
+   * @example const { stdout } = await sandbox.exec(['git', 'status', '--short'], { timeout: 10_000 });
+   */
+  exec(command: Command, options?: ExecOptions): Promise<ExecResult> {
+    return exec(this.#place, command, options);
+  }
+
+  /**
+   * Starts a command and hands it back. A reader that stops does not stop the process for long: one that falls 64 MiB
+   * behind gets an error in place of the bytes that are no longer kept.
+   * @example
+   * await using server = await sandbox.spawn('npm run dev');
+   * for await (const chunk of server.stdout) process.stdout.write(chunk);
+   */
+  spawn(command: Command, options?: ExecOptions): Promise<Process> {
+    return spawn(this.#place, command, options);
+  }
+
+  /**
+   * Follows a process that was started before, also by an earlier host process: `processes()` has the ids.
+   * @param options.stdout - byte of the output to begin with, from 0. Default: 0
+   */
+  attach(processId: string, options?: AttachOptions): Promise<Process> {
+    return attach(this.#place, processId, options);
+  }
+
+  /** What runs, or has left something running; oldest first, at most 1,024. */
+  async processes(): Promise<ListedProcess[]> {
+    const { processes } = await (await this.#open()).call({ type: 'process.list' }, 'process.listed');
+    return processes;
+  }
+
+  /** Opens a session, with a name for people: its commands end with it. */
+  async session(given: string | SessionOptions = {}): Promise<Session> {
+    const options = typeof given === 'string' ? { name: given } : given;
+    const { name, cwd = '.', env, user } = check('session', sessionOptions, options);
+    const sessionId = `s_${randomBytes(8).toString('hex')}`;
+    const place = { ...this.#place, sessionId, cwd: resolvePath(this.cwd, cwd) };
+    const wire = await this.#open();
+    try {
+      await wire.call(
+        {
+          type: 'session.open',
+          sessionId,
+          env,
+          cwd: place.cwd,
+          ...(user !== undefined && { user }),
+        },
+        'ok',
+      );
+    } catch (error) {
+      throw requestError(error, 'open a session');
+    }
+    return new Session(place, name ?? sessionId, async () => {
+      try {
+        await (await this.#open()).call({ type: 'session.close', sessionId }, 'ok');
+      } catch (error) {
+        // With the sandbox everything in it has ended.
+        if (!(error instanceof SandboxDiedError)) throw requestError(error, 'close a session');
+      }
+    });
+  }
+
+  /** Freezes all that runs, until `resume`. */
+  async pause(): Promise<void> {
+    await this.#engine.pause(this.#container.id);
+  }
+
+  async resume(): Promise<void> {
+    await this.#engine.resume(this.#container.id);
+  }
+
+  /** Ends all that runs; the files stay, for `start`. */
+  async stop(): Promise<void> {
+    this.#ended = 'stopped';
+    const ended = this.#engine.ended(this.#container.id, AbortSignal.timeout(endPatienceMs));
+    ended.catch(() => {}); // looked at below
+    try {
+      await (await this.#open()).call({ type: 'shutdown' }, 'ok');
+      await ended;
+    } catch {
+      // It does not listen, or it is not as fast as it should be.
+      await this.#engine.stop(this.#container.id);
+    }
+  }
+
+  /** Starts a stopped or dead sandbox again, with its files. One that runs is left as it is. */
+  async start(): Promise<void> {
+    await this.#engine.start(this.#container.id);
+    this.#ended = undefined;
+    if (!(await this.#wire?.catch(() => undefined))?.isOpen) this.#wire = undefined;
+    await this.#open();
+  }
+
+  /** Removes the sandbox with its files; what waits for it gets `SandboxDiedError`. Twice is once. */
+  async remove(): Promise<void> {
+    this.#ended = 'removed';
+    await this.#disconnect(new SandboxDiedError({ sandboxId: this.id, reason: 'removed' }));
+    await this.#engine.remove(this.#container.id);
+    await this.#onRemove();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.remove();
+  }
+
+  /** Closes the connection; the sandbox lives on. @internal */
+  close(): Promise<void> {
+    return this.#disconnect(new WireClosedError({ sandboxId: this.id }));
+  }
+
+  async #disconnect(reason: Error): Promise<void> {
+    const opening = this.#wire;
+    this.#wire = Promise.reject(reason);
+    this.#wire.catch(() => {}); // told to those who use it
+    await (await opening?.catch(() => undefined))?.end(reason);
+  }
+
+  #open(): Promise<Wire> {
+    this.#wire ??= this.#connect();
+    return this.#wire;
+  }
+
+  async #connect(): Promise<Wire> {
+    try {
+      const stream = await this.#engine.connect(this.#container, this.#state.wireDirectory(this.id));
+      return await Wire.open(stream, {
+        sandboxId: this.id,
+        privateKey: this.#state.privateKey,
+        explainEnd: (cause) => this.#explainEnd(cause),
+      });
+    } catch (error) {
+      this.#wire = undefined; // the next call may have more luck
+      if (!(error instanceof ContainerStartError)) throw error;
+      const end = await this.#whyEnded();
+      throw end ? new SandboxDiedError({ sandboxId: this.id, ...end }, { cause: error }) : error;
+    }
+  }
+
+  async #explainEnd(cause: Error | undefined): Promise<Error> {
+    // What we closed it for, or what the other side did wrong.
+    if (cause instanceof BerthError) return cause;
+    const options = cause && { cause };
+    await this.#engine.ended(this.#container.id, AbortSignal.timeout(endPatienceMs)).catch(() => {}); // looked at below
+    // When the engine is gone too, all that is known is that the connection is.
+    const end = await this.#whyEnded().catch(() => undefined);
+    if (end) return new SandboxDiedError({ sandboxId: this.id, ...end }, options);
+    return new WireClosedError({ sandboxId: this.id }, options);
+  }
+
+  /** `undefined`: it runs. */
+  async #whyEnded(): Promise<SandboxEnd | undefined> {
+    const details = await this.#engine.inspect(this.#container.id);
+    if (!details) return { reason: 'removed' };
+    const end = whyEnded(details);
+    return end && this.#ended ? { ...end, reason: this.#ended } : end;
+  }
+}
+
+/** `undefined`: it did not end. */
+function whyEnded({ state, end }: ContainerDetails): SandboxEnd | undefined {
+  if (state === 'removing') return { reason: 'removed' };
+  if (state !== 'exited' || !end) return undefined;
+  const { exitCode, oomKilled } = end;
+  if (oomKilled) return { reason: 'oom', exitCode };
+  // 0: the sandbox-agent was asked to end. 137: the first process of a container is killed from outside only.
+  return { reason: exitCode === 0 ? 'stopped' : exitCode === 137 ? 'killed' : 'exited', exitCode };
+}
+
+export function toInfo(container: Container | ContainerDetails): SandboxInfo {
+  const { state, createdAt, labels } = container;
+  const own = Object.entries(labels)
+    .filter(([name]) => name.startsWith(userLabelPrefix) || name === runLabel)
+    .map(([name, value]) => [name === runLabel ? name : name.slice(userLabelPrefix.length), value]);
+  const end = 'limits' in container ? whyEnded(container) : undefined;
+  return {
+    id: labels[sandboxLabel] ?? '',
+    state,
+    ...(end && { end }),
+    image: labels[imageLabel] ?? container.image,
+    createdAt,
+    labels: Object.fromEntries(own),
+    ...('limits' in container && { limits: container.limits }),
+  };
+}

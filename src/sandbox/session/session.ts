@@ -1,0 +1,45 @@
+import { FileSystem } from '../fs/file-system.ts';
+import type { Command, ExecOptions } from '../options.ts';
+import { exec, type Place, type Process, spawn } from '../process/exec.ts';
+import type { ExecResult } from '../process/result.ts';
+
+/** Commands with a process tree, an environment and a directory of their own, and the files of the sandbox. */
+export class Session implements AsyncDisposable {
+  readonly id: string;
+  readonly name: string;
+  readonly cwd: string;
+  readonly fs: FileSystem;
+  readonly #place: Place;
+  readonly #onClose: () => Promise<void>;
+  #closing: Promise<void> | undefined;
+
+  /** @internal made by `sandbox.session()` */
+  constructor(place: Place, name: string, onClose: () => Promise<void>) {
+    this.id = place.sessionId;
+    this.name = name;
+    this.cwd = place.cwd;
+    this.fs = new FileSystem(place.wire, place.cwd);
+    this.#place = place;
+    this.#onClose = onClose;
+  }
+
+  /** As `sandbox.exec`, in this session. */
+  exec(command: Command, options?: ExecOptions): Promise<ExecResult> {
+    return exec(this.#place, command, options);
+  }
+
+  /** As `sandbox.spawn`, in this session. */
+  spawn(command: Command, options?: ExecOptions): Promise<Process> {
+    return spawn(this.#place, command, options);
+  }
+
+  /** Kills all that was started here but for detached processes; resolves when it is dead. */
+  close(): Promise<void> {
+    this.#closing ??= this.#onClose();
+    return this.#closing;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}

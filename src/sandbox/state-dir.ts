@@ -1,0 +1,164 @@
+import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto';
+import { chmod, link, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer, type Server } from 'node:net';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { connectUnix, withSocketPath } from '../engine/transport/unix.ts';
+
+/** `BERTH_STATE_DIR`, else `$XDG_STATE_HOME/berth`, else `~/.local/state/berth`. */
+export function defaultStateDir(env: NodeJS.ProcessEnv = process.env): string {
+  if (env.BERTH_STATE_DIR) return env.BERTH_STATE_DIR;
+  return join(env.XDG_STATE_HOME || join(env.HOME ?? homedir(), '.local/state'), 'berth');
+}
+
+/**
+ * What host processes of one user share: who they are to the sandboxes, and which process has which sandbox.
+ *
+ *     identity.json             the host's id and key
+ *     wire/<sandbox>/           where the sandbox-agent makes its socket
+ *     processes/<process>.sock  a host process that lives; the kernel closes it however that ends
+ *     owners/<sandbox>          the process that has it, and whether it was finished
+ */
+export class StateDir {
+  readonly path: string;
+  readonly hostId: string;
+  readonly privateKey: KeyObject;
+  /** Raw, in hex. */
+  readonly publicKey: string;
+  readonly #processId = randomBytes(4).toString('hex');
+  #alive: Server | undefined;
+
+  private constructor(path: string, identity: Identity) {
+    this.path = path;
+    this.hostId = identity.hostId;
+    this.privateKey = createPrivateKey(identity.privateKey);
+    // The last 32 bytes of the DER form of an Ed25519 key are the key (RFC 8410).
+    const der = createPublicKey(this.privateKey).export({ type: 'spki', format: 'der' });
+    this.publicKey = der.subarray(-32).toString('hex');
+  }
+
+  static async open(path: string): Promise<StateDir> {
+    await mkdir(path, { recursive: true, mode: 0o700 });
+    await Promise.all(
+      ['wire', 'processes', 'owners'].map((name) => mkdir(join(path, name), { recursive: true, mode: 0o700 })),
+    );
+    // Below it are sockets that anyone could connect to: the directory is what keeps others out.
+    await chmod(path, 0o700);
+    const state = new StateDir(path, await readIdentity(path));
+    await state.#showAlive();
+    return state;
+  }
+
+  wireDirectory(sandboxId: string): string {
+    return join(this.path, 'wire', sandboxId);
+  }
+
+  /** Makes the directory for a socket. The sandbox-agent has another user than this process, and makes the socket. */
+  async makeWireDirectory(sandboxId: string): Promise<string> {
+    const path = this.wireDirectory(sandboxId);
+    await mkdir(path, { recursive: true });
+    await chmod(path, 0o777);
+    return path;
+  }
+
+  /** Writes down that this process has the sandbox. */
+  async own(sandboxId: string, { finished }: { finished: boolean }): Promise<void> {
+    await writeFile(this.#ownerFile(sandboxId), JSON.stringify({ process: this.#processId, finished }));
+  }
+
+  async forget(sandboxId: string): Promise<void> {
+    await Promise.all([
+      rm(this.#ownerFile(sandboxId), { force: true }),
+      rm(this.wireDirectory(sandboxId), { recursive: true, force: true }),
+    ]);
+  }
+
+  /** Sandboxes that something is kept of here. */
+  async known(): Promise<string[]> {
+    const [owned, wires] = await Promise.all([readdir(join(this.path, 'owners')), readdir(join(this.path, 'wire'))]);
+    return [...new Set([...owned, ...wires])];
+  }
+
+  /** `undefined`: nobody wrote down that he has it. */
+  async owner(sandboxId: string): Promise<{ isAlive: boolean; finished: boolean } | undefined> {
+    const text = await readFile(this.#ownerFile(sandboxId), 'utf8').catch(() => undefined);
+    if (!text) return undefined;
+    const owner: Owner = JSON.parse(text); // our own file
+    return { isAlive: await this.#isAlive(owner.process), finished: owner.finished };
+  }
+
+  /** Removes the sockets of processes that ended without doing so. */
+  async sweepProcesses(): Promise<void> {
+    for (const name of await readdir(join(this.path, 'processes'))) {
+      if (!(await this.#isAlive(name.replace(/\.sock$/, '')))) await rm(this.#processSocket(name), { force: true });
+    }
+  }
+
+  close(): void {
+    this.#alive?.close(); // removes the socket too
+  }
+
+  #ownerFile(sandboxId: string): string {
+    return join(this.path, 'owners', sandboxId);
+  }
+
+  #processSocket(name: string): string {
+    return join(this.path, 'processes', name);
+  }
+
+  async #isAlive(processId: string): Promise<boolean> {
+    if (processId === this.#processId) return true;
+    return connectUnix(this.#processSocket(`${processId}.sock`)).then(
+      (socket) => {
+        socket.destroy();
+        return true;
+      },
+      () => false,
+    );
+  }
+
+  #showAlive(): Promise<void> {
+    return withSocketPath(
+      this.#processSocket(`${this.#processId}.sock`),
+      (path) =>
+        new Promise((resolve, reject) => {
+          this.#alive = createServer((socket) => socket.destroy()).unref();
+          this.#alive.once('error', reject);
+          this.#alive.listen(path, resolve);
+        }),
+    );
+  }
+}
+
+interface Owner {
+  process: string;
+  finished: boolean;
+}
+
+interface Identity {
+  hostId: string;
+  /** PEM. */
+  privateKey: string;
+}
+
+async function readIdentity(directory: string): Promise<Identity> {
+  const path = join(directory, 'identity.json');
+  for (;;) {
+    try {
+      return JSON.parse(await readFile(path, 'utf8')); // our own file
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error;
+    }
+    const identity: Identity = {
+      hostId: randomBytes(8).toString('hex'),
+      privateKey: generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+    };
+    const part = `${path}.${randomBytes(4).toString('hex')}`;
+    await writeFile(part, JSON.stringify(identity), { mode: 0o600, flag: 'wx' });
+    // Unlike a rename, a link does not replace what another process made meanwhile.
+    await link(part, path).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EEXIST') throw error;
+    });
+    await rm(part);
+  }
+}

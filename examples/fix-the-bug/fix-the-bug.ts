@@ -1,76 +1,59 @@
-import { readdir, readFile } from 'node:fs/promises';
-import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defineAction, type Harness } from 'berth';
 import * as v from 'valibot';
 
-const projectFolder = fileURLToPath(new URL('project', import.meta.url));
+const project = fileURLToPath(new URL('./project', import.meta.url));
+const counts = v.object({ passed: v.number(), failed: v.number() });
 
-const testCounts = v.object({ passed: v.number(), failed: v.number() });
-
-/**
- * Puts the project into the sandbox, lets a model find and mend the bug, and checks what it did. The model's word counts
- * for nothing: tests and diff are what commands of the application say.
- */
 export const fixTheBug = defineAction({
   name: 'fix_the_bug',
-  description: 'Finds the bug behind a failing test of the project and mends it.',
-  input: v.object({
-    task: v.optional(v.pipe(v.string(), v.minLength(1)), 'A test of this project fails. Find the cause and mend it.'),
-  }),
-  output: v.object({ model: v.string(), testsBefore: testCounts, testsAfter: testCounts, diff: v.string() }),
-  async run({ harness, input, log }) {
-    await uploadProject(harness);
-    await command(harness, 'git init --quiet && git add --all && git commit --quiet --message "As it was"');
-    const testsBefore = await runTests(harness);
-    if (testsBefore.failed === 0) throw new Error('All tests of the project pass: there is nothing to mend.');
-
-    const session = await harness.session();
-    const answer = await session.prompt(
-      `${input.task} \`npm test\` runs the tests. Do not change what a test expects.`,
+  description: 'Makes the failing tests of a small project pass, by a change of its code.',
+  output: v.object({ testsBefore: counts, testsAfter: counts, diff: v.string() }),
+  async run({ harness, log }) {
+    const { session: sandbox } = harness.sandbox;
+    if (!sandbox) throw new Error('This example needs a sandbox of docker().');
+    await sandbox.fs.upload(project, '.');
+    await succeeds(
+      harness,
+      'git init -q && git add . && git -c user.name=berth -c user.email=berth@localhost commit -qm Start',
     );
-    const model = `${answer.model.provider}/${answer.model.id}`;
-    if (answer.model.provider === 'scripted') {
-      log.info('The model was a scripted one: its answers are written down in scripted.ts, its tools are real.');
-    }
 
+    const testsBefore = await runTests(harness);
+    log.info(`${testsBefore.failed} of ${testsBefore.passed + testsBefore.failed} tests fail`);
+
+    const session = await harness.session('fix');
+    const { model } = await session.prompt(
+      'A test of this project fails. Find the cause and mend the code in src; leave the tests as they are. ' +
+        'Run the tests with `npm test` before and after.',
+    );
+    log.info(
+      model.provider === 'scripted'
+        ? 'The model was a scripted one: its answers are written down. A real one: --model provider/model and its API key.'
+        : `The model was ${model.provider}/${model.id}.`,
+    );
+
+    // What the model says of its work is not taken for granted: the tests are those of the project, run once more.
+    await succeeds(harness, 'git checkout -q HEAD -- test package.json');
     const testsAfter = await runTests(harness);
-    // What was added counts, too, and what the model may have committed.
-    const diff = await command(harness, 'git add --all && git diff $(git rev-list --max-parents=0 HEAD)');
-    if (testsAfter.failed > 0 || testsAfter.passed < testsBefore.passed) {
-      throw new Error(
-        `${model} did not mend the bug: ${testsAfter.failed} tests fail and ${testsAfter.passed} pass, ` +
-          `before it were ${testsBefore.failed} and ${testsBefore.passed}.`,
-      );
+    if (testsAfter.failed > 0 || testsAfter.passed < testsBefore.passed + testsBefore.failed) {
+      throw new Error(`The bug is not fixed: ${testsAfter.failed} tests fail and ${testsAfter.passed} pass.`);
     }
-    return { model, testsBefore, testsAfter, diff };
+    const diff = await succeeds(harness, 'git diff');
+    return { testsBefore, testsAfter, diff };
   },
 });
 
-async function uploadProject({ fs }: Harness): Promise<void> {
-  const entries = await readdir(projectFolder, { recursive: true, withFileTypes: true });
-  for (const entry of entries.filter((found) => found.isFile())) {
-    const path = join(entry.parentPath, entry.name);
-    await fs.writeFile(relative(projectFolder, path), await readFile(path));
-  }
-}
-
-/** How many tests pass and fail now. Failing tests are a result; tests that can't be run are an error. */
-async function runTests(harness: Harness): Promise<{ passed: number; failed: number }> {
-  const { stdout, stderr } = await harness.shell('npm test', { timeoutMs: 60_000 });
-  const count = (name: string) => stdout.match(new RegExp(`^ℹ ${name} (\\d+)$`, 'm'))?.[1];
+/** Counts by what `node --test` says at its end: `# pass 6`, or `ℹ pass 6` to people. */
+async function runTests(harness: Harness): Promise<v.InferOutput<typeof counts>> {
+  const { stdout } = await harness.shell('npm test', { timeoutMs: 60_000 });
+  const count = (name: string) => stdout.match(new RegExp(`^\\S+ ${name} (\\d+)$`, 'm'))?.[1];
   const [passed, failed] = [count('pass'), count('fail')];
-  if (passed === undefined || failed === undefined) {
-    throw new Error(`The tests of the project can't be run: ${stderr.trim() || stdout.trim()}`);
-  }
+  if (passed === undefined || failed === undefined) throw new Error('The tests could not be run.');
   return { passed: Number(passed), failed: Number(failed) };
 }
 
-/** The output of a command that must not fail. */
-async function command(harness: Harness, line: string): Promise<string> {
-  const author = { GIT_AUTHOR_NAME: 'berth', GIT_AUTHOR_EMAIL: 'berth@localhost' };
-  const committer = { GIT_COMMITTER_NAME: 'berth', GIT_COMMITTER_EMAIL: 'berth@localhost' };
-  const { exitCode, stdout, stderr } = await harness.shell(line, { env: { ...author, ...committer } });
-  if (exitCode !== 0) throw new Error(`${line} failed with ${exitCode}: ${stderr.trim()}`);
+async function succeeds(harness: Harness, command: string): Promise<string> {
+  const { exitCode, stdout, stderr } = await harness.shell(command);
+  if (exitCode !== 0) throw new Error(`${command} failed: ${stderr.trim()}`);
   return stdout;
 }

@@ -1,38 +1,33 @@
 import { type ScriptedModel, scriptedModel } from 'berth/testing';
 
-const delayMs = 350; // about as long as it takes to read along
+/** Long enough to follow what happens, as with a real model. */
+const delayMs = 500;
 
-/** A model whose answers are written down. It drives the same tools as a real one, on the same files. */
-export function scriptedEngineer(): ScriptedModel {
+/** A model that drives the real tools with answers that were written down, so that the example needs no key. */
+export function scriptedFix(): ScriptedModel {
   return scriptedModel(
     [
       {
         delayMs,
-        text: '(scripted) I run the tests first, to see what fails.',
-        toolCalls: [{ name: 'bash', input: { command: 'npm test' } }],
-      },
-      {
-        delayMs,
-        text: 'The refund is counted wrong: both totals are too high. I read the test and the report.',
+        text: 'I look at the project and run its tests.',
         toolCalls: [
-          { name: 'read', input: { path: 'test/report.test.ts' } },
-          { name: 'read', input: { path: 'src/report.ts' } },
+          { name: 'read', input: { path: 'README.md' } },
+          { name: 'bash', input: { command: 'npm test' } },
         ],
       },
       {
         delayMs,
-        text: 'The report only adds up what it is given, so the amounts are wrong before. Where do they come from?',
+        text: 'Two totals are too high, by twice the cents of the refunds. The report adds up what the ledger gives it.',
         toolCalls: [
-          { name: 'grep', input: { pattern: 'parseAmount', path: 'src' } },
+          { name: 'read', input: { path: 'src/report.ts' } },
           { name: 'read', input: { path: 'src/ledger.ts' } },
           { name: 'read', input: { path: 'src/money.ts' } },
         ],
       },
       {
         delayMs,
-        text:
-          'Here it is: parseAmount gives the sign to the units only. "-12.50" becomes -1200 + 50, and of "-0.90" the ' +
-          'sign is lost altogether. I take the sign off first and put it back on the whole.',
+        thinking: '-12.50 becomes -12 * 100 + 50 = -1150, and -0.90 becomes 90: only the units have the sign.',
+        text: 'The sum is right, but parseAmount gives the sign to the units only, not to the cents.',
         toolCalls: [
           {
             name: 'edit',
@@ -48,33 +43,12 @@ export function scriptedEngineer(): ScriptedModel {
           },
         ],
       },
+      { delayMs, text: 'Now the tests again.', toolCalls: [{ name: 'bash', input: { command: 'npm test' } }] },
       {
         delayMs,
-        text: 'No test of money.ts had an amount under zero, so I add one.',
-        toolCalls: [
-          {
-            name: 'edit',
-            input: {
-              path: 'test/money.test.ts',
-              oldText: "test('refuses what is no amount', () => {\n",
-              newText:
-                "test('reads amounts under zero, also those of less than one unit', () => {\n" +
-                "  assert.equal(parseAmount('-12.50'), -1_250);\n" +
-                "  assert.equal(parseAmount('-0.90'), -90);\n" +
-                '});\n\n' +
-                "test('refuses what is no amount', () => {\n",
-            },
-          },
-          { name: 'bash', input: { command: 'npm test' } },
-        ],
-      },
-      {
-        delayMs,
-        text:
-          'All tests pass. The bug was in parseAmount (src/money.ts): the sign of an amount under zero was given to its ' +
-          'units, but not to its cents. It now holds for the whole amount, and a test says so.',
+        text: 'All tests pass. An amount under zero lost the sign of its cents in parseAmount, so refunds counted too little.',
       },
     ],
-    { id: 'engineer' },
+    { id: 'fix-the-bug' },
   );
 }

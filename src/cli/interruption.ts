@@ -4,9 +4,10 @@ const codes = { SIGINT: 130, SIGTERM: 143 } as const;
 
 /**
  * Ctrl-C and SIGTERM for a command that has something to put away. The first one aborts `signal`; later ones only get
- * an answer, so that the clean-up is always whole.
+ * an answer, so that the clean-up is always whole. It listens until the process ends: there is no moment in which a
+ * signal would end it before its time.
  */
-export class Interruption implements Disposable {
+export class Interruption {
   readonly #abort = new AbortController();
   readonly #onFirst: (() => void) | undefined;
   /** What the process ends with; `undefined` until it is interrupted. */
@@ -25,10 +26,6 @@ export class Interruption implements Disposable {
   stop(code: number): void {
     this.code ??= code;
     this.#abort.abort();
-  }
-
-  [Symbol.dispose](): void {
-    process.off('SIGINT', this.#interrupt).off('SIGTERM', this.#interrupt);
   }
 
   readonly #interrupt = (name: NodeJS.Signals): void => {

@@ -35,7 +35,7 @@ const brokenPipe = 141;
  */
 export async function run(target: string, options: RunOptions): Promise<number> {
   let view: RunView | undefined;
-  using interruption = new Interruption(() => {
+  const interruption = new Interruption(() => {
     if (view) view.status = 'stopping: ends the commands and removes the sandbox';
   });
   process.stdout.on('error', () => interruption.stop(brokenPipe));

@@ -21,7 +21,7 @@ interface Inside {
 export async function cp(source: string, destination: string, { json }: { json?: boolean }): Promise<number> {
   const from = inside(source);
   const to = inside(destination);
-  using interruption = new Interruption();
+  const interruption = new Interruption();
   const copied = await withHost(async (host) => {
     if (from && !to) return copyOut(host, from, resolve(destination), interruption.signal);
     if (to && !from) return copyIn(host, resolve(source), to, interruption.signal);

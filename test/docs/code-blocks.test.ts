@@ -13,7 +13,7 @@ const { options } = ts.parseJsonConfigFileContent(
 /** Checks blocks as if each were a file beside its page. @returns what is wrong, as `page:line message` */
 function typeErrors(blocks: readonly CodeBlock[]): string[] {
   // Empty lines in front: the compiler then counts as the page does.
-  const files = new Map(
+  const files = new Map<string, string>(
     blocks.map(({ path, line, code }) => [`${root}${path}.${line}.ts`, '\n'.repeat(line) + code] as const),
   );
   const host = ts.createCompilerHost(options);

@@ -16,7 +16,7 @@ function errorClasses(module: Record<string, unknown>): string[] {
 function declared(): Map<string, { code: string; status: string }> {
   const files = readdirSync(`${root}src`, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'));
   const classes = files.flatMap((name) => [
-    ...readFileSync(`${root}src/${name}`, 'utf8').matchAll(/^export class (\w+) extends BerthError.*?^}/gms),
+    ...readFileSync(`${root}src/${name}`, 'utf8').matchAll(/^export class (\w+) extends BerthError.*?^}$/gms),
   ]);
   return new Map(
     classes.map(([body, name = '']) => {

@@ -330,6 +330,7 @@ export class RunView {
 
   #ending(event: { isError: boolean; error?: RecordedError }): Span[] {
     if (!event.isError) return [['done', this.#style.dim]];
+    if (event.error?.name === 'AbortError') return [['stopped', this.#style.yellow]];
     return [[harmlessLine(event.error?.message ?? 'failed'), this.#style.red]];
   }
 

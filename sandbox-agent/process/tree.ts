@@ -20,39 +20,45 @@ interface Entry {
 /** Every process of the sandbox but this one, zombies left out: they are dead already. */
 function processTable(): Entry[] {
   const result: Entry[] = [];
-  // As root: the environment of a process of another user can't be read otherwise.
-  asRoot(() => {
-    for (const name of readdirSync('/proc')) {
-      const pid = Number(name);
-      if (!Number.isInteger(pid) || pid === process.pid) continue;
-      try {
-        const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-        // The name in parentheses may hold spaces and parentheses itself: proc_pid_stat(5).
-        const [state, parent, group, session] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-        if (state === 'Z' || state === 'X') continue;
-        result.push({
-          pid,
-          parent: Number(parent),
-          group: Number(group),
-          session: Number(session),
-          marker: readMarker(pid),
-        });
-      } catch {
-        // It ended meanwhile.
-      }
+  for (const name of readdirSync('/proc')) {
+    const pid = Number(name);
+    if (!Number.isInteger(pid) || pid === process.pid) continue;
+    try {
+      const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+      // The name in parentheses may hold spaces and parentheses itself: proc_pid_stat(5).
+      const [state, parent, group, session] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+      if (state === 'Z' || state === 'X') continue;
+      result.push({
+        pid,
+        parent: Number(parent),
+        group: Number(group),
+        session: Number(session),
+        marker: readMarker(pid),
+      });
+    } catch {
+      // It ended meanwhile.
     }
-  });
+  }
   return result;
 }
 
+/**
+ * The kernel shows an environment to whoever has the same ids as the process, or CAP_SYS_PTRACE: root without it sees
+ * only root's. So it is read with the ids of the commands' user first, then as root.
+ */
 function readMarker(pid: number): string | undefined {
+  const environment = readEnvironment(pid) ?? asRoot(() => readEnvironment(pid));
+  if (environment === undefined) return undefined;
+  const start = `\0${environment}`.indexOf(`\0${marker}=`);
+  if (start === -1) return undefined;
+  const from = start + marker.length + 1;
+  const end = environment.indexOf('\0', from);
+  return environment.slice(from, end === -1 ? undefined : end);
+}
+
+function readEnvironment(pid: number): string | undefined {
   try {
-    const environment = readFileSync(`/proc/${pid}/environ`, 'latin1');
-    const start = `\0${environment}`.indexOf(`\0${marker}=`);
-    if (start === -1) return undefined;
-    const from = start + marker.length + 1;
-    const end = environment.indexOf('\0', from);
-    return environment.slice(from, end === -1 ? undefined : end);
+    return readFileSync(`/proc/${pid}/environ`, 'latin1');
   } catch {
     return undefined;
   }

@@ -57,3 +57,12 @@ test('a sandbox that is not there is one line and exit code 2', async ({ berth }
   expect(stderr.split('\n')).toHaveLength(1);
   expect(exitCode).toBe(2);
 });
+
+test('gc says what it would remove and removes nothing that is in use', async ({ berth }) => {
+  await berth.run(['sandbox', 'create', '--id', 'cli-kept']);
+  const { stdout } = await berth.run(['gc', '--dry-run', '--json']);
+  expect(JSON.parse(stdout)).toMatchObject({ dryRun: true });
+  expect((await berth.run(['gc'])).exitCode).toBe(0);
+  expect(await berth.containers()).toEqual(['berth-cli-kept']);
+  await berth.run(['sandbox', 'rm', 'cli-kept']);
+});

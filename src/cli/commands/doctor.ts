@@ -63,7 +63,8 @@ async function checkEngine(): Promise<{ answers: boolean; findings: Finding[] }>
   try {
     const { docker, url, source, version, apiVersion } = await openEngine();
     const detail = `${version} (API ${apiVersion}) at ${url}, ${source}`;
-    return { answers: true, findings: [{ name: 'container engine', ok: true, detail }, await checkImage(docker)] };
+    const [limits, image] = await Promise.all([checkLimits(docker), checkImage(docker)]);
+    return { answers: true, findings: [{ name: 'container engine', ok: true, detail }, ...limits, image] };
   } catch (error) {
     if (!(error instanceof EngineUnreachableError)) throw error;
     const { commands } = error.meta;
@@ -72,6 +73,20 @@ async function checkEngine(): Promise<{ answers: boolean; findings: Finding[] }>
     const found = { name: 'container engine', ok: false, detail, ...(commands.length > 0 && { mend: [...commands] }) };
     return { answers: false, findings: [found] };
   }
+}
+
+/** A note, where the engine takes limits and does not apply them: rootless Docker on cgroup v1, say. */
+async function checkLimits(docker: Docker): Promise<Finding[]> {
+  const info: { MemoryLimit?: boolean; CpuCfsQuota?: boolean; PidsLimit?: boolean; CgroupVersion?: string } =
+    await docker.info();
+  const missing = [
+    ...(info.MemoryLimit === false ? ['memory'] : []),
+    ...(info.CpuCfsQuota === false ? ['CPU'] : []),
+    ...(info.PidsLimit === false ? ['processes'] : []),
+  ];
+  if (missing.length === 0) return [];
+  const detail = `this engine (cgroup v${info.CgroupVersion ?? '?'}) limits no ${missing.join(', ')} of a sandbox`;
+  return [{ name: 'limits', ok: true, detail }];
 }
 
 async function checkImage(docker: Docker): Promise<Finding> {

@@ -133,7 +133,7 @@ class LocalEnv implements SandboxEnv {
       child.stderr.removeAllListeners('data');
       child.stdout.resume(); // a process that was left behind must not wait for a reader
       child.stderr.resume();
-      if (!isGroupAlive(child)) this.#running.delete(child);
+      if (!(await isGroupAlive(child))) this.#running.delete(child);
     }
   }
 
@@ -214,7 +214,8 @@ function fileError(cause: unknown, operation: string, path: string): unknown {
 /** SIGTERM to the whole group, and SIGKILL to what is left of it after 2 s. */
 async function endGroup(child: ChildProcess): Promise<void> {
   signalGroup(child, 'SIGTERM');
-  for (let waited = 0; waited < termGraceMs && isGroupAlive(child); waited += 20) await sleep(20);
+  const patience = performance.now() + termGraceMs;
+  while (performance.now() < patience && (await isGroupAlive(child))) await sleep(20);
   signalGroup(child, 'SIGKILL');
 }
 
@@ -228,8 +229,18 @@ function signalGroup({ pid }: ChildProcess, signal: NodeJS.Signals | 0): boolean
   }
 }
 
-function isGroupAlive(child: ChildProcess): boolean {
-  return signalGroup(child, 0);
+/** The dead that nobody has reaped do not count: in a container without an init they stay for ever. */
+async function isGroupAlive(child: ChildProcess): Promise<boolean> {
+  if (!signalGroup(child, 0)) return false;
+  if (process.platform !== 'linux') return true;
+  for (const name of await readdir('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    const line = await readFile(`/proc/${name}/stat`, 'utf8').catch(() => ''); // it has ended meanwhile
+    // Its name stands in brackets, and may hold any character.
+    const [state, , group] = line.slice(line.lastIndexOf(')') + 2).split(' ');
+    if (Number(group) === child.pid && state !== 'Z') return true;
+  }
+  return false;
 }
 
 /**

@@ -187,7 +187,7 @@ export interface CreateOptions {
 
 const offset = v.optional(bytes);
 export const readStreamOptions = v.strictObject({ start: offset, end: offset });
-export const writeOptions = v.strictObject({ mode: v.optional(mode) });
+export const permissions = mode;
 export const writeStreamOptions = v.strictObject({ mode: v.optional(mode), append: v.optional(v.boolean(), false) });
 export const readdirOptions = v.strictObject({ withStats: v.optional(v.boolean(), false) });
 export const mkdirOptions = v.strictObject({ recursive: v.optional(v.boolean(), false), mode: v.optional(mode) });
@@ -197,6 +197,8 @@ export const rmOptions = v.strictObject({
 });
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
 const pattern = v.pipe(v.string(), v.minLength(1), v.maxBytes(limits.path));
+export const searchPattern = pattern;
+export const linkTarget = pattern;
 export const globOptions = v.strictObject({ path: v.optional(path), limit: v.optional(count, 1_000) });
 export const grepOptions = v.strictObject({
   path: v.optional(path),

@@ -13,7 +13,6 @@ import {
   type Request,
 } from '../protocol/messages.ts';
 import { Mux, type StreamDirections, type WireStream } from '../protocol/mux.ts';
-import { InvalidOptionsError } from './errors.ts';
 
 type AnswerType = Exclude<Answer['type'], 'error'>;
 type AnswerOf<Type extends AnswerType> = Extract<Answer, { type: Type }>;
@@ -173,12 +172,6 @@ export class Wire {
     while (this.#pending.has(this.#lastRequest));
     const requestId = this.#lastRequest;
     const payload = encodeMessage({ ...call, requestId } as Request); // what `Call` is without its number
-    if (payload.length > limits.message) {
-      throw new InvalidOptionsError({
-        operation: call.type,
-        issues: [{ path: '', message: `arguments and environment of more than ${limits.message} bytes together` }],
-      });
-    }
     const expected: Expected[] = [];
     const answers = types.map((type) => {
       const answer = new Promise<Answer>((resolve, reject) => expected.push({ type, resolve, reject }));

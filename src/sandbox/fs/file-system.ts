@@ -1,11 +1,24 @@
 import type { Readable, Writable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import { finished, pipeline } from 'node:stream/promises';
 import { WireProtocolError } from '../../protocol/errors.ts';
 import { type FsStats, fsEntry, fsMatch, fsPath } from '../../protocol/fs.ts';
 import { parser } from '../../protocol/messages.ts';
 import type { StreamDirections, WireStream } from '../../protocol/mux.ts';
 import { decodeRecords } from '../../protocol/records.ts';
 import { FileError } from '../errors.ts';
+import {
+  check,
+  globOptions,
+  grepOptions,
+  linkTarget,
+  mkdirOptions,
+  permissions,
+  readdirOptions,
+  readStreamOptions,
+  rmOptions,
+  searchPattern,
+  writeStreamOptions,
+} from '../options.ts';
 import { resolvePath } from '../path.ts';
 import { requestError } from '../request-error.ts';
 import { readable, writable } from '../streams.ts';
@@ -84,7 +97,8 @@ export class FileSystem {
    * @param options.start - first byte, from 0
    * @param options.end - last byte, itself read, as in Node. Default: the end of the file
    */
-  createReadStream(path: string, { start = 0, end }: { start?: number; end?: number } = {}): Readable {
+  createReadStream(path: string, options: { start?: number; end?: number } = {}): Readable {
+    const { start = 0, end } = check('createReadStream', readStreamOptions, options);
     const at = this.resolve(path);
     return this.#reading({ type: 'fs.read', path: at, start, ...(end !== undefined && { end: end + 1 }) }, 'read', at);
   }
@@ -103,7 +117,8 @@ export class FileSystem {
   }
 
   /** The file is there, whole, when the stream has finished; one that is destroyed leaves the old content. */
-  createWriteStream(path: string, { mode, append = false }: { mode?: number; append?: boolean } = {}): Writable {
+  createWriteStream(path: string, options: { mode?: number; append?: boolean } = {}): Writable {
+    const { mode, append } = check('createWriteStream', writeStreamOptions, options);
     const at = this.resolve(path);
     const how = append ? 'append' : 'replace';
     return this.#writing({ type: 'fs.write', path: at, how, ...(mode !== undefined && { mode }) }, 'write', at);
@@ -133,7 +148,8 @@ export class FileSystem {
   /** The names in a directory, in its own order; `withStats` gives entries, links not followed. */
   readdir(path: string, options?: { withStats?: false }): Promise<string[]>;
   readdir(path: string, options: { withStats: true }): Promise<DirectoryEntry[]>;
-  async readdir(path: string, { withStats = false } = {}): Promise<string[] | DirectoryEntry[]> {
+  async readdir(path: string, options: { withStats?: boolean } = {}): Promise<string[] | DirectoryEntry[]> {
+    const { withStats } = check('readdir', readdirOptions, options);
     const at = this.resolve(path);
     const entries: DirectoryEntry[] = [];
     const names: string[] = [];
@@ -145,13 +161,15 @@ export class FileSystem {
     return withStats ? entries : names;
   }
 
-  async mkdir(path: string, { recursive = false, mode }: { recursive?: boolean; mode?: number } = {}): Promise<void> {
+  async mkdir(path: string, options: { recursive?: boolean; mode?: number } = {}): Promise<void> {
+    const { recursive, mode } = check('mkdir', mkdirOptions, options);
     const at = this.resolve(path);
     await this.#call({ type: 'fs.mkdir', path: at, recursive, ...(mode !== undefined && { mode }) }, 'mkdir', at);
   }
 
   /** Removes a file, or with `recursive` a directory with all in it. `force`: what is not there is fine. */
-  async rm(path: string, { recursive = false, force = false } = {}): Promise<void> {
+  async rm(path: string, options: { recursive?: boolean; force?: boolean } = {}): Promise<void> {
+    const { recursive, force } = check('rm', rmOptions, options);
     const at = this.resolve(path);
     await this.#call({ type: 'fs.rm', path: at, recursive, force }, 'rm', at);
   }
@@ -172,6 +190,7 @@ export class FileSystem {
 
   /** Makes a link at `path`. `target` is written as it is. */
   async symlink(target: string, path: string): Promise<void> {
+    check('symlink', linkTarget, target);
     await this.#call({ type: 'fs.symlink', target, path: this.resolve(path) }, 'symlink', this.resolve(path));
   }
 
@@ -186,6 +205,7 @@ export class FileSystem {
 
   /** Sets the permissions, links followed: `0o755`. */
   async chmod(path: string, mode: number): Promise<void> {
+    check('chmod', permissions, mode);
     const at = this.resolve(path);
     await this.#call({ type: 'fs.chmod', path: at, mode }, 'chmod', at);
   }
@@ -197,8 +217,10 @@ export class FileSystem {
    */
   async glob(
     pattern: string,
-    { path = '.', limit = 1_000 }: { path?: string; limit?: number } = {},
+    options: { path?: string; limit?: number } = {},
   ): Promise<{ paths: string[]; truncated: boolean }> {
+    const { path = '.', limit } = check('glob', globOptions, options);
+    check('glob', searchPattern, pattern);
     const at = this.resolve(path);
     const paths: string[] = [];
     const found = await this.#records({ type: 'fs.glob', path: at, pattern, limit }, 'fs.found', 'glob', at, (line) => {
@@ -210,8 +232,10 @@ export class FileSystem {
   /** Lines that match, at most `limit` of them; `total` counts all. `.git` and what `.gitignore` names are left out. */
   async grep(
     pattern: string,
-    { path = '.', include, literal = false, limit = 1_000 }: GrepOptions = {},
+    options: GrepOptions = {},
   ): Promise<{ matches: Match[]; total: number; truncated: boolean }> {
+    const { path = '.', include, literal, limit } = check('grep', grepOptions, options);
+    check('grep', searchPattern, pattern);
     const at = this.resolve(path);
     const matches: Match[] = [];
     const call = {
@@ -365,11 +389,10 @@ async function explained<Done, Result>(
 function ignored(): void {}
 
 /** Writes the content and waits until it is there. */
-function end(stream: Writable, content: string | Uint8Array): Promise<void> {
-  return new Promise((resolve, reject) => {
-    stream.once('error', reject);
-    stream.end(content, () => resolve());
-  });
+async function end(stream: Writable, content: string | Uint8Array): Promise<void> {
+  const done = finished(stream);
+  stream.end(content);
+  await done;
 }
 
 function toStats({ accessedMs, modifiedMs, changedMs, ...stats }: FsStats): FileStats {

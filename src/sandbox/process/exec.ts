@@ -1,9 +1,10 @@
 import type { Readable, Writable } from 'node:stream';
 import { abortError } from '../../errors.ts';
 import { WireStreamError } from '../../protocol/errors.ts';
+import { limits } from '../../protocol/limits.ts';
 import type { WireStream } from '../../protocol/mux.ts';
 import type { ProcessEnd } from '../../protocol/process.ts';
-import { ProcessEndedError } from '../errors.ts';
+import { InvalidOptionsError, ProcessEndedError } from '../errors.ts';
 import {
   type AttachOptions,
   attachOptions,
@@ -120,6 +121,7 @@ class RunningProcess implements Process {
   readonly stdin: Writable;
   readonly #started: Started;
   readonly #result: Promise<ExecResult>;
+  #hasEnded = false;
 
   constructor(started: Started, options: Pick<Checked, 'maxOutput'> & Partial<Checked>) {
     this.#started = started;
@@ -166,6 +168,7 @@ class RunningProcess implements Process {
     if (signal?.aborted) onAbort();
     try {
       const [end] = await Promise.all([this.#started.ended, fed]);
+      this.#hasEnded = true;
       await Promise.all([closed(this.stdout), closed(this.stderr)]);
       if (signal?.aborted) throw abortError(signal.reason);
       return toResult(end, stdout, stderr);
@@ -202,7 +205,7 @@ class RunningProcess implements Process {
     const input = writable({
       write: async (chunk) => {
         try {
-          if (!stream) throw new WireStreamError('cancelled');
+          if (!stream || this.#hasEnded) throw new WireStreamError('cancelled');
           await stream.write(chunk);
         } catch (error) {
           const isGone = error instanceof WireStreamError && error.meta.reason !== 'closed';
@@ -237,6 +240,8 @@ async function start(
 ): Promise<Started> {
   const argv = check(operation, commandSchema, command);
   if (options.signal?.aborted) throw abortError(options.signal.reason);
+  const cwd = resolvePath(place.cwd, options.cwd ?? '.');
+  checkSize(operation, [argv, options.env, cwd]);
   const wire = await place.wire();
   const stdin = withStdin ? wire.openStream({ send: true, receive: false }) : undefined;
   const stdout = wire.openStream({ send: false, receive: true });
@@ -250,12 +255,21 @@ async function start(
     stdout: stdout.id,
     stderr: stderr.id,
     ...(stdin && { stdin: stdin.id }),
-    cwd: resolvePath(place.cwd, options.cwd ?? '.'),
+    cwd,
     ...(options.user !== undefined && { user: options.user }),
     ...(options.timeout !== undefined && { timeoutMs: options.timeout }),
     ...(options.key !== undefined && { key: options.key }),
   } as const;
   return begin(wire, call, { stdin, stdout, stderr });
+}
+
+/** What the wire could not carry is refused before a stream is opened for it. */
+function checkSize(operation: string, parts: unknown): void {
+  const rest = 4 * 1024; // of the message: its ids and names
+  if (Buffer.byteLength(JSON.stringify(parts)) + rest > limits.message) {
+    const message = `arguments and environment are more than ${limits.message} bytes together`;
+    throw new InvalidOptionsError({ operation, issues: [{ path: '', message }] });
+  }
 }
 
 async function begin(

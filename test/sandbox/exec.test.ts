@@ -1,0 +1,177 @@
+import { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import { describe, expect } from 'vitest';
+import { InvalidOptionsError, ProcessEndedError, SandboxRequestError } from '../../src/sandbox/errors.ts';
+import type { Sandbox } from '../../src/sandbox/sandbox.ts';
+import { test } from '../support/sandbox-fixture.ts';
+
+/** Zombies are dead: they only wait to be reaped. */
+async function sleeping(sandbox: Sandbox): Promise<string[]> {
+  const { stdout } = await sandbox.exec('ps -eo stat=,args= | grep -v "^Z" | grep -o "sleep 1[0-9]*$" | sort');
+  return stdout.split('\n').filter((line) => line !== '');
+}
+
+describe('exec', () => {
+  test('gives the output of each stream, the code, and the counts', async ({ sandbox }) => {
+    expect(await sandbox.exec('echo out; echo error >&2; exit 3')).toEqual({
+      exitCode: 3,
+      signal: null,
+      stdout: 'out\n',
+      stderr: 'error\n',
+      stdoutBytes: 4,
+      stderrBytes: 6,
+      truncated: false,
+      timedOut: false,
+      oomKilled: false,
+      durationMs: expect.any(Number),
+    });
+  });
+
+  test('tells a signal from a code, and what was not found from what can not be run', async ({ sandbox }) => {
+    expect(await sandbox.exec('kill -TERM $$')).toMatchObject({ exitCode: null, signal: 'SIGTERM' });
+    expect(await sandbox.exec(['no-such-program'])).toMatchObject({ exitCode: 127 });
+    expect(await sandbox.exec(['/etc/hostname'])).toMatchObject({ exitCode: 126 });
+  });
+
+  test('starts an array without a shell', async ({ sandbox }) => {
+    expect((await sandbox.exec(['echo', '$HOME', ';', 'ls'])).stdout).toBe('$HOME ; ls\n');
+  });
+
+  test('adds to the environment, and starts where it is told', async ({ sandbox }) => {
+    const { stdout } = await sandbox.exec('echo "$GREETING $PWD"', { env: { GREETING: 'hi' }, cwd: '/usr/bin' });
+    expect(stdout).toBe('hi /usr/bin\n');
+    await expect(sandbox.exec('true', { cwd: '/nowhere' })).rejects.toBeInstanceOf(SandboxRequestError);
+  });
+
+  test('keeps the newest bytes and counts the rest', async ({ sandbox }) => {
+    const result = await sandbox.exec('head -c 10000000 /dev/zero; printf end', { maxOutput: 10 });
+    expect(result).toMatchObject({ stdoutBytes: 10_000_003, truncated: true });
+    expect(result.stdout).toBe(`${'\0'.repeat(7)}end`);
+  });
+
+  test('gives every byte, whatever it is, to a listener', async ({ sandbox }) => {
+    const chunks: Uint8Array[] = [];
+    const every = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte));
+    await sandbox.exec(['cat'], { stdin: every, onStdout: (chunk) => chunks.push(chunk) });
+    expect(Buffer.concat(chunks)).toEqual(every);
+  });
+
+  test('reads the end of its input at once, unless one is given', async ({ sandbox }) => {
+    expect((await sandbox.exec('cat')).stdout).toBe('');
+    expect((await sandbox.exec('cat', { stdin: 'text' })).stdout).toBe('text');
+    const stream = Readable.from(
+      (function* () {
+        for (let index = 0; index < 300; index++) yield Buffer.alloc(100_000, index);
+      })(),
+    );
+    expect((await sandbox.exec('wc -c', { stdin: stream })).stdout.trim()).toBe('30000000');
+  });
+
+  test('ends with the command, also when its input does not', async ({ sandbox }) => {
+    const endless = new Readable({ read() {} });
+    expect(await sandbox.exec('echo done', { stdin: endless })).toMatchObject({ stdout: 'done\n' });
+    expect(endless.destroyed).toBe(true);
+  });
+
+  test('on a timeout kills the tree, also a child with a session of its own', async ({ sandbox }) => {
+    const result = await sandbox.exec('echo before; setsid sleep 1000 & sleep 1000', { timeout: 300 });
+    expect(result).toMatchObject({ timedOut: true, stdout: 'before\n' });
+    expect(result.durationMs).toBeLessThan(1_000);
+    expect(await sleeping(sandbox)).toEqual([]);
+  });
+
+  test('on abort kills the tree and rejects with an AbortError', async ({ sandbox }) => {
+    const abort = new AbortController();
+    const running = sandbox.exec('echo up; setsid sleep 1000 & sleep 1000', {
+      signal: abort.signal,
+      onStdout: () => abort.abort('enough'),
+    });
+    await expect(running).rejects.toMatchObject({ name: 'AbortError', cause: 'enough' });
+    expect(await sleeping(sandbox)).toEqual([]);
+    await expect(sandbox.exec('touch started', { signal: abort.signal })).rejects.toMatchObject({ name: 'AbortError' });
+    expect(await sandbox.fs.exists('started')).toBe(false);
+  });
+
+  test('runs a command once per key', async ({ sandbox }) => {
+    const both = await Promise.all([1, 2].map(() => sandbox.exec('echo x >> runs; cat runs', { key: 'once' })));
+    expect(both.map(({ stdout }) => stdout)).toEqual(['x\n', 'x\n']);
+  });
+
+  test('refuses options that it does not know, by name', async ({ sandbox }) => {
+    // @ts-expect-error there is no such option
+    const error: InvalidOptionsError = await sandbox.exec('true', { timeoutMs: 1 }).catch((cause: unknown) => cause);
+    expect(error).toBeInstanceOf(InvalidOptionsError);
+    expect(error.meta.issues).toEqual([{ path: 'timeoutMs', message: 'is not an option of it' }]);
+    await expect(sandbox.exec('true', { timeout: 0 })).rejects.toBeInstanceOf(InvalidOptionsError);
+    await expect(sandbox.exec([])).rejects.toBeInstanceOf(InvalidOptionsError);
+  });
+
+  test('refuses what the wire could not carry, and goes on', async ({ sandbox }) => {
+    const large = Array.from({ length: 12 }, () => 'x'.repeat(100_000));
+    await expect(sandbox.exec(['true', ...large])).rejects.toBeInstanceOf(InvalidOptionsError);
+    await expect(sandbox.exec(['true', 'x'.repeat(200_000)])).rejects.toBeInstanceOf(InvalidOptionsError);
+    expect((await sandbox.exec('echo on')).stdout).toBe('on\n');
+  });
+});
+
+describe('spawn', () => {
+  test('hands back a process whose streams are read and written as it runs', async ({ sandbox }) => {
+    const process = await sandbox.spawn(['cat']);
+    process.stdin.write('one ');
+    process.stdin.end('two');
+    expect(await text(process.stdout)).toBe('one two');
+    expect(await process.wait()).toMatchObject({ exitCode: 0, stdout: 'one two' });
+  });
+
+  test('waits for the end also when nobody reads', async ({ sandbox }) => {
+    const process = await sandbox.spawn('head -c 5000000 /dev/zero');
+    expect(await process.wait()).toMatchObject({ exitCode: 0, stdoutBytes: 5_000_000 });
+  });
+
+  test('a reader that stops holds up nothing else', async ({ sandbox }) => {
+    await using stuck = await sandbox.spawn('yes');
+    await new Promise((resolve) => stuck.stdout.once('readable', resolve));
+    expect((await sandbox.exec('head -c 3000000 /dev/zero | wc -c')).stdout.trim()).toBe('3000000');
+  });
+
+  test('a write after the end is an error of ours', async ({ sandbox }) => {
+    const process = await sandbox.spawn('exit 0');
+    await process.wait();
+    const error = await new Promise((resolve) => process.stdin.write('late', resolve));
+    expect(error).toBeInstanceOf(ProcessEndedError);
+  });
+
+  test('kill ends the whole tree', async ({ sandbox }) => {
+    const process = await sandbox.spawn('sleep 1000 & setsid sleep 1000 & sleep 1000');
+    await process.kill('SIGKILL');
+    expect(await process.wait()).toMatchObject({ signal: 'SIGKILL', timedOut: false });
+    expect(await sleeping(sandbox)).toEqual([]);
+  });
+
+  test('attach follows what runs, from any byte', async ({ sandbox }) => {
+    const process = await sandbox.spawn('echo first; read line; echo $line');
+    await new Promise((resolve) => process.stdout.once('data', resolve));
+    const again = await sandbox.attach(process.id, { stdout: 3 });
+    process.stdin.end('second\n');
+    expect((await again.wait()).stdout).toBe('st\nsecond\n');
+  });
+});
+
+describe('session', () => {
+  test('has an environment and a directory of its own, and the same files', async ({ sandbox }) => {
+    await sandbox.fs.writeFile('dir/file', 'content');
+    await using session = await sandbox.session({ cwd: 'dir', env: { NAME: 'value' } });
+    expect((await session.exec('echo $NAME; pwd; cat file')).stdout).toBe('value\n/workspace/dir\ncontent');
+    expect(await session.fs.readFile('file')).toBe('content');
+    expect((await sandbox.exec('echo "[$NAME]"')).stdout).toBe('[]\n');
+  });
+
+  test('its close ends what it started, and only that', async ({ sandbox }) => {
+    const session = await sandbox.session('mine');
+    await session.exec('setsid sleep 1001 >/dev/null 2>&1 & sleep 1002 >/dev/null 2>&1 &');
+    await session.exec('sleep 1003 >/dev/null 2>&1 &', { detached: true });
+    await sandbox.exec('sleep 1004 >/dev/null 2>&1 &');
+    await session.close();
+    expect(await sleeping(sandbox)).toEqual(['sleep 1003', 'sleep 1004']);
+  });
+});

@@ -1,0 +1,153 @@
+import { createHash } from 'node:crypto';
+import { chmod, lstat, mkdir, mkdtemp, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { pack } from 'tar-stream';
+import { expect, onTestFinished } from 'vitest';
+import { FileError, UnsafeEntryError } from '../../src/sandbox/errors.ts';
+import { unpackArchive } from '../../src/sandbox/fs/unpack-archive.ts';
+import { test } from '../support/sandbox-fixture.ts';
+
+async function temporary(): Promise<string> {
+  const path = await mkdtemp(join(tmpdir(), 'berth-test-files-'));
+  onTestFinished(() => rm(path, { recursive: true, force: true }));
+  return path;
+}
+
+test('writes whole files with their parents, adds to them, and reads them back', async ({ sandbox: { fs } }) => {
+  await fs.writeFile('a/b/file', 'one', { mode: 0o600 });
+  await fs.appendFile('a/b/file', ' two');
+  expect(await fs.readFile('a/b/file')).toBe('one two');
+  expect(await fs.stat('a/b/file')).toMatchObject({ kind: 'file', size: 7, mode: 0o600, uid: 1000 });
+  await fs.writeFile('bytes', Uint8Array.of(0, 255));
+  expect(await fs.readFileBuffer('bytes')).toEqual(Buffer.from([0, 255]));
+});
+
+test('fails with the POSIX name, the path and the operation', async ({ sandbox: { fs } }) => {
+  await fs.writeFile('file', '');
+  const cases: [() => Promise<unknown>, string][] = [
+    [() => fs.readFile('missing'), 'ENOENT'],
+    [() => fs.readFile('.'), 'EISDIR'],
+    [() => fs.readdir('file'), 'ENOTDIR'],
+    [() => fs.mkdir('file'), 'EEXIST'],
+    [() => fs.mkdir('x/y'), 'ENOENT'],
+    [() => fs.rm('.'), 'EISDIR'],
+    [() => fs.writeFile('/usr/forbidden', ''), 'EACCES'],
+    [() => fs.readlink('file'), 'EINVAL'],
+  ];
+  for (const [call, code] of cases)
+    await expect(call(), call.toString()).rejects.toMatchObject({ name: 'FileError', code });
+  await expect(fs.stat('missing')).rejects.toEqual(
+    expect.objectContaining({ path: '/workspace/missing', operation: 'stat' }),
+  );
+});
+
+test('streams 64 MiB either way', async ({ sandbox: { fs } }) => {
+  const sent = createHash('sha256');
+  const chunk = Buffer.alloc(1024 * 1024, 'berth');
+  const source = Readable.from(
+    (function* () {
+      for (let count = 0; count < 64; count++) {
+        sent.update(chunk);
+        yield chunk;
+      }
+    })(),
+  );
+  await pipeline(source, fs.createWriteStream('large'));
+  const received = createHash('sha256');
+  await pipeline(fs.createReadStream('large'), received);
+  expect(received.digest('hex')).toBe(sent.digest('hex'));
+});
+
+test('a writing that is broken off leaves the old content', async ({ sandbox: { fs } }) => {
+  await fs.writeFile('file', 'old');
+  const failing = Readable.from(
+    (async function* () {
+      yield Buffer.from('new');
+      throw new Error('broken off');
+    })(),
+  );
+  await expect(pipeline(failing, fs.createWriteStream('file'))).rejects.toThrow('broken off');
+  expect(await fs.readFile('file')).toBe('old');
+  expect(await fs.readdir('.')).toEqual(['file']);
+});
+
+test('reads ranges whose end is included, and appends by stream', async ({ sandbox: { fs } }) => {
+  await fs.writeFile('digits', '0123456789');
+  const parts: Buffer[] = [];
+  for await (const part of fs.createReadStream('digits', { start: 2, end: 4 })) parts.push(part);
+  expect(Buffer.concat(parts).toString()).toBe('234');
+  await pipeline(Readable.from([Buffer.from('!')]), fs.createWriteStream('digits', { append: true }));
+  expect(await fs.readFile('digits')).toBe('0123456789!');
+});
+
+test('makes, names, copies, moves and removes', async ({ sandbox: { fs } }) => {
+  await fs.mkdir('tree/inner', { recursive: true });
+  await fs.writeFile('tree/inner/file', 'x');
+  await fs.symlink('inner/file', 'tree/link');
+  expect(await fs.readlink('tree/link')).toBe('inner/file');
+  expect(await fs.realpath('tree/link')).toBe('/workspace/tree/inner/file');
+  expect((await fs.lstat('tree/link')).kind).toBe('symlink');
+  expect((await fs.stat('tree/link')).kind).toBe('file');
+  await fs.copy('tree', 'copy');
+  await fs.rename('copy', 'moved');
+  expect((await fs.readdir('moved')).sort()).toEqual(['inner', 'link']);
+  expect(await fs.readdir('moved/inner', { withStats: true })).toEqual([
+    { name: 'file', stats: expect.objectContaining({ kind: 'file', size: 1 }) },
+  ]);
+  await fs.chmod('moved/inner/file', 0o640);
+  expect((await fs.stat('moved/inner/file')).mode).toBe(0o640);
+  await fs.rm('moved', { recursive: true });
+  await fs.rm('moved', { force: true });
+  expect(await fs.exists('moved')).toBe(false);
+});
+
+test('searches names and lines', async ({ sandbox: { fs } }) => {
+  await fs.writeFile('src/one.ts', 'const a = 1;\nconst b = 2;\n');
+  await fs.writeFile('two.md', 'a = 1');
+  expect(await fs.glob('*.ts')).toEqual({ paths: ['src/one.ts'], truncated: false });
+  expect(await fs.grep('a = \\d', { include: '*.ts' })).toEqual({
+    matches: [{ path: 'src/one.ts', line: 1, text: 'const a = 1;' }],
+    total: 1,
+    truncated: false,
+  });
+  expect(await fs.grep('const', { limit: 1 })).toMatchObject({ total: 2, truncated: true });
+});
+
+test('brings a tree in and out again, with links, permissions and empty directories', async ({ sandbox: { fs } }) => {
+  const directory = await temporary();
+  await mkdir(join(directory, 'from/empty'), { recursive: true });
+  await writeFile(join(directory, 'from/run'), '#!/bin/sh\n');
+  await chmod(join(directory, 'from/run'), 0o755);
+  await symlink('run', join(directory, 'from/link'));
+  await fs.upload(join(directory, 'from'), 'tree');
+  expect((await fs.readdir('tree')).sort()).toEqual(['empty', 'link', 'run']);
+  expect((await fs.stat('tree/run')).mode).toBe(0o755);
+  const to = join(directory, 'to');
+  expect(await unpackArchive(fs.download('tree'), to)).toEqual({ leftOut: [] });
+  expect(await readFile(join(to, 'run'), 'utf8')).toBe('#!/bin/sh\n');
+  expect((await lstat(join(to, 'run'))).mode & 0o777).toBe(0o755);
+  expect(await readlink(join(to, 'link'))).toBe('run');
+  expect((await lstat(join(to, 'empty'))).isDirectory()).toBe(true);
+});
+
+test('refuses a tar that leads out of its target, inside and on the host', async ({ sandbox: { fs } }) => {
+  const evil = () => {
+    const archive = pack();
+    archive.entry({ name: 'tree/../../evil' }, 'x');
+    archive.finalize();
+    return Readable.from(archive);
+  };
+  await expect(fs.upload(evil(), 'target')).rejects.toBeInstanceOf(UnsafeEntryError);
+  expect(await fs.exists('/evil')).toBe(false);
+  const directory = await temporary();
+  await expect(unpackArchive(evil(), join(directory, 'to'))).rejects.toBeInstanceOf(UnsafeEntryError);
+  await expect(lstat(join(directory, 'to'))).rejects.toMatchObject({ code: 'ENOENT' });
+});
+
+test('tells of what is not there when it is uploaded from', async ({ sandbox: { fs } }) => {
+  await expect(fs.upload('/no/such/directory', 'x')).rejects.toMatchObject({ code: 'ENOENT' });
+  expect(new FileError({ code: 'ENOENT', path: '/x', operation: 'stat' }).message).toBe('stat /x: ENOENT');
+});

@@ -1,0 +1,216 @@
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import Docker from 'dockerode';
+import { execa } from 'execa';
+import { describe, expect, onTestFinished } from 'vitest';
+import { ContainerStartError, ImageNotFoundError } from '../../src/engine/errors.ts';
+import { EngineUnreachableError } from '../../src/engine/socket.ts';
+import {
+  InvalidOptionsError,
+  SandboxDiedError,
+  SandboxExistsError,
+  SandboxNotFoundError,
+} from '../../src/sandbox/errors.ts';
+import { SandboxHost } from '../../src/sandbox/host.ts';
+import { openHost, test } from '../support/sandbox-fixture.ts';
+
+const docker = new Docker();
+const container = (id: string) => docker.getContainer(`berth-${id}`);
+
+describe('create', () => {
+  test('has safe defaults, and labels on the container', async ({ sandbox }) => {
+    const { HostConfig, Config } = await container(sandbox.id).inspect();
+    expect(HostConfig).toMatchObject({
+      NetworkMode: 'none',
+      CapDrop: ['ALL'],
+      SecurityOpt: ['no-new-privileges'],
+      Privileged: false,
+      Memory: 2 * 1024 ** 3,
+      MemorySwap: 2 * 1024 ** 3,
+      PidsLimit: 1_024,
+    });
+    expect(Config.Labels).toMatchObject({ 'berth.sandbox': sandbox.id, 'berth.host': expect.any(String) });
+  });
+
+  test('says of a taken id how to connect to it', async ({ host, sandbox }) => {
+    const error: unknown = await host.create({ id: sandbox.id }).catch((cause: unknown) => cause);
+    expect(error).toBeInstanceOf(SandboxExistsError);
+    expect(String(error)).toContain(`host.connect('${sandbox.id}')`);
+    expect((await sandbox.exec('echo fine')).stdout).toBe('fine\n');
+  });
+
+  test('names an image that is not there, and leaves nothing', async ({ host }) => {
+    await expect(host.create({ id: 'no-image', image: 'no/such:image' })).rejects.toMatchObject({
+      name: 'ImageNotFoundError',
+      code: 'image_not_found',
+      meta: { image: 'no/such:image' },
+    });
+    expect(new ImageNotFoundError({ image: 'x' }).message).toContain('docker pull x');
+    expect((await host.list()).map(({ id }) => id)).not.toContain('no-image');
+    expect((await host.collect({ dryRun: true })).removed).not.toContainEqual(
+      expect.objectContaining({ kind: 'files' }),
+    );
+  });
+
+  test('names each option that is wrong', async ({ host }) => {
+    // @ts-expect-error there is no such option
+    const error: InvalidOptionsError = await host.create({ limits: { memory: 1 }, colour: 1 }).catch((e: unknown) => e);
+    expect(error).toBeInstanceOf(InvalidOptionsError);
+    expect(error.meta.issues.map(({ path }) => path).sort()).toEqual(['colour', 'limits.memory']);
+    await expect(host.create({ labels: { 'berth.host': 'x' } })).rejects.toBeInstanceOf(InvalidOptionsError);
+  });
+
+  test('takes environment, user, directory, limits and labels', async ({ host }) => {
+    await using sandbox = await host.create({
+      env: { NAME: 'value', NODE_OPTIONS: '--no-warnings', LD_LIBRARY_PATH: '/x' },
+      user: 'root',
+      cwd: '/work/here',
+      limits: { memory: 256 * 1024 * 1024, cpus: 0.5, pids: 100 },
+      labels: { team: 'blue' },
+    });
+    const { stdout } = await sandbox.exec('echo $NAME $NODE_OPTIONS $LD_LIBRARY_PATH $(id -u) $PWD');
+    expect(stdout).toBe('value --no-warnings /x 0 /work/here\n');
+    expect(await sandbox.info()).toMatchObject({
+      state: 'running',
+      labels: { team: 'blue' },
+      limits: { memory: 256 * 1024 * 1024, cpus: 0.5, pids: 100 },
+    });
+    expect((await host.list({ labels: { team: 'blue' } })).map(({ id }) => id)).toEqual([sandbox.id]);
+  });
+
+  test('works in a directory of the host when that is the workspace', async ({ host }) => {
+    const directory = await mkdtemp(join(tmpdir(), 'berth-test-workspace-'));
+    onTestFinished(() => rm(directory, { recursive: true, force: true }));
+    await using sandbox = await host.create({ workspace: { bind: directory }, user: '0' });
+    await sandbox.fs.writeFile('made-inside', '');
+    expect(await readdir(directory)).toEqual(['made-inside']);
+  });
+});
+
+describe('any image', () => {
+  test('has commands where it has a shell, and an array needs none', async ({ host }) => {
+    const image = 'berth-test-busybox:1';
+    const build = `set -e; d=$(mktemp -d); cd $d; apt-get download busybox-static >/dev/null 2>&1
+      dpkg-deb -x *.deb x; mkdir -p root/bin; cp x/bin/busybox root/bin/; ln -s busybox root/bin/sh
+      tar -C root -c . | docker import -c 'ENTRYPOINT ["false"]' - ${image}; rm -rf $d`;
+    await execa('sh', ['-c', build]);
+    onTestFinished(async () => {
+      await docker.getImage(image).remove({ force: true });
+    });
+    await using sandbox = await host.create({ image });
+    expect((await sandbox.exec('echo $0; pwd')).stdout).toBe('/bin/sh\n/workspace\n');
+    await sandbox.exec(['/bin/busybox', 'rm', '/bin/sh']);
+    expect(await sandbox.exec('true')).toMatchObject({ exitCode: 127 });
+    expect((await sandbox.exec(['/bin/busybox', 'echo', 'without a shell'])).stdout).toBe('without a shell\n');
+    await sandbox.fs.writeFile('file', 'content');
+    expect(await sandbox.fs.readFile('file')).toBe('content');
+  });
+});
+
+describe('lifecycle', () => {
+  test('another host of the state directory finds it and connects', async () => {
+    await using first = await openHost();
+    const sandbox = await first.host.create();
+    await sandbox.fs.writeFile('file', 'kept');
+    await first.host.close();
+    await expect(sandbox.exec('true')).rejects.toMatchObject({ code: 'wire_closed' });
+    await using second = await SandboxHost.open({ stateDir: first.stateDir });
+    expect((await second.list()).map(({ id }) => id)).toEqual([sandbox.id]);
+    const again = await second.connect(sandbox.id);
+    expect(await again.fs.readFile('file')).toBe('kept');
+    await again.remove();
+  });
+
+  test('stop and start keep the files', async ({ sandbox }) => {
+    await sandbox.fs.writeFile('file', 'kept');
+    await sandbox.stop();
+    expect(await sandbox.info()).toMatchObject({ state: 'exited', end: { reason: 'stopped' } });
+    await expect(sandbox.exec('true')).rejects.toBeInstanceOf(SandboxDiedError);
+    await sandbox.start();
+    expect(await sandbox.fs.readFile('file')).toBe('kept');
+  });
+
+  test('pause holds everything until resume', async ({ sandbox }) => {
+    await sandbox.pause();
+    expect((await sandbox.info()).state).toBe('paused');
+    const waiting = sandbox.exec('echo on');
+    await sandbox.resume();
+    expect((await waiting).stdout).toBe('on\n');
+  });
+
+  test.for(['killed', 'removed'] as const)(
+    'tells every pending call that the container was %s',
+    async (how, { host }) => {
+      const sandbox = await host.create();
+      const started = new Promise<void>((resolve) => {
+        const running = sandbox.exec('echo up; sleep 1000', { onStdout: () => resolve() });
+        pending.push(running, sandbox.exec('sleep 1000'));
+      });
+      await started;
+      await (how === 'killed' ? container(sandbox.id).kill() : container(sandbox.id).remove({ force: true }));
+      for (const call of pending.splice(0)) await expect(call).rejects.toBeInstanceOf(SandboxDiedError);
+      const error: unknown = await sandbox.exec('true').catch((cause: unknown) => cause);
+      expect(error).toBeInstanceOf(SandboxDiedError);
+      await sandbox.remove();
+    },
+  );
+
+  test('remove and connect say what is not there', async ({ host }) => {
+    await host.remove('never-was');
+    await expect(host.connect('never-was')).rejects.toBeInstanceOf(SandboxNotFoundError);
+  });
+});
+const pending: Promise<unknown>[] = [];
+
+test('works over the exec stream of the engine alone', async () => {
+  await using opened = await openHost('exec');
+  const sandbox = await opened.host.create();
+  const { Mounts } = await container(sandbox.id).inspect();
+  expect(Mounts.map(({ Type }) => Type)).not.toContain('bind');
+  const results = await Promise.all(Array.from({ length: 20 }, (_, index) => sandbox.exec(`echo ${index}`)));
+  expect(results.map(({ stdout }) => stdout)).toEqual(Array.from({ length: 20 }, (_, index) => `${index}\n`));
+  const bytes = Buffer.alloc(8_000_000, 'exec stream ');
+  await sandbox.fs.writeFile('file', bytes);
+  expect(bytes.equals(await sandbox.fs.readFileBuffer('file'))).toBe(true);
+});
+
+test('a state directory with a long path works too', async () => {
+  const parent = await mkdtemp(join(tmpdir(), 'berth-test-'));
+  onTestFinished(() => rm(parent, { recursive: true, force: true }));
+  await using host = await SandboxHost.open({ stateDir: join(parent, 'x'.repeat(120)) });
+  await using sandbox = await host.create();
+  expect((await sandbox.exec('echo ok')).stdout).toBe('ok\n');
+});
+
+test('collect removes what a dead process left of a run, and nothing that lives', async ({ host, sandbox }) => {
+  await using other = await openHost();
+  const script = `
+    import { SandboxHost } from '${join(import.meta.dirname, '../../src/sandbox/host.ts')}';
+    const host = await SandboxHost.open({ stateDir: ${JSON.stringify(other.stateDir)} });
+    await host.create({ id: 'run', labels: { 'berth.run': 'r1' } });
+    await host.create({ id: 'kept' });
+    process.kill(process.pid, 'SIGKILL');`;
+  await execa('node', ['--import', 'tsx', '--input-type=module', '-e', script], { reject: false });
+  const expected = { kind: 'sandbox', name: 'run', reason: 'its run has no process' };
+  expect((await other.host.collect({ dryRun: true })).removed).toContainEqual(expected);
+  expect((await other.host.list()).map(({ id }) => id).sort()).toEqual(['kept', 'run']);
+  expect((await other.host.collect()).removed).toContainEqual(expected);
+  expect((await other.host.list()).map(({ id }) => id)).toEqual(['kept']);
+  await host.collect();
+  expect((await sandbox.exec('echo lives')).stdout).toBe('lives\n');
+});
+
+test('a container that ends at once is told of with what it printed', () => {
+  const error = new ContainerStartError({ reason: 'it ended at once', exitCode: 1, log: 'no such file\n' });
+  expect(error.message).toContain('no such file');
+});
+
+test('an engine that is not there is told of with what to do', async () => {
+  const stateDir = await mkdtemp(join(tmpdir(), 'berth-test-state-'));
+  onTestFinished(() => rm(stateDir, { recursive: true, force: true }));
+  const error: unknown = await SandboxHost.open({ stateDir, docker: { socketPath: '/no/docker.sock' } }).catch(
+    (e) => e,
+  );
+  expect(error).toBeInstanceOf(EngineUnreachableError);
+});

@@ -195,14 +195,16 @@ export class Wire {
   readonly #onAnswer = (payload: Uint8Array): void => {
     const answer = parseAnswer(payload);
     const expected = this.#pending.get(answer.requestId);
-    const next = expected?.shift();
+    const next = expected?.[0];
     if (!expected || !next) throw new WireProtocolError('an answer to nothing that was asked');
     if (answer.type === 'error') {
       this.#pending.delete(answer.requestId);
-      for (const { reject } of [next, ...expected]) reject(new AnswerError(answer.code, answer.message));
+      for (const { reject } of expected) reject(new AnswerError(answer.code, answer.message));
       return;
     }
+    // Thrown while it is still among those that wait, and so is told.
     if (answer.type !== next.type) throw new WireProtocolError('an answer to something else than what was asked');
+    expected.shift();
     if (expected.length === 0) this.#pending.delete(answer.requestId);
     next.resolve(answer);
   };

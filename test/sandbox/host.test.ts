@@ -143,15 +143,17 @@ describe('lifecycle', () => {
     'tells every pending call that the container was %s',
     async (how, { host }) => {
       const sandbox = await host.create();
-      const started = new Promise<void>((resolve) => {
-        const running = sandbox.exec('echo up; sleep 1000', { onStdout: () => resolve() });
-        pending.push(running, sandbox.exec('sleep 1000'));
-      });
+      const { promise: started, resolve } = signalled();
+      const calls = Promise.allSettled([
+        sandbox.exec('echo up; sleep 1000', { onStdout: resolve }),
+        sandbox.exec('sleep 1000'),
+      ]);
       await started;
       await (how === 'killed' ? container(sandbox.id).kill() : container(sandbox.id).remove({ force: true }));
-      for (const call of pending.splice(0)) await expect(call).rejects.toBeInstanceOf(SandboxDiedError);
-      const error: unknown = await sandbox.exec('true').catch((cause: unknown) => cause);
-      expect(error).toBeInstanceOf(SandboxDiedError);
+      for (const call of await calls) {
+        expect(call).toEqual({ status: 'rejected', reason: expect.any(SandboxDiedError) });
+      }
+      await expect(sandbox.exec('true')).rejects.toBeInstanceOf(SandboxDiedError);
       await sandbox.remove();
     },
   );
@@ -161,7 +163,14 @@ describe('lifecycle', () => {
     await expect(host.connect('never-was')).rejects.toBeInstanceOf(SandboxNotFoundError);
   });
 });
-const pending: Promise<unknown>[] = [];
+
+function signalled(): { promise: Promise<void>; resolve: () => void } {
+  let resolve = () => {};
+  const promise = new Promise<void>((done) => {
+    resolve = done;
+  });
+  return { promise, resolve };
+}
 
 test('works over the exec stream of the engine alone', async () => {
   await using opened = await openHost('exec');

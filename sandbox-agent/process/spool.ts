@@ -20,7 +20,7 @@ const readAt = promisify(read);
 const writeAt = promisify(write);
 
 /** What was asked for is no longer kept: it lay between the oldest and the newest bytes. */
-export class OutputGoneError extends Error {
+class OutputGoneError extends Error {
   readonly code = 'output_gone';
   constructor(from: number) {
     super(`the output from byte ${from} on is no longer kept`);

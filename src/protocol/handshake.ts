@@ -19,7 +19,6 @@ export const hello = v.looseObject({
   agentVersion: v.pipe(v.string(), v.maxBytes(64)),
   nonce,
 });
-export type Hello = v.InferOutput<typeof hello>;
 
 /**
  * Host → sandbox-agent. `signature` is Ed25519 over `signedText`, by the host's private key; the sandbox holds the

@@ -70,7 +70,6 @@ export const processKill = v.strictObject({
   signal,
   graceMs: v.optional(durationMs),
 });
-export type ProcessKill = v.InferOutput<typeof processKill>;
 
 /** Host → sandbox-agent. Answer: `process.listed`. */
 export const processList = v.strictObject({ type: v.literal('process.list'), requestId });

@@ -13,7 +13,7 @@ function noNul(value: string): boolean {
 export const uint32 = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0xffff_ffff));
 
 /** Numbers a request; its answer carries the same number. */
-export const requestId = uint32;
+export const requestId = v.pipe(uint32, v.safeInteger());
 
 /** A stream that the sender of the message opens with it. 0 is not one. */
 export const streamId = v.pipe(uint32, v.minValue(1));

@@ -30,7 +30,7 @@ export const agentNode = [
 
 const wireDirectory = '/.berth/private/wire';
 
-export function containerName(sandboxId: string): string {
+function containerName(sandboxId: string): string {
   return `berth-${sandboxId}`;
 }
 

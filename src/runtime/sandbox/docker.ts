@@ -3,7 +3,7 @@ import type { EnvExecOptions, GlobOptions, GrepOptions, SandboxEnv, SandboxFacto
 
 /** Options of a sandbox, but for its id, which is that of the run or agent instance. */
 export interface DockerOptions extends Omit<CreateOptions, 'id'> {
-  /** Keep the sandbox of a run when the run has ended, always or when it failed. Default: false */
+  /** The sandbox stays when its run or agent instance has ended; only its processes end then. Default: false */
   keep?: boolean;
 }
 
@@ -15,7 +15,9 @@ export function docker({ keep = false, ...options }: DockerOptions = {}): Sandbo
   return {
     async createSandbox({ id, host, signal }) {
       signal.throwIfAborted();
-      const sandbox = await (await host()).create({ ...options, labels: { ...options.labels, 'berth.run': id } });
+      // The label of what goes with its run also when the process dies: then `gc` removes it.
+      const own = keep ? {} : { 'berth.run': id };
+      const sandbox = await (await host()).create({ ...options, labels: { ...options.labels, ...own } });
       try {
         signal.throwIfAborted();
         return new DockerEnv(await sandbox.session(), keep ? undefined : sandbox, sandbox);
@@ -50,7 +52,8 @@ class DockerEnv implements SandboxEnv {
   async exec(command: string, { timeoutMs, ...options }: EnvExecOptions = {}) {
     const result = await this.session.exec(command, {
       ...options,
-      ...(timeoutMs !== undefined && { timeout: timeoutMs }),
+      // The wire has no longer ones: after 24 days is taken for never, which is late but not early.
+      ...(timeoutMs !== undefined && timeoutMs < 2 ** 31 && { timeout: timeoutMs }),
     });
     return result.timedOut ? { ...result, exitCode: 124, signal: null } : result;
   }

@@ -39,7 +39,7 @@ const notJsonTypes = new Set([
 ]);
 
 /** Whether a value is a Valibot schema, by its Standard Schema properties: also one of another copy of Valibot. */
-export function isSchema(value: unknown): value is Schema {
+function isSchema(value: unknown): value is Schema {
   if (typeof value !== 'object' || value === null) return false;
   const { kind, '~standard': standard } = value as {
     kind?: unknown;

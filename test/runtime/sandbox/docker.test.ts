@@ -1,0 +1,54 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { defineAgent } from '../../../src/runtime/define/agent.ts';
+import { defineWorkflow } from '../../../src/runtime/define/workflow.ts';
+import { createRuntime } from '../../../src/runtime/run/runtime.ts';
+import { docker } from '../../../src/runtime/sandbox/docker.ts';
+import type { SandboxFactory } from '../../../src/runtime/sandbox/env.ts';
+import { openHost } from '../../support/sandbox-fixture.ts';
+import { smallestProgram } from '../smallest-program.ts';
+import { sandboxContract } from './contract.ts';
+
+sandboxContract('docker()', async () => {
+  const opened = await openHost();
+  return { factory: docker(), host: async () => opened.host, close: async () => opened[Symbol.asyncDispose]() };
+});
+
+let opened: Awaited<ReturnType<typeof openHost>>;
+
+beforeAll(async () => {
+  opened = await openHost();
+});
+
+afterAll(() => opened[Symbol.asyncDispose]());
+
+/** `docker()` with the host of this file, whatever the runtime has. */
+function dockerHere(options?: Parameters<typeof docker>[0]): SandboxFactory {
+  const factory = docker(options);
+  return { createSandbox: (request) => factory.createSandbox({ ...request, host: async () => opened.host }) };
+}
+
+smallestProgram('docker()', dockerHere);
+
+const workflow = (sandbox: SandboxFactory) =>
+  defineWorkflow({
+    name: 'leave-something',
+    agent: defineAgent(() => ({ sandbox })),
+    run: async ({ harness }) => {
+      await harness.fs.writeFile('left.txt', 'here');
+      await harness.shell('sleep 1000 &');
+      return null;
+    },
+  });
+
+test('removes the sandbox of a run with the run, unless it is to be kept; then only its processes end', async () => {
+  await using runtime = await createRuntime();
+  await (await runtime.invoke(workflow(dockerHere()))).result();
+  expect(await opened.host.list()).toEqual([]);
+
+  await using other = await createRuntime();
+  await (await other.invoke(workflow(dockerHere({ keep: true, labels: { name: 'kept' } })))).result();
+  const [kept] = await opened.host.list({ labels: { name: 'kept' } });
+  await using sandbox = await opened.host.connect(kept?.id ?? '');
+  expect(await sandbox.fs.readFile('left.txt')).toBe('here');
+  expect(await sandbox.processes()).toEqual([]);
+});

@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import type Docker from 'dockerode';
 import { type Logger, pino } from 'pino';
 import { DockerEngine } from '../engine/docker/docker.ts';
-import type { Container, Engine } from '../engine/engine.ts';
+import type { Container, ContainerSpec, Engine } from '../engine/engine.ts';
 import { ContainerExistsError, ContainerStartError } from '../engine/errors.ts';
 import type { Transport } from '../engine/transport/pick.ts';
 import { type CollectReport, collect } from './collect.ts';
@@ -92,7 +92,7 @@ export class SandboxHost implements AsyncDisposable {
     await this.#claim(id);
     let container: Container | undefined;
     try {
-      container = await this.#engine.create({
+      const spec: ContainerSpec = {
         sandboxId: id,
         image,
         labels: { ...labelsFor(options.labels), [sandboxLabel]: id, [imageLabel]: image, [cwdLabel]: options.cwd },
@@ -107,8 +107,18 @@ export class SandboxHost implements AsyncDisposable {
         wireDirectory: this.#state.wireDirectory(id),
         ...(options.user !== undefined && { user: options.user }),
         ...(options.workspace && { workspace: options.workspace }),
-      });
-      await this.#engine.start(container.id);
+      };
+      container = await this.#engine.create(spec);
+      try {
+        await this.#engine.start(container.id);
+      } catch (error) {
+        // The engine makes sure once that it has what every sandbox needs. When somebody has removed that since, it
+        // does so again: a second time is enough to know.
+        if (!(error instanceof ContainerStartError)) throw error;
+        await this.#engine.remove(container.id);
+        container = await this.#engine.create(spec);
+        await this.#engine.start(container.id);
+      }
       const sandbox = this.#toSandbox(id, container);
       await sandbox.connect();
       await this.#state.own(id, { finished: true });

@@ -6,10 +6,14 @@ import type { Transport } from '../../src/engine/transport/pick.ts';
 import { SandboxHost } from '../../src/sandbox/host.ts';
 import type { Sandbox } from '../../src/sandbox/sandbox.ts';
 
+export interface OpenedHost extends AsyncDisposable {
+  host: SandboxHost;
+  stateDir: string;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
 /** A host with a state directory of its own; at its end every sandbox of it is gone. */
-export async function openHost(
-  transport?: Transport,
-): Promise<{ host: SandboxHost; stateDir: string } & AsyncDisposable> {
+export async function openHost(transport?: Transport): Promise<OpenedHost> {
   const stateDir = await mkdtemp(join(tmpdir(), 'berth-test-state-'));
   const host = await SandboxHost.openWith({ stateDir }, transport);
   return {

@@ -17,6 +17,7 @@ export const fixTheBug = defineAction({
       harness,
       'git init -q && git add . && git -c user.name=berth -c user.email=berth@localhost commit -qm Start',
     );
+    const start = (await succeeds(harness, 'git rev-parse HEAD')).trim();
 
     const testsBefore = await runTests(harness);
     log.info(`${testsBefore.failed} of ${testsBefore.passed + testsBefore.failed} tests fail`);
@@ -33,22 +34,23 @@ export const fixTheBug = defineAction({
     );
 
     // What the model says of its work is not taken for granted: the tests are those of the project, run once more.
-    await succeeds(harness, 'git checkout -q HEAD -- test package.json');
+    await succeeds(harness, `git checkout -q ${start} -- test package.json`);
     const testsAfter = await runTests(harness);
     if (testsAfter.failed > 0 || testsAfter.passed < testsBefore.passed + testsBefore.failed) {
       throw new Error(`The bug is not fixed: ${testsAfter.failed} tests fail and ${testsAfter.passed} pass.`);
     }
-    const diff = await succeeds(harness, 'git diff');
+    // With what it added, and also when it committed its work.
+    const diff = await succeeds(harness, `git add --all && git diff --cached ${start}`);
     return { testsBefore, testsAfter, diff };
   },
 });
 
 /** Counts by what `node --test` says at its end: `# pass 6`, or `ℹ pass 6` to people. */
 async function runTests(harness: Harness): Promise<v.InferOutput<typeof counts>> {
-  const { stdout } = await harness.shell('npm test', { timeoutMs: 60_000 });
+  const { stdout, stderr } = await harness.shell('npm test', { timeoutMs: 60_000 });
   const count = (name: string) => stdout.match(new RegExp(`^\\S+ ${name} (\\d+)$`, 'm'))?.[1];
   const [passed, failed] = [count('pass'), count('fail')];
-  if (passed === undefined || failed === undefined) throw new Error('The tests could not be run.');
+  if (passed === undefined || failed === undefined) throw new Error(`The tests can't be run: ${stderr || stdout}`);
   return { passed: Number(passed), failed: Number(failed) };
 }
 

@@ -141,6 +141,12 @@ describe('spawn', () => {
     expect(error).toBeInstanceOf(ProcessEndedError);
   });
 
+  test('orphans that ended are reaped', async ({ sandbox }) => {
+    await sandbox.exec('for i in 1 2 3; do (sh -c "exit 0" & exec sleep 0.1) & done');
+    const zombies = async () => (await sandbox.exec('cat /proc/[0-9]*/stat | grep -c ") Z "')).stdout.trim();
+    await expect.poll(zombies, { timeout: 10_000 }).toBe('0');
+  });
+
   test('kill ends the whole tree', async ({ sandbox }) => {
     const process = await sandbox.spawn('sleep 1000 & setsid sleep 1000 & sleep 1000');
     await process.kill('SIGKILL');

@@ -25,12 +25,14 @@ export async function unpackArchive(
 ): Promise<UnpackedArchive> {
   const part = join(dirname(target), `.${basename(target)}.${randomBytes(6).toString('hex')}.part`);
   await mkdir(part, { mode: 0o700 });
+  // An archive that breaks off does not end the entry that is being read.
+  const broken = new AbortController();
   try {
-    const tree = new Tree(part);
+    const tree = new Tree(part, broken.signal);
     const entries = extract();
     // It ends with the archive's end mark; without the pipeline nobody would hear of a tar that fails.
     const reading = pipeline(tar, entries, { ...(signal && { signal }) });
-    reading.catch(() => {}); // awaited below, unless an entry fails first
+    reading.catch((error: unknown) => broken.abort(error)); // awaited below, unless an entry fails first
     // The types say less of an entry than it is: a stream of bytes.
     for await (const entry of entries as AsyncIterable<Readable & { header: Header }>) {
       await tree.add(entry.header, entry);
@@ -43,17 +45,20 @@ export async function unpackArchive(
   } catch (error) {
     tar.destroy();
     await rm(part, { recursive: true, force: true });
-    throw error;
+    // Of an entry that was given up, the archive says why.
+    throw error instanceof Error && error.name === 'AbortError' ? (broken.signal.reason ?? error) : error;
   }
 }
 
 class Tree {
   readonly #root: string;
+  readonly #broken: AbortSignal;
   readonly #links: { path: string; target: string }[] = [];
   readonly #directories = new Map<string, number>();
 
-  constructor(root: string) {
+  constructor(root: string, broken: AbortSignal) {
     this.#root = root;
+    this.#broken = broken;
   }
 
   async add(header: Header, content: AsyncIterable<Uint8Array>): Promise<void> {
@@ -68,7 +73,9 @@ class Tree {
       case 'file':
       case 'contiguous-file':
         await mkdir(dirname(path), { recursive: true });
-        await pipeline(content, createWriteStream(path, { flags: 'wx', mode: 0o600 }));
+        await pipeline(content, createWriteStream(path, { flags: 'wx', mode: 0o600 }), {
+          signal: this.#broken,
+        });
         await chmod(path, mode & 0o777);
         return;
       case 'symlink':

@@ -77,15 +77,23 @@ export async function ensureAgentVolume(
   const name = `berth-agent-${hash}`;
   for (;;) {
     const fill = docker.getContainer(`berth-fill-${hash}`);
-    const [isThere, running] = await Promise.all([isOurs(docker, name), found(fill.inspect())]);
+    // In this order: a volume that was ours before there was no container that fills it is whole.
+    const isThere = await isOurs(docker, name);
+    const running = await found(fill.inspect());
     if (isThere && !running) return { name, version };
     if (running && Date.now() - Date.parse(running.Created) < fillPatienceMs) {
       // Another process fills it: its end is the removal of the container.
       await Promise.race([fill.wait({ condition: 'removed' }).catch(() => {}), wait(1_000, undefined, { ref: false })]);
       continue;
     }
-    if (running) await removeFill(docker, fill, name);
-    if (!running && (await found(docker.getVolume(name).inspect()))) await docker.getVolume(name).remove();
+    try {
+      // Of a process that died; or an empty volume, which the engine made for a name that it did not know.
+      if (running) await removeFill(docker, fill, name);
+      else await found(docker.getVolume(name).remove());
+    } catch (error) {
+      if (await isOurs(docker, name)) continue; // another process began meanwhile
+      throw error;
+    }
     await fillVolume(docker, name, `berth-fill-${hash}`, baseImage.Id, labels, bundle);
   }
 }

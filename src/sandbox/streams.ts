@@ -20,8 +20,8 @@ export function readable(read: () => Promise<Uint8Array | null>, cancel: () => v
 export function writable(options: {
   write: (chunk: Uint8Array) => Promise<void>;
   end: () => Promise<unknown>;
-  /** Called at every end, also a good one. */
-  cancel: () => void;
+  /** Called at every end, also a good one. The stream closes when this is done, so that what follows finds it done. */
+  cancel: () => Promise<void>;
 }): Writable {
   return new Writable({
     write(chunk: Uint8Array, _encoding, done) {
@@ -31,8 +31,10 @@ export function writable(options: {
       options.end().then(() => done(), done);
     },
     destroy(error, done) {
-      options.cancel();
-      done(error);
+      options.cancel().then(
+        () => done(error),
+        (failure: Error) => done(error ?? failure),
+      );
     },
   });
 }

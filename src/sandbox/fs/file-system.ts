@@ -329,7 +329,12 @@ export class FileSystem {
           stream.end();
           await done;
         }),
-      cancel: () => void opening.then(({ stream }) => stream.reset(), ignored),
+      cancel: async () => {
+        const opened = await opening.catch(ignored);
+        opened?.stream.reset(); // a no-op after the end
+        // The answer says that what was begun has been taken back.
+        await opened?.done.catch(ignored);
+      },
     });
   }
 

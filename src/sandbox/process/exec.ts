@@ -213,7 +213,7 @@ class RunningProcess implements Process {
         }
       },
       end: async () => stream?.end(),
-      cancel: () => stream?.reset(),
+      cancel: async () => stream?.reset(),
     });
     input.on('error', () => {}); // as above
     return input;

@@ -8,8 +8,9 @@ import {
   ActionTimeoutError,
 } from '../errors.ts';
 import type { OpenHarness } from '../harness/open-harness.ts';
+import { outputJson } from '../schema/output.ts';
 import { parse } from '../schema/parse.ts';
-import { type JsonValue, jsonSnapshot, NotJson } from '../schema/snapshot.ts';
+import type { JsonValue } from '../schema/snapshot.ts';
 
 export interface Execution {
   action: ActionDefinition;
@@ -74,23 +75,11 @@ export function actionInput(action: ActionDefinition, input: unknown, ignoreInpu
   return parsed.output;
 }
 
-/** What is delivered of what `run` returned: the output side of the schema, as JSON. */
-function actionOutput(action: ActionDefinition, returned: unknown): JsonValue {
-  let value = returned;
-  if (action.output) {
-    const parsed = parse(action.output, returned);
-    if (!parsed.success) throw new ActionOutputValidationError({ action: action.name, issues: parsed.issues });
-    value = parsed.output;
-  } else if (value === undefined) {
-    return null;
-  }
-  try {
-    return jsonSnapshot(value, 'output');
-  } catch (error) {
-    if (!(error instanceof NotJson)) throw error;
-    const { path, kind } = error;
-    throw new ActionOutputSerializationError({ action: action.name, path, kind }, { cause: error });
-  }
+function actionOutput({ name: action, output }: ActionDefinition, returned: unknown): JsonValue {
+  return outputJson(output, returned, {
+    invalid: (issues) => new ActionOutputValidationError({ action, issues }),
+    notJson: (found, cause) => new ActionOutputSerializationError({ action, ...found }, { cause }),
+  });
 }
 
 /** Waits for application code; after an abort only so long as code may take that looks at its signal. */

@@ -4,8 +4,9 @@ import type { Emit } from '../events/event.ts';
 import { eventLog } from '../events/log.ts';
 import { type LoopTool, textResult } from '../model/tool.ts';
 import { inputJsonSchema } from '../schema/json-schema.ts';
+import { outputJson } from '../schema/output.ts';
 import { parse } from '../schema/parse.ts';
-import { type JsonValue, jsonSnapshot, NotJson } from '../schema/snapshot.ts';
+import type { JsonValue } from '../schema/snapshot.ts';
 
 const defaultTimeoutMs = 600_000;
 
@@ -35,20 +36,9 @@ function checkedInput(tool: ToolDefinition, input: unknown): unknown {
   return parsed.output;
 }
 
-function checkedOutput(tool: ToolDefinition, returned: unknown): JsonValue {
-  let value = returned;
-  if (tool.output) {
-    const parsed = parse(tool.output, returned);
-    if (!parsed.success) throw new ToolOutputValidationError({ tool: tool.name, issues: parsed.issues });
-    value = parsed.output;
-  } else if (value === undefined) {
-    return null;
-  }
-  try {
-    return jsonSnapshot(value, 'output');
-  } catch (error) {
-    if (!(error instanceof NotJson)) throw error;
-    const { path, kind } = error;
-    throw new ToolOutputSerializationError({ tool: tool.name, path, kind }, { cause: error });
-  }
+function checkedOutput({ name: tool, output }: ToolDefinition, returned: unknown): JsonValue {
+  return outputJson(output, returned, {
+    invalid: (issues) => new ToolOutputValidationError({ tool, issues }),
+    notJson: (found, cause) => new ToolOutputSerializationError({ tool, ...found }, { cause }),
+  });
 }

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { RequestError } from './errors.ts';
-import { setThreadEffectiveUser, setUndumpable } from './kernel.ts';
+import { setRootHasCapabilities, setThreadGroup, setThreadGroups, setThreadUser, setUndumpable } from './kernel.ts';
 
 /** Who runs a command. */
 export interface Identity {
@@ -8,6 +8,8 @@ export interface Identity {
   user: string;
   uid: number;
   gid: number;
+  /** Further groups. */
+  groups: number[];
   home: string;
   shell: string;
 }
@@ -27,7 +29,14 @@ export function findIdentity(text: string): Identity {
     gid = found ? Number(found[2]) : toId(group);
     if (gid === undefined) throw new RequestError('unknown_user', `group ${group} is not in /etc/group of the image`);
   }
-  return { user: passwd?.[0] ?? user, uid, gid, home: passwd?.[5] || '/', shell: passwd?.[6] || '/bin/sh' };
+  const groups = passwd ? groupsOf(passwd[0] ?? '') : [];
+  if ([gid, ...groups].includes(agentGroup)) throw new RequestError('EPERM', `no command may have group ${agentGroup}`);
+  return { user: passwd?.[0] ?? user, uid, gid, groups, home: passwd?.[5] || '/', shell: passwd?.[6] || '/bin/sh' };
+}
+
+function groupsOf(user: string): number[] {
+  const found = entries('/etc/group').filter((fields) => fields[3]?.split(',').includes(user));
+  return found.map((fields) => Number(fields[2]));
 }
 
 function entries(path: string): string[][] {
@@ -44,26 +53,52 @@ function toId(text: string): number | undefined {
   return /^\d{1,9}$/.test(text) ? Number(text) : undefined;
 }
 
-let restingUid = 0;
+/** Of the sandbox-agent alone: its socket is behind it. */
+export const agentGroup = 65_432;
+let resting: Pick<Identity, 'uid' | 'gid'> = { uid: 0, gid: agentGroup };
 
 /**
  * From now on files are made, read and checked by the kernel with this user's rights. The real and saved ids stay
- * root's: no command may signal or trace the sandbox-agent, and it can take root back for a moment.
+ * root's: no command may signal or trace the sandbox-agent, and it can take root back for a moment. Its group stays as
+ * a further one.
  */
-export function restAs(identity: Identity): void {
-  process.setegid?.(identity.gid);
-  process.seteuid?.(identity.uid);
+export function restAs({ uid, gid }: Identity): void {
+  process.setgroups?.([agentGroup]);
+  process.setegid?.(gid);
+  process.seteuid?.(uid);
   setUndumpable();
-  restingUid = identity.uid;
+  resting = { uid, gid };
 }
 
 /** Runs `action`, which must not wait, as root: on this thread only, so that no file operation under way is touched. */
 export function asRoot<Result>(action: () => Result): Result {
-  if (restingUid === 0) return action();
-  setThreadEffectiveUser(0);
+  if (resting.uid === 0) return action();
+  setThreadUser(-1, 0, -1);
   try {
     return action();
   } finally {
-    setThreadEffectiveUser(restingUid);
+    setThreadUser(-1, resting.uid, -1);
   }
+}
+
+/**
+ * Runs `action`, which must not wait, with exactly the ids of a command of this user, on this thread only: what it
+ * starts has no other ids, and root's number without root's capabilities. The saved user id, which a program does not
+ * get, stays root's: it is the way back, and keeps commands from tracing the sandbox-agent meanwhile.
+ */
+export function asCommand<Result>({ uid, gid, groups }: Identity, action: () => Result): Result {
+  return asRoot(() => {
+    setRootHasCapabilities(false);
+    setThreadGroups(groups);
+    setThreadGroup(gid, gid, agentGroup);
+    setThreadUser(uid, uid, 0);
+    try {
+      return action();
+    } finally {
+      setThreadUser(0, 0, 0);
+      setThreadGroup(agentGroup, resting.gid, agentGroup);
+      setThreadGroups([agentGroup]);
+      setRootHasCapabilities(true);
+    }
+  });
 }

@@ -7,14 +7,12 @@ import { bridge } from './bridge.ts';
 import { type Sandbox, serve } from './connection.ts';
 import { sandboxEnvironment } from './environment.ts';
 import { asRoot, findIdentity, type Identity, restAs } from './identity.ts';
-import { ownChildren } from './process/process.ts';
+import { takeExits } from './process/exit.ts';
 import { Processes } from './process/processes.ts';
-import { reapOrphans } from './reap.ts';
 import { Sessions } from './session/sessions.ts';
 
 // Above it is a directory that only the sandbox-agent's group may enter; no command has that group.
 const socketPath = '/.berth/private/wire/agent.sock';
-const agentGroup = 65_432;
 
 if (process.argv[2] === 'bridge') bridge(socketPath);
 else start();
@@ -23,7 +21,7 @@ function start(): void {
   // PID 1 gets no signal that it does not listen for, but Node listens for some itself, to exit. The end comes over the
   // wire, or from the engine as SIGKILL: a command that runs as root must not be able to ask for it.
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR2'] as const) process.on(signal, () => {});
-  reapOrphans(ownChildren);
+  takeExits();
   process.umask(0o022);
 
   const identity = findIdentity(setting('BERTH_USER') || '0');
@@ -45,8 +43,6 @@ function start(): void {
     processes: new Processes(sandboxEnvironment(process.env), cwd),
     shutdown,
   });
-  // The group of the sandbox-agent stays as a further one: its own files are behind it.
-  process.setgroups?.([agentGroup]);
   restAs(identity);
 }
 

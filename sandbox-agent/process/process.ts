@@ -1,13 +1,13 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, statSync } from 'node:fs';
-import { Socket } from 'node:net';
+import { statSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { WireStream } from '../../src/protocol/mux.ts';
 import type { ListedProcess, ProcessEnd } from '../../src/protocol/process.ts';
 import { RequestError } from '../errors.ts';
-import { asRoot, type Identity } from '../identity.ts';
-import { makePipe, setRootHasCapabilities, signalNumber } from '../kernel.ts';
+import type { Identity } from '../identity.ts';
+import { signalNumber } from '../kernel.ts';
 import { outOfMemoryKills } from './memory.ts';
+import { type Spawned, spawn } from './spawn.ts';
 import { Spool } from './spool.ts';
 import { findTree, killTree, signalTree, type Tree } from './tree.ts';
 
@@ -32,9 +32,6 @@ export interface Command {
 const quietMs = 20;
 const maxDrainMs = 500;
 
-/** Ids of the children that libuv waits for. */
-export const ownChildren = new Set<number>();
-
 /** One command, from its start until its kept output is dropped. It belongs to the sandbox, not to a connection. */
 export class SandboxProcess {
   readonly command: Command;
@@ -55,14 +52,14 @@ export class SandboxProcess {
    * Starts the command. What is not there or not executable is a process too, with code 127 or 126, as in a shell.
    * @throws {RequestError} no working directory, or the sandbox has no room for another process
    */
-  static async start(command: Command): Promise<SandboxProcess> {
+  static start(command: Command): SandboxProcess {
     if (!statSync(command.cwd).isDirectory()) {
       throw new RequestError('ENOTDIR', `the working directory ${command.cwd} is no directory`);
     }
-    return new SandboxProcess(command, await start(command));
+    return new SandboxProcess(command, spawn(command));
   }
 
-  private constructor(command: Command, started: Started | NodeJS.ErrnoException) {
+  private constructor(command: Command, started: Spawned | NodeJS.ErrnoException) {
     this.command = command;
     if (started instanceof Error) {
       this.pid = 0;
@@ -70,7 +67,7 @@ export class SandboxProcess {
       this.ended = this.#endUnstarted(started);
       return;
     }
-    this.pid = started.child.pid ?? 0;
+    this.pid = started.pid;
     this.#stdin = started.stdin;
     this.ended = this.#run(started);
   }
@@ -137,14 +134,11 @@ export class SandboxProcess {
     this.stderr.close();
   }
 
-  async #run({ child, stdout, stderr }: Started): Promise<ProcessEnd> {
+  async #run({ exit, stdout, stderr }: Spawned): Promise<ProcessEnd> {
     const timer =
       this.command.timeoutMs === undefined ? undefined : setTimeout(() => void this.#timeout(), this.command.timeoutMs);
     const drained = Promise.all([collect(stdout, this.stdout), collect(stderr, this.stderr)]);
-    const [code, signal] = await new Promise<[number | null, string | null]>((resolve) => {
-      child.once('exit', (...end) => resolve(end));
-    });
-    ownChildren.delete(this.pid);
+    const { code, signal } = await exit;
     this.running = false;
     clearTimeout(timer);
     this.#stdin?.destroy();
@@ -191,81 +185,6 @@ export class SandboxProcess {
     this.#timedOut = true;
     await this.kill();
   }
-}
-
-interface Started {
-  child: ChildProcess;
-  stdin: Socket | undefined;
-  stdout: Socket;
-  stderr: Socket;
-}
-
-/**
- * @returns the error for a program that is not there or can't be executed
- * @throws {RequestError} the sandbox has no room for another process
- */
-async function start(command: Command): Promise<Started | NodeJS.ErrnoException> {
-  const pipes: { readEnd: number; writeEnd: number }[] = [];
-  const makeKept = () => {
-    const pipe = makePipe();
-    pipes.push(pipe);
-    return pipe;
-  };
-  try {
-    const [stdout, stderr] = [makeKept(), makeKept()];
-    const stdin = command.hasStdin ? makeKept() : undefined;
-    const child = spawnAs(command, [stdin?.readEnd ?? 'ignore', stdout.writeEnd, stderr.writeEnd]);
-    if (child.pid === undefined) throw await new Promise((resolve) => child.once('error', resolve));
-    ownChildren.add(child.pid);
-    for (const end of [stdin?.readEnd, stdout.writeEnd, stderr.writeEnd]) if (end !== undefined) closeSync(end);
-    return {
-      child,
-      stdin: stdin && writer(stdin.writeEnd),
-      stdout: reader(stdout.readEnd),
-      stderr: reader(stderr.readEnd),
-    };
-  } catch (error) {
-    for (const { readEnd, writeEnd } of pipes) {
-      closeSync(readEnd);
-      closeSync(writeEnd);
-    }
-    const failure = error as NodeJS.ErrnoException;
-    switch (failure.code) {
-      case 'EAGAIN':
-        throw new RequestError('EAGAIN', 'the sandbox is at its limit of processes: end some, or raise limits.pids');
-      case 'EMFILE':
-      case 'ENFILE':
-      case 'ENOMEM':
-        throw new RequestError(failure.code, `the command could not be started: ${failure.message}`);
-      default:
-        return failure;
-    }
-  }
-}
-
-function spawnAs({ argv, cwd, env, identity }: Command, stdio: (number | 'ignore')[]): ChildProcess {
-  const [file = '', ...rest] = argv;
-  return asRoot(() => {
-    // A command that runs as root is root by number only.
-    if (identity.uid === 0) setRootHasCapabilities(false);
-    try {
-      // `detached`: a session of its own, whose number is its pid, and no terminal.
-      return spawn(file, rest, { cwd, env, uid: identity.uid, gid: identity.gid, detached: true, stdio });
-    } finally {
-      if (identity.uid === 0) setRootHasCapabilities(true);
-    }
-  });
-}
-
-function reader(fd: number): Socket {
-  return new Socket({ fd, readable: true, writable: false });
-}
-
-function writer(fd: number): Socket {
-  const socket = new Socket({ fd, readable: false, writable: true });
-  // A process that closes its input or ends makes EPIPE: no news for anyone.
-  socket.on('error', () => {});
-  return socket;
 }
 
 /** Reads to the end, also after the command's: a process that it left behind must not meet a closed pipe. */

@@ -73,7 +73,7 @@ export class Processes {
     const processId = `p_${randomBytes(8).toString('hex')}`;
     const identity = request.user === undefined ? session.identity : findIdentity(request.user);
     const marker = `${request.sessionId}/${processId}`;
-    const one = await SandboxProcess.start({
+    const one = SandboxProcess.start({
       processId,
       sessionId: request.sessionId,
       key,

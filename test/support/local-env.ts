@@ -3,6 +3,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { abortError } from '../../src/errors.ts';
+import { after } from '../../src/runtime/after.ts';
 import type { EnvExecOptions, SandboxEnv } from '../../src/runtime/sandbox/env.ts';
 import type { ExecResult } from '../../src/sandbox/process/result.ts';
 
@@ -45,7 +46,7 @@ export async function localEnv({ path }: { path?: string } = {}): Promise<Sandbo
 }
 
 async function run(line: string, options: EnvExecOptions, cwd: string, path: string | undefined): Promise<ExecResult> {
-  const { signal, timeoutMs, maxOutput = 16 * 1024 * 1024 } = options;
+  const { signal, timeoutMs = Number.POSITIVE_INFINITY, maxOutput = 16 * 1024 * 1024 } = options;
   if (signal?.aborted) throw abortError(signal.reason);
   const startedAt = performance.now();
   const env = { ...process.env, ...(path !== undefined && { PATH: path }), ...options.env };
@@ -54,13 +55,10 @@ async function run(line: string, options: EnvExecOptions, cwd: string, path: str
     if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL'); // detached: it leads a group of its own
   };
   let timedOut = false;
-  const timer = setTimeout(
-    () => {
-      timedOut = true;
-      killTree();
-    },
-    timeoutMs ?? 2 ** 31 - 1,
-  );
+  const stopTimer = after(timeoutMs, () => {
+    timedOut = true;
+    killTree();
+  });
   signal?.addEventListener('abort', killTree, { once: true });
   try {
     const exited = new Promise<{ exitCode: number | null; ended: string | null }>((resolve, reject) => {
@@ -86,7 +84,7 @@ async function run(line: string, options: EnvExecOptions, cwd: string, path: str
       durationMs: Math.round(performance.now() - startedAt),
     };
   } finally {
-    clearTimeout(timer);
+    stopTimer();
     signal?.removeEventListener('abort', killTree);
   }
 }

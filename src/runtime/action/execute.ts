@@ -8,6 +8,7 @@ import {
   ActionTimeoutError,
 } from '../errors.ts';
 import type { OpenHarness } from '../harness/open-harness.ts';
+import { LinkedAbort } from '../linked-abort.ts';
 import { outputJson } from '../schema/output.ts';
 import { parse } from '../schema/parse.ts';
 import type { JsonValue } from '../schema/snapshot.ts';
@@ -30,37 +31,38 @@ export interface Execution {
 export async function executeAction(execution: Execution): Promise<JsonValue> {
   const { action, signal } = execution;
   const input = actionInput(action, execution.input, execution.ignoreInput);
-  const stop = new AbortController();
-  const merged = AbortSignal.any([signal, stop.signal]);
-  const { timeoutMs } = action;
-  const onTimeout = (ms: number) => stop.abort(new ActionTimeoutError({ action: action.name, timeoutMs: ms }));
-  const stopTimer = timeoutMs === undefined ? () => {} : after(timeoutMs, () => onTimeout(timeoutMs));
+  const stop = new LinkedAbort(signal);
+  const { timeoutMs = Number.POSITIVE_INFINITY } = action;
+  const timeout = new ActionTimeoutError({ action: action.name, timeoutMs });
+  const deadline = performance.now() + timeoutMs;
+  const stopTimer = after(timeoutMs, () => stop.abort(timeout));
   try {
-    const harness = await execution.openHarness(merged);
+    const harness = await execution.openHarness(stop.signal);
     try {
-      merged.throwIfAborted();
+      stop.signal.throwIfAborted();
       const run = action.run as (context: object) => unknown; // its context is the one made here
       const context = {
         harness,
-        signal: merged,
+        signal: stop.signal,
         log: harness.log(execution.logAttributes),
         ...(action.input && { input }),
       };
       // Asynchronous, so that one that throws at once is like one that rejects.
-      const returned = await unlessIgnored((async () => run(context))(), merged, execution.graceMs);
-      // Work that ended well before it saw the abort keeps its result, but for a time limit.
-      if (stop.signal.aborted) throw stop.signal.reason;
+      const returned = await unlessIgnored((async () => run(context))(), stop.signal, execution.graceMs);
+      stopTimer();
+      if (performance.now() >= deadline) stop.abort(timeout); // work that holds the event loop keeps timers from firing
+      stop.signal.throwIfAborted(); // what comes from work that ignored its signal comes too late
       return actionOutput(action, returned);
     } finally {
       await harness.close();
     }
   } catch (error) {
+    if (!stop.signal.aborted) throw error;
     // Whatever an action throws because it was aborted, this is why.
-    if (stop.signal.aborted) throw stop.signal.reason;
-    if (signal.aborted) throw abortError(signal.reason);
-    throw error;
+    throw stop.signal.reason === timeout ? timeout : abortError(stop.signal.reason);
   } finally {
     stopTimer();
+    stop.release();
   }
 }
 

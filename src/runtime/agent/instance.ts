@@ -7,6 +7,7 @@ import { UsageMeter, within } from '../events/scope.ts';
 import type { OpenHarness } from '../harness/open-harness.ts';
 import { newId } from '../id.ts';
 import type { OpenRootHarness } from '../run/run.ts';
+import type { Admit } from '../run/slots.ts';
 import type { PromptResult } from '../session/session.ts';
 
 const maxKeptReceipts = 1_000;
@@ -27,7 +28,7 @@ export class AgentInstance {
   readonly #receipts = new Map<string, { text: string; receipt: Receipt }>();
   readonly #log: EventLog;
   readonly #openHarness: OpenRootHarness;
-  readonly #admit: (work: () => Promise<PromptResult>) => Promise<PromptResult>;
+  readonly #admit: Admit;
   readonly #stop = new AbortController();
   #harness: Promise<OpenHarness> | undefined;
   /** Events of the harness belong to the submission that is worked on. */
@@ -39,7 +40,7 @@ export class AgentInstance {
     agent: AgentDefinition;
     log: EventLog;
     openHarness: OpenRootHarness;
-    admit: (work: () => Promise<PromptResult>) => Promise<PromptResult>;
+    admit: Admit;
   }) {
     this.agent = options.agent;
     this.#log = options.log;
@@ -55,7 +56,9 @@ export class AgentInstance {
     if (known) throw new SubmissionConflictError({ key: key ?? '' });
     const dispatchId = newId('disp');
     const submissionId = newId('sub');
-    const result = this.#last.then(() => this.#admit(() => this.#work(text, { dispatchId, submissionId })));
+    const result = this.#last.then(() =>
+      this.#admit(() => this.#work(text, { dispatchId, submissionId }), new AbortController().signal),
+    );
     this.#last = result.catch(() => {}); // the next one runs all the same
     const receipt = { dispatchId, submissionId, acceptedAt: new Date().toISOString(), result: () => result };
     if (key !== undefined) this.#keep(key, { text, receipt });

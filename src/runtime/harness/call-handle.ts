@@ -1,3 +1,5 @@
+import { LinkedAbort } from '../linked-abort.ts';
+
 /** A promise that can be aborted. One that nobody awaits never causes an unhandled rejection. */
 export interface CallHandle<Result> extends Promise<Result> {
   /** Aborts when the call is aborted, by whomever. */
@@ -11,22 +13,9 @@ export function callHandle<Result>(
   signals: readonly (AbortSignal | undefined)[],
   start: (signal: AbortSignal) => Promise<Result>,
 ): CallHandle<Result> {
-  const controller = new AbortController();
-  // Not AbortSignal.any(): on Node 20 a signal of a long run would keep that of every call alive.
-  const links = signals
-    .filter((signal) => signal !== undefined)
-    .map((signal) => ({ signal, onAbort: () => controller.abort(signal.reason) }));
-  for (const { signal, onAbort } of links) {
-    if (signal.aborted) onAbort();
-    else signal.addEventListener('abort', onAbort, { once: true });
-  }
-  const promise = start(controller.signal);
-  const unlink = () => {
-    for (const { signal, onAbort } of links) signal.removeEventListener('abort', onAbort);
-  };
-  promise.then(unlink, unlink); // who wants the error awaits the handle
-  return Object.assign(promise, {
-    signal: controller.signal,
-    abort: (reason?: unknown) => controller.abort(reason),
-  });
+  const stop = new LinkedAbort(...signals);
+  const promise = start(stop.signal);
+  const release = () => stop.release();
+  promise.then(release, release); // who wants the error awaits the handle
+  return Object.assign(promise, { signal: stop.signal, abort: (reason?: unknown) => stop.abort(reason) });
 }

@@ -19,6 +19,7 @@ import { eventLog, type Log } from '../events/log.ts';
 import { recordedError } from '../events/recorded-error.ts';
 import { UsageMeter, within } from '../events/scope.ts';
 import { newId } from '../id.ts';
+import { LinkedAbort } from '../linked-abort.ts';
 import type { Models } from '../model/providers.ts';
 import type { LoopTool } from '../model/tool.ts';
 import type { SandboxEnv } from '../sandbox/env.ts';
@@ -77,8 +78,7 @@ export class OpenHarness implements Harness {
   /** With the scope of the event only, for child harnesses. */
   readonly #emitPlain: Emit;
   readonly #emit: Emit;
-  readonly #stop = new AbortController();
-  readonly #signal: AbortSignal;
+  readonly #stop: LinkedAbort;
   readonly #open = new Set<Promise<unknown>>();
   readonly #sessions = new Map<string, OpenSession>();
   #closing: Promise<void> | undefined;
@@ -93,11 +93,11 @@ export class OpenHarness implements Harness {
       if (!this.#ended) parts.emit(body, scope); // work that ignores its end may still say something
     };
     this.#emit = within(this.#emitPlain, parts.scope);
-    this.#signal = AbortSignal.any([this.#stop.signal, parts.signal]);
+    this.#stop = new LinkedAbort(parts.signal);
   }
 
   get signal(): AbortSignal {
-    return this.#signal;
+    return this.#stop.signal;
   }
 
   log(added: Record<string, unknown> = {}): Log {
@@ -206,7 +206,7 @@ export class OpenHarness implements Harness {
     work: (operation: Operation) => Promise<Result>,
     shown: (result: Result) => unknown = (result) => result,
   ): CallHandle<Result> {
-    return callHandle([this.#signal, signal], async (merged) => {
+    return callHandle([this.signal, signal], async (merged) => {
       if (this.#closing) throw new HarnessClosedError();
       if (merged.aborted) throw abortError(merged.reason);
       const running = this.#runOperation(operationKind, scope, merged, work, shown);
@@ -260,6 +260,7 @@ export class OpenHarness implements Harness {
 
   async #close(): Promise<void> {
     this.#stop.abort(new HarnessClosedError());
+    this.#stop.release();
     const { env, shared, depth, release } = this.parts;
     const patience = new AbortController();
     const over = await Promise.race([

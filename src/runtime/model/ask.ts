@@ -1,6 +1,7 @@
 import type { Emit, TurnRequest } from '../events/event.ts';
 import { recordedError } from '../events/recorded-error.ts';
 import { newId } from '../id.ts';
+import { LinkedAbort } from '../linked-abort.ts';
 import { ModelRequestError } from './errors.ts';
 import type {
   AssistantMessage,
@@ -105,15 +106,13 @@ function emptyAnswer(): ModelRequestError {
 
 /** The events of one request. Ends it when the signal is aborted or nothing came for too long, whatever the model does. */
 async function* watched(model: Model, request: ModelRequest, signal: AbortSignal, idleTimeoutMs: number) {
-  const stop = new AbortController();
+  const stop = new LinkedAbort(signal);
   const stopped = new Promise<never>((_, reject) => {
-    stop.signal.addEventListener('abort', () => reject(stop.signal.reason), { once: true });
+    const onAbort = () => reject(stop.signal.reason);
+    if (stop.signal.aborted) onAbort();
+    else stop.signal.addEventListener('abort', onAbort, { once: true });
   });
   stopped.catch(() => {}); // it may be rejected when nobody waits any more
-  // Not AbortSignal.any(): on Node 20 a signal of a long run would keep every request's signal alive.
-  const onAbort = () => stop.abort(signal.reason);
-  signal.addEventListener('abort', onAbort, { once: true });
-  if (signal.aborted) onAbort();
   let iterator: AsyncIterator<ModelEvent> | undefined;
   let idle: NodeJS.Timeout | undefined;
   try {
@@ -131,7 +130,7 @@ async function* watched(model: Model, request: ModelRequest, signal: AbortSignal
     }
   } finally {
     clearTimeout(idle);
-    signal.removeEventListener('abort', onAbort);
+    stop.release();
     stop.abort();
     // Not awaited: a generator that hangs in an await would never answer.
     iterator?.return?.().catch(() => {});

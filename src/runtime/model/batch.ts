@@ -1,5 +1,7 @@
+import { after } from '../after.ts';
 import type { Emit, RecordedError } from '../events/event.ts';
 import { recordedError } from '../events/recorded-error.ts';
+import { LinkedAbort } from '../linked-abort.ts';
 import type { Message, ToolCallPart, ToolMessage } from './model.ts';
 import { type LoopTool, type ToolResult, textResult } from './tool.ts';
 
@@ -55,10 +57,10 @@ export async function runBatch(calls: ToolCallPart[], options: BatchOptions): Pr
 async function runCall(
   call: ToolCallPart,
   tool: LoopTool | undefined,
-  after: Promise<unknown> | undefined,
+  before: Promise<unknown> | undefined,
   options: BatchOptions,
 ): Promise<Outcome & { message: ToolMessage }> {
-  await after;
+  await before;
   const { toolName, toolCallId } = call;
   const input = parseJson(call.input);
   const startedAt = performance.now();
@@ -117,19 +119,13 @@ async function answerCall(
 
 async function runTool(toolCallId: string, tool: LoopTool, input: unknown, options: BatchOptions): Promise<Outcome> {
   const { signal, emit, graceMs } = options;
-  const stop = new AbortController();
-  const onAbort = () => stop.abort(signal.reason);
-  signal.addEventListener('abort', onAbort, { once: true });
+  const stop = new LinkedAbort(signal);
   let over = false;
   let timedOut = false;
-  let timer: NodeJS.Timeout | undefined;
-  if (tool.timeoutMs !== undefined) {
-    const onTimeout = () => {
-      timedOut = true;
-      stop.abort(new DOMException(`${tool.name} took longer than ${tool.timeoutMs} ms.`, 'TimeoutError'));
-    };
-    timer = setTimeout(onTimeout, Math.min(tool.timeoutMs, 2 ** 31 - 1)); // a longer one would fire at once
-  }
+  const stopTimer = after(tool.timeoutMs ?? Number.POSITIVE_INFINITY, () => {
+    timedOut = true;
+    stop.abort(new DOMException(`${tool.name} took longer than ${tool.timeoutMs} ms.`, 'TimeoutError'));
+  });
   let grace: NodeJS.Timeout | undefined;
   const abandoned = new Promise<undefined>((resolve) => {
     stop.signal.addEventListener('abort', () => {
@@ -157,9 +153,9 @@ async function runTool(toolCallId: string, tool: LoopTool, input: unknown, optio
     return { result: textResult(recorded.message, { isError: true }), error: recorded };
   } finally {
     over = true;
-    clearTimeout(timer);
+    stopTimer();
     clearTimeout(grace);
-    signal.removeEventListener('abort', onAbort);
+    stop.release();
   }
 }
 

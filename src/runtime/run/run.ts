@@ -2,14 +2,15 @@ import { abortError } from '../../errors.ts';
 import { executeAction } from '../action/execute.ts';
 import type { WorkflowDefinition } from '../define/workflow.ts';
 import { RunCancelledError } from '../errors.ts';
-import type { Emit, RuntimeEvent } from '../events/event.ts';
+import type { Emit, RecordedError, RuntimeEvent } from '../events/event.ts';
 import type { EventLog } from '../events/event-log.ts';
 import { recordedError } from '../events/recorded-error.ts';
 import { UsageMeter } from '../events/scope.ts';
 import { graceMs } from '../harness/grace.ts';
 import type { OpenHarness } from '../harness/open-harness.ts';
 import type { JsonValue } from '../schema/snapshot.ts';
-import { isFinal, type RunRecord } from './record.ts';
+import type { RunRecord } from './record.ts';
+import type { Admit } from './slots.ts';
 
 /** Opens the root harness of a run: agent first, then its sandbox. */
 export type OpenRootHarness = (root: { emit: Emit; meter: UsageMeter; signal: AbortSignal }) => Promise<OpenHarness>;
@@ -40,14 +41,13 @@ export class Run implements RunHandle<JsonValue> {
   readonly #ended: Promise<JsonValue>;
   #record: RunRecord;
 
-  /** `admit` runs the work when there is room for it. */
   constructor(options: {
     id: string;
     workflowName: string;
     workflow: WorkflowDefinition;
     input: JsonValue | undefined;
     log: EventLog;
-    admit: (work: () => Promise<JsonValue>) => Promise<JsonValue>;
+    admit: Admit;
     openHarness: OpenRootHarness;
   }) {
     const { id, workflowName, workflow, input, log } = options;
@@ -97,26 +97,24 @@ export class Run implements RunHandle<JsonValue> {
 
   async #start({ admit, openHarness }: ConstructorParameters<typeof Run>[0]): Promise<JsonValue> {
     await Promise.resolve(); // whoever sees the first event can find the run
-    // A cancelled run ends at once also while it waits for its turn.
-    const cancelled = new Promise<never>((_, reject) => {
-      const onAbort = () => {
-        if (this.#record.state === 'queued') reject(abortError(this.#stop.signal.reason));
-      };
-      if (this.#stop.signal.aborted) onAbort();
-      else this.#stop.signal.addEventListener('abort', onAbort, { once: true });
-    });
+    const { signal } = this.#stop;
+    let result: JsonValue;
     try {
-      const result = await Promise.race([admit(() => this.#run(openHarness)), cancelled]);
-      return this.#end({ result });
-    } catch (error) {
-      this.#end({ error });
-      throw this.#record.state === 'cancelled' ? this.#cancelledError(error) : error;
+      result = await admit(() => this.#run(openHarness), signal);
+      // Asked for before the end is written, however late: then what the work gave is not kept.
+      if (signal.aborted) throw abortError(signal.reason);
+    } catch (cause) {
+      const error = signal.aborted ? this.#cancelledError(cause) : cause;
+      this.#end(signal.aborted ? 'cancelled' : 'failed', { error: recordedError(error) });
+      throw error;
     }
+    this.#end('completed', { result });
+    return result;
   }
 
   async #run(openHarness: OpenRootHarness): Promise<JsonValue> {
     const { signal } = this.#stop;
-    if (isFinal(this.#record.state) || signal.aborted) throw abortError(signal.reason);
+    if (signal.aborted) throw abortError(signal.reason);
     const startedAt = new Date().toISOString();
     this.#record = { ...this.#record, state: 'running', startedAt };
     const { workflowName, input } = this.#record;
@@ -132,24 +130,13 @@ export class Run implements RunHandle<JsonValue> {
     });
   }
 
-  /** The first end counts: one of a run that was cancelled while it waited must not be taken back. */
-  #end(outcome: { result: JsonValue } | { error: unknown }): JsonValue {
-    const failed = 'error' in outcome;
-    const result = failed ? null : outcome.result;
-    if (isFinal(this.#record.state)) return result;
-    const state = !failed ? 'completed' : this.#stop.signal.aborted ? 'cancelled' : 'failed';
-    const error = state === 'cancelled' ? this.#cancelledError(undefined) : failed ? outcome.error : undefined;
+  #end(state: 'completed' | 'failed' | 'cancelled', outcome: { result: JsonValue } | { error: RecordedError }): void {
     const endedAt = new Date();
     const { createdAt, startedAt = createdAt } = this.#record;
-    const ending = {
-      durationMs: endedAt.getTime() - Date.parse(startedAt),
-      ...(error !== undefined && { error: recordedError(error) }),
-      ...(!failed && { result }),
-    };
+    const ending = { durationMs: endedAt.getTime() - Date.parse(startedAt), ...outcome };
     this.#record = { ...this.#record, state, endedAt: endedAt.toISOString(), ...ending };
-    this.#log.emit({ type: 'run_end', state, isError: failed, usage: this.#meter.total, ...ending });
+    this.#log.emit({ type: 'run_end', state, isError: state !== 'completed', usage: this.#meter.total, ...ending });
     this.#log.close();
-    return result;
   }
 
   #cancelledError(cause: unknown): RunCancelledError {

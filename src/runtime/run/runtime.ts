@@ -30,7 +30,7 @@ import { SandboxTools } from '../tools/tool-environment.ts';
 import { currentRuntime } from './current-runtime.ts';
 import { isFinal, type RunRecord, type RunState } from './record.ts';
 import { type OpenRootHarness, Run, type RunHandle } from './run.ts';
-import { Slots } from './slots.ts';
+import { type Admit, Slots } from './slots.ts';
 
 const maxKeptRuns = 1_000;
 
@@ -152,7 +152,7 @@ export class Runtime {
       workflow,
       input,
       log: this.#openLog(id, { runId: id }),
-      admit: (work) => this.#admit(work),
+      admit: this.#admit,
       openHarness: this.#rootHarness(workflow.agent, id, 'run'),
     });
     this.#runs.set(id, run);
@@ -182,7 +182,7 @@ export class Runtime {
         agent,
         log: this.#openLog(instanceKey, { instanceId, agentName: name }),
         openHarness: this.#rootHarness(agent, instanceId, 'agent'),
-        admit: (work) => this.#admit(work),
+        admit: this.#admit,
       });
       this.#instances.set(instanceKey, instance);
     }
@@ -237,9 +237,7 @@ export class Runtime {
     await (await this.#ownHost?.catch(() => undefined))?.close();
   }
 
-  #admit<Result>(work: () => Promise<Result>): Promise<Result> {
-    return this.#slots.run(() => currentRuntime.run(this, work));
-  }
+  readonly #admit: Admit = (work, signal) => this.#slots.run(() => currentRuntime.run(this, work), signal);
 
   #findWorkflow(target: string | WorkflowDefinition): { name: string; workflow: WorkflowDefinition } {
     if (typeof target === 'string') {

@@ -49,12 +49,10 @@ class DockerEnv implements SandboxEnv {
     return this.session.fs.resolve(path);
   }
 
-  async exec(command: string, { timeoutMs, ...options }: EnvExecOptions = {}) {
-    const result = await this.session.exec(command, {
-      ...options,
-      // The wire has no longer ones: after 24 days is taken for never, which is late but not early.
-      ...(timeoutMs !== undefined && timeoutMs < 2 ** 31 && { timeout: timeoutMs }),
-    });
+  async exec(command: string, { timeoutMs = Number.POSITIVE_INFINITY, ...options }: EnvExecOptions = {}) {
+    const timeout = Math.ceil(timeoutMs);
+    // The wire has no longer ones: after 24 days is taken for never, which is late but not early.
+    const result = await this.session.exec(command, { ...options, ...(timeout < 2 ** 31 && { timeout }) });
     return result.timedOut ? { ...result, exitCode: 124, signal: null } : result;
   }
 

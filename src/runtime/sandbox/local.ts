@@ -65,7 +65,7 @@ class LocalEnv implements SandboxEnv {
   }
 
   async exec(command: string, options: EnvExecOptions = {}): Promise<ExecResult> {
-    const { signal, timeoutMs, maxOutput = defaultMaxOutput } = options;
+    const { signal, timeoutMs = Number.POSITIVE_INFINITY, maxOutput = defaultMaxOutput } = options;
     if (signal?.aborted) throw abortError(signal.reason);
     if (this.#closed) throw new HarnessClosedError(); // nobody would end the command
     const startedAt = performance.now();
@@ -98,11 +98,10 @@ class LocalEnv implements SandboxEnv {
     };
     child.stdout.on('data', collect(stdout, options.onStdout));
     child.stderr.on('data', collect(stderr, options.onStderr));
-    const onTimeout = () => {
+    const stopTimer = after(timeoutMs, () => {
       timedOut = true;
       kill();
-    };
-    const stopTimer = timeoutMs === undefined ? () => {} : after(timeoutMs, onTimeout);
+    });
     signal?.addEventListener('abort', kill, { once: true });
     try {
       const [exitCode, ended] = await new Promise<[number | null, NodeJS.Signals | null]>((settle, fail) => {

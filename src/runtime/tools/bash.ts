@@ -9,8 +9,6 @@ import { quoted } from './shell.ts';
 import type { ToolEnvironment } from './tool-environment.ts';
 
 const DEFAULT_TIMEOUT_S = 600;
-/** A timer of Node that is longer ends at once. */
-const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
 
 export function bashTool({ env, shared }: ToolEnvironment): LoopTool {
   return checkedTool({
@@ -33,7 +31,7 @@ export function bashTool({ env, shared }: ToolEnvironment): LoopTool {
       const stdout = shownOutput(context, 'stdout');
       const stderr = shownOutput(context, 'stderr');
       const result = await env.exec(inBash(command), {
-        timeoutMs: Math.min(Math.ceil(timeout * 1000), LONGEST_TIMEOUT_MS),
+        timeoutMs: timeout * 1000,
         signal: context.signal,
         onStdout: stdout.chunk,
         onStderr: stderr.chunk,

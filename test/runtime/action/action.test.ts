@@ -171,6 +171,44 @@ describe('a run of an action', () => {
     await expect(call).rejects.toMatchObject({ name: 'AbortError', cause: 'enough' });
   });
 
+  test('that returns after its time is timed out, also when it held the event loop all the while', async () => {
+    await using bench = await harnessBench();
+    const busy = action(
+      () => {
+        const end = performance.now() + 30;
+        while (performance.now() < end);
+        return 'too late';
+      },
+      { timeoutMs: 10 },
+    );
+    await expect(bench.harness.run(busy)).rejects.toMatchObject({ name: 'ActionTimeoutError' });
+    const ignores = defineAction({
+      name: 'ignores',
+      description: 'Goes on when it is aborted.',
+      timeoutMs: 10,
+      run: ({ signal }) => new Promise((resolve) => signal.addEventListener('abort', () => resolve('too late'))),
+    });
+    await expect(bench.harness.run(ignores)).rejects.toMatchObject({ name: 'ActionTimeoutError' });
+  });
+
+  test('gives nothing to a caller that aborted it, also when it goes on and returns', async () => {
+    await using bench = await harnessBench();
+    const started = gate();
+    const ignores = defineAction({
+      name: 'ignores',
+      description: 'Goes on when it is aborted.',
+      run: ({ signal }) =>
+        new Promise((resolve) => {
+          signal.addEventListener('abort', () => resolve('too late'));
+          started.open();
+        }),
+    });
+    const call = bench.harness.run(ignores);
+    await started.promise;
+    call.abort('enough');
+    await expect(call).rejects.toMatchObject({ name: 'AbortError', cause: 'enough' });
+  });
+
   test('ends what it left running before its result is delivered', async () => {
     await using bench = await harnessBench();
     const leaves = defineAction({

@@ -214,6 +214,62 @@ describe('a run', () => {
     expect({ began, closed }).toEqual({ began: false, closed: 1 });
   });
 
+  test('that is cancelled and looks at no signal is cancelled all the same, and what it returned is not kept', async ({
+    runtime,
+  }) => {
+    const started = gate();
+    const goOn = gate();
+    const workflow = defineWorkflow({
+      agent,
+      name: 'w',
+      run: async () => {
+        started.open();
+        await goOn.promise;
+        return 'too late';
+      },
+    });
+    const run = await runtime.invoke(workflow);
+    await started.promise;
+    const cancelled = run.cancel('enough');
+    goOn.open();
+    await cancelled;
+    await expect(run.result()).rejects.toMatchObject({ name: 'RunCancelledError', meta: { reason: 'enough' } });
+    expect(run.record()).toMatchObject({ state: 'cancelled', error: { code: 'run_cancelled' } });
+    expect(run.record()).not.toHaveProperty('result');
+    const end = (await eventsOf(run)).at(-1);
+    expect(end).toMatchObject({ type: 'run_end', state: 'cancelled', isError: true });
+    expect(end).not.toHaveProperty('result');
+  });
+
+  test('that is cancelled while what it made is removed is cancelled: its end was not written', async ({
+    directory,
+  }) => {
+    const closing = gate();
+    const goOn = gate();
+    const slow = around(local({ cwd: directory }), (env) => ({
+      close: async () => {
+        closing.open();
+        await goOn.promise;
+        await env.close();
+      },
+    }));
+    await using runtime = await createRuntime({ sandbox: slow, logger: silent });
+    const run = await runtime.invoke(defineWorkflow({ agent, name: 'w', run: () => 'result' }));
+    await closing.promise;
+    const cancelled = run.cancel();
+    goOn.open();
+    await cancelled;
+    await expect(run.result()).rejects.toMatchObject({ name: 'RunCancelledError' });
+    expect(run.record().state).toBe('cancelled');
+  });
+
+  test('that is cancelled when its end is written stays completed', async ({ runtime }) => {
+    const run = await runtime.invoke(defineWorkflow({ agent, name: 'w', run: () => 'result' }));
+    runtime.observe(({ type }) => type === 'run_end' && void run.cancel('too late'));
+    expect(await run.result()).toBe('result');
+    expect(run.record()).toMatchObject({ state: 'completed', result: 'result' });
+  });
+
   test('keeps its result when its sandbox can not be ended, and says so in its log', async ({ directory }) => {
     const stuck = around(local({ cwd: directory }), () => ({ close: () => Promise.reject(new Error('stuck')) }));
     await using runtime = await createRuntime({ sandbox: stuck, logger: silent });

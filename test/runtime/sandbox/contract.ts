@@ -115,6 +115,10 @@ export function sandboxContract(
       });
     });
 
+    test('takes a timeout that is no whole number', async () => {
+      expect(await env.exec('echo done', { timeoutMs: 30_000.5 })).toMatchObject({ stdout: 'done\n', timedOut: false });
+    });
+
     test('on an abort kills the whole tree and rejects with the reason as cause', async () => {
       const stop = new AbortController();
       const call = env.exec('sleep 1103 & echo started; sleep 1103', {

@@ -1,4 +1,19 @@
+export { BaseImageUnavailableError } from './engine/docker/base-image.ts';
+export {
+  AgentBundleMissingError,
+  ContainerStartError,
+  EngineError,
+  ImageNotFoundError,
+  ImagePlatformError,
+} from './engine/errors.ts';
+export { EngineUnreachableError } from './engine/socket.ts';
 export { BerthError } from './errors.ts';
+export {
+  WireAuthenticationError,
+  WireProtocolError,
+  WireStreamError,
+  WireVersionError,
+} from './protocol/errors.ts';
 export type { Receipt } from './runtime/agent/instance.ts';
 export {
   type ActionContext,
@@ -26,6 +41,7 @@ export {
   InvalidModelError,
   ModelNotConfiguredError,
   ModelNotFoundError,
+  ModelRequestError,
   OperationFailedError,
   ProviderCredentialsError,
   ProviderRegistrationError,
@@ -49,4 +65,5 @@ export type { SandboxDriver, SandboxEnv, SandboxFactory } from './runtime/sandbo
 export { type LocalOptions, local } from './runtime/sandbox/local.ts';
 export type { HistoryMessage } from './runtime/session/history.ts';
 export type { PromptOptions, PromptResult, Session } from './runtime/session/session.ts';
+export * from './sandbox/errors.ts';
 export type { ExecResult } from './sandbox/process/result.ts';

@@ -8,12 +8,14 @@ export const marker = 'BERTH_PROCESS';
 // this prefix and gets its own name back for commands.
 const givenAgain = 'BERTH_ENV_';
 
+// HOME is the engine's guess, for the user that the sandbox-agent runs as.
+const ofTheAgent = new Set(['HOME', 'UV_THREADPOOL_SIZE', 'NODE_COMPILE_CACHE']);
+
 /** What the image and the sandbox's options say a command sees; read once, from the sandbox-agent's own environment. */
 export function sandboxEnvironment(own: NodeJS.ProcessEnv): Map<string, string> {
   const result = new Map<string, string>();
   for (const [name, value = ''] of Object.entries(own)) {
-    // HOME is the engine's guess, for the user that the sandbox-agent runs as.
-    if (name === 'HOME' || name === 'UV_THREADPOOL_SIZE' || name.startsWith('BERTH_')) continue;
+    if (ofTheAgent.has(name) || name.startsWith('BERTH_')) continue;
     if (own[givenAgain + name] === undefined) result.set(name, value);
   }
   for (const [name, value = ''] of Object.entries(own)) {

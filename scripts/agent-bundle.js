@@ -29,6 +29,7 @@ export async function bundleAgent(progress) {
     keepNames: false,
     legalComments: 'none',
     logLevel: 'warning',
+    plugins: [withoutUnused],
   });
   // Whole or not at all: another process may be reading the one before.
   const part = `${bundle}.${process.pid}.part`;
@@ -36,6 +37,18 @@ export async function bundleAgent(progress) {
   await writeFile(part, mark + outputFiles[0]?.text);
   await rename(part, bundle);
 }
+
+/**
+ * What `ws` loads for clients and for compression. The sandbox-agent is neither, and every sandbox would wait for them.
+ * @type {import('esbuild').Plugin}
+ */
+const withoutUnused = {
+  name: 'without-unused',
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^(https|tls|zlib)$/ }, ({ path }) => ({ path, namespace: 'unused' }));
+    onLoad({ filter: /./, namespace: 'unused' }, () => ({ contents: 'module.exports = {}' }));
+  },
+};
 
 /** The sources, the packages in them (by the lock file) and this file, which has the options. */
 async function hashSources() {

@@ -144,19 +144,26 @@ export class SandboxProcess {
     this.#stdin?.destroy();
     // What was killed for its time is dead to the last process when the end is reported.
     if (this.#timedOut) await this.kill();
-    await Promise.race([drained, this.#quiet()]);
+    await this.#drain(drained);
     this.stdout.end();
     this.stderr.end();
     return this.#end(code, signal);
   }
 
-  async #quiet(): Promise<void> {
+  /** Until all output has come, or none does any more. */
+  async #drain(drained: Promise<unknown>): Promise<void> {
+    const stop = new AbortController();
+    const isDrained = drained.then(() => true);
     const deadline = performance.now() + maxDrainMs;
-    for (let before = -1; performance.now() < deadline; ) {
-      const now = this.stdout.total + this.stderr.total;
-      if (now === before) return;
-      before = now;
-      await wait(quietMs);
+    try {
+      for (let before = -1; performance.now() < deadline; ) {
+        const now = this.stdout.total + this.stderr.total;
+        if (now === before) return;
+        before = now;
+        if (await Promise.race([isDrained, wait(quietMs, false, { signal: stop.signal })])) return;
+      }
+    } finally {
+      stop.abort();
     }
   }
 

@@ -11,6 +11,8 @@ export interface AgentSettings {
   /** Empty: root. */
   user: string;
   cwd: string;
+  /** A directory. */
+  compileCache: string;
 }
 
 /**
@@ -38,5 +40,6 @@ export function containerEnvironment(
   result.set('BERTH_CWD', settings.cwd);
   // Its work is one thread's; the pool only opens and reads files.
   result.set('UV_THREADPOOL_SIZE', '2');
+  result.set('NODE_COMPILE_CACHE', settings.compileCache);
   return Array.from(result, ([name, value]) => `${name}=${value}`);
 }

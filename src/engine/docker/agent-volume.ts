@@ -8,7 +8,7 @@ import type Docker from 'dockerode';
 import { pack } from 'tar-stream';
 import { AgentBundleMissingError, ContainerStartError } from '../errors.ts';
 import { ensureBaseImage } from './base-image.ts';
-import { agentGroup } from './create.ts';
+import { agentCommand, agentGroup, compileCache } from './create.ts';
 import { statusOf } from './failure.ts';
 
 /** On volumes of sandbox-agents and on the containers that fill them. */
@@ -27,27 +27,30 @@ const version: string = JSON.parse(
 ).version;
 
 /**
- * Copies into /out what the sandbox-agent needs of this image: Node, its libraries and its loader. The
+ * Copies into the volume what the sandbox-agent needs of this image: Node, its libraries and its loader. The
  * loader would put libraries that /etc/ld.so.preload names into every program: the sandbox's root may write that file,
  * so the name is changed to one on the read-only mount, of the same length. `ldd` prints a program's libraries as
- * `name => path`, and its loader as a path alone.
+ * `name => path`, and its loader as a path alone. The last step compiles: a bridge loads all of the sandbox-agent, finds
+ * no socket, and leaves what it compiled for those that come.
  */
 const fillScript = `
 set -eu
-rm -rf /out/bin /out/lib /out/private
-mkdir -p /out/bin /out/lib /out/private/wire
-cp -L /usr/local/bin/node /out/bin/
-ldd /out/bin/node | sed -n 's/.* => \\(\\/[^ ]*\\) .*/\\1/p' | sort -u | while read -r library; do
-  cp -L "$library" /out/lib/
+cd /.berth
+rm -rf bin lib private cache
+mkdir -p bin lib private/wire
+cp -L /usr/local/bin/node bin/
+ldd bin/node | sed -n 's/.* => \\(\\/[^ ]*\\) .*/\\1/p' | sort -u | while read -r library; do
+  cp -L "$library" lib/
 done
-loader=$(ldd /out/bin/node | sed -n 's/^[[:space:]]*\\(\\/[^ ]*ld-linux[^ ]*\\) .*/\\1/p')
-cp -L "$loader" /out/lib/ld.so
-sed -i 's|/etc/ld.so.preload|/.berth/no-preload|' /out/lib/ld.so
-chmod -R a+rX,go-w /out/bin /out/lib
-chmod 755 /out
-chown -R 0:${agentGroup} /out/private
-chmod 750 /out/private /out/private/wire
-chown -R ${agentGroup}:${agentGroup} /out/private
+loader=$(ldd bin/node | sed -n 's/^[[:space:]]*\\(\\/[^ ]*ld-linux[^ ]*\\) .*/\\1/p')
+cp -L "$loader" lib/ld.so
+sed -i 's|/etc/ld.so.preload|/.berth/no-preload|' lib/ld.so
+NODE_COMPILE_CACHE=${compileCache} ${agentCommand.join(' ')} bridge 2>&1 | grep -q ENOENT
+chmod -R a+rX,go-w bin lib cache
+chmod 755 .
+chown -R 0:${agentGroup} private
+chmod 750 private private/wire
+chown -R ${agentGroup}:${agentGroup} private
 `;
 
 /** A fill takes a second or two. One that is older was left by a process that died. */
@@ -123,7 +126,7 @@ async function fillVolume(
           {
             Type: 'volume',
             Source: volume,
-            Target: '/out',
+            Target: '/.berth',
             VolumeOptions: { NoCopy: true, Labels: allLabels, DriverConfig: { Name: 'local', Options: {} } },
           },
         ],
@@ -137,7 +140,7 @@ async function fillVolume(
     const archive = pack();
     archive.entry({ name: 'agent.cjs', mode: 0o644 }, bundle);
     archive.finalize();
-    await container.putArchive(Readable.from(archive), { path: '/out' });
+    await container.putArchive(Readable.from(archive), { path: '/.berth' });
     await container.start();
     const { StatusCode } = await container.wait();
     if (StatusCode !== 0) {

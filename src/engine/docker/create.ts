@@ -13,8 +13,11 @@ export const agentGroup = 65_432;
 /** How the wire reaches the sandbox; written down at its making, for every host process that connects later. */
 export const transportLabel = 'berth.wire';
 
+/** What Node compiled when the volume was filled; it is of use with the same flags only. */
+export const compileCache = '/.berth/cache';
+
 /** Starts Node by the loader that we bring: the image may have none, or that of another C library. */
-export const agentNode = [
+export const agentCommand = [
   '/.berth/lib/ld.so',
   '--inhibit-cache',
   '--library-path',
@@ -26,6 +29,7 @@ export const agentNode = [
   // A command that runs as root may send it any signal.
   '--disable-sigusr1',
   '--disable-warning=ExperimentalWarning',
+  '/.berth/agent.cjs',
 ] as const;
 
 const wireDirectory = '/.berth/private/wire';
@@ -73,7 +77,7 @@ function containerConfig(
     name,
     Image: image.id,
     Labels: { ...spec.labels, [transportLabel]: transport },
-    Entrypoint: [...agentNode, '/.berth/agent.cjs'],
+    Entrypoint: [...agentCommand],
     Cmd: [],
     User: `0:${agentGroup}`,
     WorkingDir: '/',
@@ -83,6 +87,7 @@ function containerConfig(
       version: agent.version,
       user,
       cwd: spec.cwd,
+      compileCache,
     }),
     Healthcheck: { Test: ['NONE'] },
     StopSignal: 'SIGTERM',

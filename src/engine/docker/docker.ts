@@ -10,7 +10,7 @@ import { pickTransport, type Transport } from '../transport/pick.ts';
 import { connectUnix } from '../transport/unix.ts';
 import { type AgentVolume, agentVolumeLabel, ensureAgentVolume, fillPatienceMs } from './agent-volume.ts';
 import { baseImageTag } from './base-image.ts';
-import { agentGroup, agentNode, createContainer, transportLabel } from './create.ts';
+import { agentCommand, agentGroup, createContainer, transportLabel } from './create.ts';
 import { containerEvents } from './events.ts';
 import { engineFailure, reasonOf, statusOf } from './failure.ts';
 import { findContainers, inspectContainer, labelFilter } from './find.ts';
@@ -193,13 +193,13 @@ export class DockerEngine implements Engine {
         return stream;
       } catch (error) {
         // Looked at now and then, not at each attempt: in the good case never.
-        if (exec || attempt % 50 === 0) await this.#checkRuns(container.id, error);
+        if (exec || attempt % 150 === 0) await this.#checkRuns(container.id, error);
         if (waited > listenPatienceMs) {
           const log = await this.logTail(container.id);
           throw new ContainerStartError({ reason: 'it did not answer in time', log }, { cause: error });
         }
       }
-      await wait(exec ? 50 : 3);
+      await wait(exec ? 50 : 1);
     }
   }
 
@@ -236,7 +236,7 @@ export class DockerEngine implements Engine {
   /** A command in the container that copies between its standard streams and the sandbox-agent's socket. */
   async #openBridge(id: string): Promise<Duplex> {
     const exec = await this.#docker.getContainer(id).exec({
-      Cmd: [...agentNode, '/.berth/agent.cjs', 'bridge'],
+      Cmd: [...agentCommand, 'bridge'],
       User: `0:${agentGroup}`,
       AttachStdin: true,
       AttachStdout: true,

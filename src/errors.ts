@@ -32,9 +32,13 @@ export abstract class BerthError<Meta extends ErrorMeta = ErrorMeta> extends Err
   }
 }
 
-/** The error that a cancelled call rejects with: a `DOMException` named `AbortError`, the reason kept as its `cause`. */
-export function abortError(reason: unknown, message = 'The operation was aborted.'): DOMException {
-  if (reason instanceof DOMException && reason.name === 'AbortError') return reason;
+/**
+ * The error that a cancelled call rejects with: a `DOMException` named `AbortError`, the reason kept as its `cause`.
+ * @param message - what there is to say besides. Default: none; a reason that is such an error is then given as it is
+ */
+export function abortError(reason: unknown, message?: string): DOMException {
+  if (message === undefined && reason instanceof DOMException && reason.name === 'AbortError') return reason;
+  const error = new DOMException(message ?? 'The operation was aborted.', 'AbortError');
   // The constructor of DOMException takes no cause on Node 20.
-  return Object.defineProperty(new DOMException(message, 'AbortError'), 'cause', { value: reason, configurable: true });
+  return Object.defineProperty(error, 'cause', { value: reason, configurable: true });
 }

@@ -61,9 +61,19 @@ export {
   type RuntimeOptions,
 } from './runtime/run/runtime.ts';
 export { type DockerOptions, docker } from './runtime/sandbox/docker.ts';
-export type { SandboxDriver, SandboxEnv, SandboxFactory } from './runtime/sandbox/env.ts';
+export { type DriverOptions, sandboxFromDriver } from './runtime/sandbox/driver.ts';
+export type {
+  DriverResult,
+  EnvExecOptions,
+  EnvStat,
+  GlobOptions,
+  SandboxDriver,
+  SandboxEnv,
+  SandboxFactory,
+} from './runtime/sandbox/env.ts';
 export { type LocalOptions, local } from './runtime/sandbox/local.ts';
 export type { HistoryMessage } from './runtime/session/history.ts';
 export type { PromptOptions, PromptResult, Session } from './runtime/session/session.ts';
 export * from './sandbox/errors.ts';
+export type { GrepOptions, Match } from './sandbox/fs/file-system.ts';
 export type { ExecResult } from './sandbox/process/result.ts';

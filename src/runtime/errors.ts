@@ -288,6 +288,18 @@ export class ResultUnavailableError extends BerthError<{ reason: string; assista
   }
 }
 
+/** A sandbox can't do exactly what was asked, and did nothing. `options` are those that it can't do. */
+export class SandboxOperationUnsupportedError extends BerthError<{ operation: string; options?: string[] }> {
+  static {
+    SandboxOperationUnsupportedError.prototype.name = 'SandboxOperationUnsupportedError';
+  }
+  readonly code = 'sandbox_operation_unsupported';
+  constructor(meta: { operation: string; options?: string[] }, options?: ErrorOptions) {
+    const how = meta.options?.length ? ` with ${meta.options.join(', ')}` : '';
+    super(`This sandbox does not support ${meta.operation}${how}.`, meta, options);
+  }
+}
+
 /** The runtime is closing or closed. Nothing was started. */
 export class RuntimeUnavailableError extends BerthError<undefined> {
   static {

@@ -1,58 +1,54 @@
 import { spawn } from 'node:child_process';
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, realpath, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
-import { abortError } from '../../src/errors.ts';
+import { join } from 'node:path';
 import { after } from '../../src/runtime/after.ts';
-import type { EnvExecOptions, SandboxEnv } from '../../src/runtime/sandbox/env.ts';
-import type { ExecResult } from '../../src/sandbox/process/result.ts';
+import { sandboxFromDriver } from '../../src/runtime/sandbox/driver.ts';
+import type { DriverResult, EnvExecOptions, SandboxDriver, SandboxEnv } from '../../src/runtime/sandbox/env.ts';
 
 /**
- * A sandbox that is a directory of this machine, gone when it is closed. It has only what every driver must have, so
- * that tools fall back on what a driver may leave out. `path` replaces the `PATH` of its commands.
+ * A driver for a directory of this machine. It has only what every driver must have, so that tools fall back on what a
+ * driver may leave out. `path` replaces the `PATH` of its commands.
  */
-export async function localEnv({ path }: { path?: string } = {}): Promise<SandboxEnv & AsyncDisposable> {
-  const cwd = await mkdtemp(join(tmpdir(), 'berth-test-'));
-  const resolvePath = (name: string) => resolve(cwd, name);
-  const close = () => rm(cwd, { recursive: true, force: true });
+export function localDriver({ path }: { path?: string } = {}): SandboxDriver {
   return {
-    cwd,
-    resolvePath,
-    exec: (command, options = {}) => run(command, options, resolvePath(options.cwd ?? '.'), path),
-    readFile: (name) => readFile(resolvePath(name), 'utf8'),
-    readFileBuffer: (name) => readFile(resolvePath(name)),
-    async writeFile(name, content) {
-      await mkdir(dirname(resolvePath(name)), { recursive: true });
-      await writeFile(resolvePath(name), content);
-    },
+    exec: (command, options = {}) => run(command, options, path),
+    readFile: (name) => readFile(name, 'utf8'),
+    readFileBuffer: (name) => readFile(name),
+    writeFile: (name, content) => writeFile(name, content),
     async stat(name) {
-      const found = await stat(resolvePath(name));
+      const found = await stat(name);
       return { isFile: found.isFile(), isDirectory: found.isDirectory(), size: found.size, mtime: found.mtime };
     },
-    readdir: (name) => readdir(resolvePath(name)),
+    readdir: (name) => readdir(name),
     exists: (name) =>
-      stat(resolvePath(name)).then(
+      stat(name).then(
         () => true,
         () => false,
       ),
     async mkdir(name, options = {}) {
-      await mkdir(resolvePath(name), options);
+      await mkdir(name, options);
     },
-    rm: (name, options = {}) => rm(resolvePath(name), options),
-    open: () => Promise.reject(new Error('this sandbox has no children')),
-    close,
-    [Symbol.asyncDispose]: close,
+    rm: (name, options = {}) => rm(name, options),
   };
 }
 
-async function run(line: string, options: EnvExecOptions, cwd: string, path: string | undefined): Promise<ExecResult> {
-  const { signal, timeoutMs = Number.POSITIVE_INFINITY, maxOutput = 16 * 1024 * 1024 } = options;
-  if (signal?.aborted) throw abortError(signal.reason);
-  const startedAt = performance.now();
+/** A sandbox of that driver, in a directory that is gone when it is closed. */
+export async function localEnv(options: { path?: string } = {}): Promise<SandboxEnv> {
+  const cwd = await realpath(await mkdtemp(join(tmpdir(), 'berth-test-')));
+  return sandboxFromDriver(localDriver(options), { cwd, dispose: () => rm(cwd, { recursive: true, force: true }) });
+}
+
+async function run(line: string, options: EnvExecOptions, path: string | undefined): Promise<DriverResult> {
+  const { cwd, signal, timeoutMs = Number.POSITIVE_INFINITY, maxOutput = 16 * 1024 * 1024 } = options;
   const env = { ...process.env, ...(path !== undefined && { PATH: path }), ...options.env };
   const child = spawn('/bin/sh', ['-c', line], { cwd, env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
   const killTree = () => {
-    if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL'); // detached: it leads a group of its own
+    try {
+      if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL'); // detached: it leads a group of its own
+    } catch {
+      // Nothing of the group is left.
+    }
   };
   let timedOut = false;
   const stopTimer = after(timeoutMs, () => {
@@ -70,9 +66,9 @@ async function run(line: string, options: EnvExecOptions, cwd: string, path: str
       collect(child.stderr, maxOutput, options.onStderr),
       exited,
     ]);
-    if (signal?.aborted) throw abortError(signal.reason);
+    if (signal?.aborted) throw new Error('killed by its signal');
     return {
-      exitCode: timedOut ? 124 : exitCode,
+      exitCode,
       signal: ended,
       stdout: out.text,
       stderr: err.text,
@@ -80,8 +76,6 @@ async function run(line: string, options: EnvExecOptions, cwd: string, path: str
       stderrBytes: err.total,
       truncated: out.total > maxOutput || err.total > maxOutput,
       timedOut,
-      oomKilled: false,
-      durationMs: Math.round(performance.now() - startedAt),
     };
   } finally {
     stopTimer();

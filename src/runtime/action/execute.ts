@@ -12,6 +12,7 @@ import { LinkedAbort } from '../linked-abort.ts';
 import { outputJson } from '../schema/output.ts';
 import { parse } from '../schema/parse.ts';
 import type { JsonValue } from '../schema/snapshot.ts';
+import { unlessIgnored } from '../unless-ignored.ts';
 
 export interface Execution {
   action: ActionDefinition;
@@ -41,14 +42,14 @@ export async function executeAction(execution: Execution): Promise<JsonValue> {
     try {
       stop.signal.throwIfAborted();
       const run = action.run as (context: object) => unknown; // its context is the one made here
-      const context = {
-        harness,
-        signal: stop.signal,
-        log: harness.log(execution.logAttributes),
-        ...(action.input && { input }),
-      };
+      const log = harness.log(execution.logAttributes);
+      const context = { harness, signal: stop.signal, log, ...(action.input && { input }) };
       // Asynchronous, so that one that throws at once is like one that rejects.
-      const returned = await unlessIgnored((async () => run(context))(), stop.signal, execution.graceMs);
+      const running = (async () => run(context))();
+      const returned = await unlessIgnored(running, stop.signal, {
+        graceMs: execution.graceMs,
+        giveUp: () => log.warn(`The action ${action.name} did not end when it was aborted; it may still be at work`),
+      });
       stopTimer();
       if (performance.now() >= deadline) stop.abort(timeout); // work that holds the event loop keeps timers from firing
       stop.signal.throwIfAborted(); // what comes from work that ignored its signal comes too late
@@ -82,24 +83,4 @@ function actionOutput({ name: action, output }: ActionDefinition, returned: unkn
     invalid: (issues) => new ActionOutputValidationError({ action, issues }),
     notJson: (found, cause) => new ActionOutputSerializationError({ action, ...found }, { cause }),
   });
-}
-
-/** Waits for application code; after an abort only so long as code may take that looks at its signal. */
-async function unlessIgnored<Result>(running: Promise<Result>, signal: AbortSignal, graceMs: number): Promise<Result> {
-  let grace: NodeJS.Timeout | undefined;
-  let onAbort = () => {};
-  const ignored = new Promise<never>((_, reject) => {
-    onAbort = () => {
-      const error = abortError(signal.reason, 'The action did not end when it was aborted.');
-      grace = setTimeout(reject, graceMs, error);
-    };
-  });
-  if (signal.aborted) onAbort();
-  else signal.addEventListener('abort', onAbort, { once: true });
-  try {
-    return await Promise.race([running, ignored]);
-  } finally {
-    signal.removeEventListener('abort', onAbort);
-    clearTimeout(grace);
-  }
 }

@@ -1,5 +1,5 @@
-import type { CreateOptions, Sandbox, Session } from '../../sandbox/index.ts';
-import type { EnvExecOptions, GlobOptions, GrepOptions, SandboxEnv, SandboxFactory } from './env.ts';
+import type { CreateOptions, GrepOptions, Sandbox, Session } from '../../sandbox/index.ts';
+import type { EnvExecOptions, GlobOptions, SandboxEnv, SandboxFactory } from './env.ts';
 
 /** Options of a sandbox, but for its id, which is that of the run or agent instance. */
 export interface DockerOptions extends Omit<CreateOptions, 'id'> {

@@ -1,4 +1,4 @@
-import type { SandboxHost, Session } from '../../sandbox/index.ts';
+import type { GrepOptions, Match, SandboxHost, Session } from '../../sandbox/index.ts';
 import type { ExecResult } from '../../sandbox/process/result.ts';
 
 /** Options of one command. Times are milliseconds, sizes bytes. */
@@ -33,44 +33,43 @@ export interface GlobOptions {
   limit?: number;
 }
 
-/** One line that matched. `line` counts from 1. */
-export interface GrepMatch {
-  path: string;
-  line: number;
-  text: string;
-}
+/** What became of a command. What a driver does not say is filled in. */
+export type DriverResult = Pick<ExecResult, 'stdout' | 'stderr' | 'exitCode'> & Partial<ExecResult>;
 
-export interface GrepOptions {
-  path?: string;
-  /** Only files whose name (or path, when it holds a `/`) matches this glob. */
-  include?: string;
-  /** The pattern is plain text, not a regular expression. Default: false */
-  literal?: boolean;
-  limit?: number;
-}
-
-/** What an author of a driver writes: runtime-contract.md, section 10.1. */
+/**
+ * What the author of a driver writes, for `sandboxFromDriver`. Operations on files fail with a `FileError`, or with an
+ * error whose `code` is the POSIX name. What can't be done exactly as asked is refused before any change, with
+ * `SandboxOperationUnsupportedError`.
+ */
 export interface SandboxDriver {
-  exec(command: string, options?: EnvExecOptions): Promise<ExecResult>;
+  /** Runs a shell line. A command that fails is a result. */
+  exec(command: string, options?: EnvExecOptions): Promise<DriverResult>;
+  /** The file as UTF-8; bytes that are not become U+FFFD. Fails with `ENOENT`, `EISDIR`. */
   readFile(path: string): Promise<string>;
   readFileBuffer(path: string): Promise<Uint8Array>;
+  /** Creates or replaces a file. */
   writeFile(path: string, content: string | Uint8Array): Promise<void>;
   stat(path: string): Promise<EnvStat>;
+  /** The names in a directory. Fails with `ENOTDIR`. */
   readdir(path: string): Promise<string[]>;
   exists(path: string): Promise<boolean>;
+  /** Without `recursive` fails with `EEXIST`, or with `ENOENT` for want of a parent. */
   mkdir(path: string, options?: { recursive?: boolean }): Promise<void>;
+  /** A directory needs `recursive`, else `EISDIR`. With `force` what is not there is fine. */
   rm(path: string, options?: { recursive?: boolean; force?: boolean }): Promise<void>;
   /** Bytes of a file from `start` to `end`, both counted from 0, `end` included. Left out: the whole file is read. */
   createReadStream?(path: string, options?: { start?: number; end?: number }): AsyncIterable<Uint8Array>;
   /** Paths relative to `path`, files only, newest first, without `.git`. Left out: the tools search by `exec`. */
   glob?(pattern: string, options?: GlobOptions): Promise<{ paths: string[]; truncated: boolean }>;
   /** Left out: the tools search by `exec`. */
-  grep?(pattern: string, options?: GrepOptions): Promise<{ matches: GrepMatch[]; truncated: boolean; total?: number }>;
+  grep?(pattern: string, options?: GrepOptions): Promise<{ matches: Match[]; truncated: boolean; total?: number }>;
 }
 
 /** A sandbox as the runtime sees it. Relative paths resolve against `cwd`. */
 export interface SandboxEnv extends SandboxDriver {
+  /** Absolute. */
   readonly cwd: string;
+  exec(command: string, options?: EnvExecOptions): Promise<ExecResult>;
   /** With `docker()`: the session on the wire, with all of its processes and files. */
   readonly session?: Session;
   resolvePath(path: string): string;

@@ -4,7 +4,6 @@ import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path';
 import { setImmediate as immediate, setTimeout as sleep } from 'node:timers/promises';
 import { abortError } from '../../errors.ts';
-import { FileError } from '../../sandbox/errors.ts';
 import { NewestOutput } from '../../sandbox/process/newest-output.ts';
 import type { ExecResult } from '../../sandbox/process/result.ts';
 import { after } from '../after.ts';
@@ -12,6 +11,7 @@ import { Problems } from '../define/checks.ts';
 import { HarnessClosedError } from '../errors.ts';
 import { isPlainObject } from '../schema/snapshot.ts';
 import type { EnvExecOptions, EnvStat, SandboxEnv, SandboxFactory } from './env.ts';
+import { fileError } from './file-error.ts';
 
 const passedOn = [
   ...['PATH', 'HOME', 'USER', 'LOGNAME', 'HOSTNAME', 'SHELL', 'LANG', 'LC_ALL', 'LC_CTYPE', 'TZ', 'TERM'],
@@ -200,14 +200,6 @@ class LocalEnv implements SandboxEnv {
       throw fileError(error, operation, path);
     }
   }
-}
-
-/** The error of the kernel as the same one that other sandboxes give. */
-function fileError(cause: unknown, operation: string, path: string): unknown {
-  const given = (cause as NodeJS.ErrnoException).code; // any value: only looked at
-  if (typeof given !== 'string') return cause;
-  const code = given === 'ERR_FS_EISDIR' ? 'EISDIR' : given; // Node's own, of `rm`
-  return /^E[A-Z0-9]+$/.test(code) ? new FileError({ code, path, operation }, { cause }) : cause;
 }
 
 /** SIGTERM to the whole group, and SIGKILL to what is left of it after 2 s. */

@@ -1,7 +1,8 @@
 import { posix } from 'node:path';
 import * as v from 'valibot';
+import type { Match } from '../../sandbox/index.ts';
 import { type LoopTool, textResult } from '../model/tool.ts';
-import type { GrepMatch, SandboxEnv } from '../sandbox/env.ts';
+import type { SandboxEnv } from '../sandbox/env.ts';
 import { checkedTool } from './arguments.ts';
 import { keepStart } from './cut.ts';
 import { expandBraces, globMatcher } from './glob-pattern.ts';
@@ -19,7 +20,7 @@ interface Search {
 }
 
 interface Found {
-  matches: GrepMatch[];
+  matches: Match[];
   /** How many there are in all; left out when that is not known. */
   total?: number;
   truncated: boolean;
@@ -95,7 +96,7 @@ async function searchByExec(env: SandboxEnv, shared: ToolEnvironment['shared'], 
   if (exitCode !== 0 || (printed === 0 && code !== '0' && code !== '1')) {
     throw new Error(`The search failed: ${stderr.replace(/^code \d+$/m, '').trim() || `exit code ${exitCode}`}`);
   }
-  const parsed = lines.flatMap((line): GrepMatch[] => {
+  const parsed = lines.flatMap((line): Match[] => {
     const [, name, number, text] = /^(?:\.\/)?([^\x01]+)\x01(\d+):(.*)$/s.exec(line) ?? [];
     return name === undefined || text === undefined ? [] : [{ path: name, line: Number(number), text }];
   });

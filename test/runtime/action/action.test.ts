@@ -401,6 +401,7 @@ describe('an action that a model calls', () => {
     await expect(prompt).rejects.toMatchObject({ name: 'AbortError' });
     const types = bench.types();
     expect(types).toContain('action');
+    expect(bench.of('log')).toMatchObject([{ level: 'warn', message: expect.stringContaining('did not end') }]);
     expect(types.indexOf('action')).toBeLessThan(types.indexOf('operation'));
     forever.open(); // nothing is told of it any more
     await new Promise((resolve) => setImmediate(resolve));

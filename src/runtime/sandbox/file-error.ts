@@ -1,0 +1,9 @@
+import { FileError } from '../../sandbox/errors.ts';
+
+/** An error that has a POSIX name as its `code`, as the same one that every sandbox gives; any other stays as it is. */
+export function fileError(cause: unknown, operation: string, path: string): unknown {
+  if (cause instanceof FileError || typeof cause !== 'object' || cause === null || !('code' in cause)) return cause;
+  const code = cause.code === 'ERR_FS_EISDIR' ? 'EISDIR' : cause.code; // Node's own, of `rm`
+  if (typeof code !== 'string' || !/^E[A-Z0-9]+$/.test(code)) return cause;
+  return new FileError({ code, path, operation }, { cause });
+}

@@ -1,29 +1,70 @@
-import { openSync, readSync } from 'node:fs';
+import { openSync, readFileSync, readSync, writeFileSync, writeSync } from 'node:fs';
 
 // cgroup v2 first, then v1; both count the processes that were killed for want of memory in a line `oom_kill N`.
-const files = ['/sys/fs/cgroup/memory.events', '/sys/fs/cgroup/memory/memory.oom_control'];
+const counters = ['/sys/fs/cgroup/memory.events', '/sys/fs/cgroup/memory/memory.oom_control'];
 const buffer = Buffer.alloc(1_024);
-let file: number | undefined | null = null;
+let counter: number | undefined | null = null;
 
 /** How often the kernel killed a process of the sandbox for want of memory; 0 where the kernel does not say. */
 export function outOfMemoryKills(): number {
-  if (file === null) file = openFirst();
-  if (file === undefined) return 0;
+  if (counter === null) counter = openFirst(counters, 'r');
+  return Number(/^oom_kill (\d+)$/m.exec(readStart(counter))?.[1] ?? 0);
+}
+
+// The kernel kills the process with the most memory, to which it adds these thousandths of the limit:
+// proc_pid_oom_score_adj(5). Opened at the start, as root: at rest the sandbox-agent may not open it.
+const ownScore = openFirst(['/proc/self/oom_score_adj'], 'r+');
+const restingScore = Number(readStart(ownScore));
+const highestScore = 1_000;
+const startingScore = Math.min(restingScore + 500, highestScore);
+
+/**
+ * Calls `start` so that the kernel kills the process which it starts, and all that comes of it, before the
+ * sandbox-agent. That has the whole text of Node for its memory, so would be the first to go, and the sandbox with it.
+ * To be called with the ids of the command: the file of its score is theirs.
+ *
+ * A child begins with its parent's score, and may have children before its own is raised. So ours goes up meanwhile,
+ * but less than that of the commands that run: the start itself may be what takes the last memory.
+ */
+export function startKilledFirst(start: () => number): number {
+  if (ownScore === undefined) return start();
   try {
-    const text = buffer.toString('latin1', 0, readSync(file, buffer, 0, buffer.length, 0));
-    return Number(/^oom_kill (\d+)$/m.exec(text)?.[1] ?? 0);
-  } catch {
-    return 0;
+    writeSync(ownScore, String(startingScore), 0);
+    const pid = start();
+    raiseScore(pid);
+    return pid;
+  } finally {
+    writeSync(ownScore, String(restingScore), 0);
   }
 }
 
-function openFirst(): number | undefined {
-  for (const path of files) {
+/** Of a process and the children that it has: those to come begin with its score. */
+function raiseScore(pid: number): void {
+  try {
+    writeFileSync(`/proc/${pid}/oom_score_adj`, String(highestScore));
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1');
+    for (const child of children.split(' ').filter(Boolean)) raiseScore(Number(child));
+  } catch {
+    // It has ended, or is a program that may be executed but not read, whose files in /proc are root's. Half way will do.
+  }
+}
+
+function openFirst(paths: string[], flags: string): number | undefined {
+  for (const path of paths) {
     try {
-      return openSync(path, 'r');
+      return openSync(path, flags);
     } catch {
       // The next one.
     }
   }
   return undefined;
+}
+
+function readStart(file: number | undefined): string {
+  if (file === undefined) return '';
+  try {
+    return buffer.toString('latin1', 0, readSync(file, buffer, 0, buffer.length, 0));
+  } catch {
+    return '';
+  }
 }

@@ -5,6 +5,7 @@ import { RequestError } from '../errors.ts';
 import { asCommand } from '../identity.ts';
 import { makePipe, type Program, spawnProgram } from '../kernel.ts';
 import { exitOf } from './exit.ts';
+import { startKilledFirst } from './memory.ts';
 import type { Command } from './process.ts';
 
 export interface Spawned {
@@ -31,7 +32,9 @@ export function spawn(command: Command): Spawned | NodeJS.ErrnoException {
     const [stdout, stderr] = [makeKept(), makeKept()];
     const stdin = command.hasStdin ? makeKept() : undefined;
     const pid = asCommand(command.identity, () =>
-      search(command, { stdin: stdin?.readEnd, stdout: stdout.writeEnd, stderr: stderr.writeEnd }),
+      startKilledFirst(() =>
+        search(command, { stdin: stdin?.readEnd, stdout: stdout.writeEnd, stderr: stderr.writeEnd }),
+      ),
     );
     const exit = exitOf(pid);
     for (const end of [stdin?.readEnd, stdout.writeEnd, stderr.writeEnd]) if (end !== undefined) closeSync(end);

@@ -134,6 +134,10 @@ const labels = v.pipe(
   ),
 );
 
+// The sandbox-agent has 15 MiB of its own at rest and 30 MiB at work, and 50 MiB of Node's text, which may have to share
+// the limit.
+const minMemory = 128 * 1024 * 1024;
+
 const positive = v.pipe(v.number(), v.finite(), v.gtValue(0));
 
 export const createOptions = v.strictObject({
@@ -150,7 +154,13 @@ export const createOptions = v.strictObject({
   cwd: v.optional(absolutePath, '/workspace'),
   limits: v.optional(
     v.strictObject({
-      memory: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(64 * 1024 * 1024))),
+      memory: v.optional(
+        v.pipe(
+          v.number(),
+          v.safeInteger(),
+          v.minValue(minMemory, 'is less than 128 MiB: the sandbox-agent needs up to half of that'),
+        ),
+      ),
       cpus: v.optional(positive),
       pids: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(16))),
     }),
@@ -174,7 +184,7 @@ export interface CreateOptions {
   /** Where commands start; made when it is not there. Default: `/workspace` */
   cwd?: string;
   limits?: {
-    /** For all that runs in it, without swap; at least 64 MiB. Default: 2 GiB */
+    /** For all that runs in it, without swap; at least 128 MiB. Default: 2 GiB */
     memory?: number;
     /** Default: 2, or what the host has when that is less */
     cpus?: number;

@@ -263,7 +263,8 @@ function whyEnded({ state, end }: ContainerDetails): SandboxEnd | undefined {
   if (state === 'removing') return { reason: 'removed' };
   if (state !== 'exited' || !end) return undefined;
   const { exitCode, oomKilled } = end;
-  if (oomKilled) return { reason: 'oom', exitCode };
+  // The engine says so of a container as soon as any process in it was killed for want of memory, and ever after.
+  if (oomKilled && exitCode === 137) return { reason: 'oom', exitCode };
   // 0: the sandbox-agent was asked to end. 137: the first process of a container is killed from outside only.
   return { reason: exitCode === 0 ? 'stopped' : exitCode === 137 ? 'killed' : 'exited', exitCode };
 }

@@ -103,6 +103,8 @@ function containerConfig(
       MemorySwap: spec.limits.memory,
       NanoCpus: Math.round(spec.limits.cpus * 1e9),
       PidsLimit: spec.limits.pids,
+      // What is in /dev/shm belongs to no process that could be killed for it: it must leave room for the rest.
+      ShmSize: Math.min(64 * 1024 * 1024, Math.floor(spec.limits.memory / 4)),
       // Only the sandbox-agent prints here, and only when it fails.
       LogConfig: { Type: 'json-file', Config: { 'max-size': '1m', 'max-file': '1' } },
       Mounts: mounts(spec, agent, transport),

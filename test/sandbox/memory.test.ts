@@ -1,0 +1,69 @@
+import { describe, expect, onTestFinished } from 'vitest';
+import { InvalidOptionsError } from '../../src/sandbox/errors.ts';
+import { SandboxHost } from '../../src/sandbox/host.ts';
+import type { Sandbox } from '../../src/sandbox/sandbox.ts';
+import { openHost, test } from '../support/sandbox-fixture.ts';
+
+const MiB = 1024 * 1024;
+// A line without an end, which tail keeps: it takes all the memory there is.
+const greedy = ['tail', '/dev/zero'];
+
+async function withMemory(host: SandboxHost, memory: number): Promise<Sandbox> {
+  const sandbox = await host.create({ limits: { memory } });
+  onTestFinished(() => sandbox.remove());
+  return sandbox;
+}
+
+describe.for([128, 256])('with %i MiB', (size) => {
+  test.for(['berth', 'root', '4711'])(
+    'a greedy command of %s is killed, and the sandbox goes on',
+    async (user, { host }) => {
+      const sandbox = await withMemory(host, size * MiB);
+      expect(await sandbox.exec(greedy, { user })).toMatchObject({
+        signal: 'SIGKILL',
+        oomKilled: true,
+        timedOut: false,
+      });
+      expect(await sandbox.exec('echo on', { user })).toMatchObject({ stdout: 'on\n', oomKilled: false });
+    },
+  );
+
+  test('children that are killed are told of when their parent goes on', async ({ host }) => {
+    const sandbox = await withMemory(host, size * MiB);
+    // Several: each has less than the sandbox-agent when the memory is gone.
+    const result = await sandbox.exec(
+      `for i in 1 2 3 4; do ${greedy.join(' ')} & done; wait; wait $!; echo "child: $?"`,
+    );
+    expect(result).toMatchObject({ exitCode: 0, stdout: 'child: 137\n', oomKilled: true });
+    expect((await sandbox.exec('echo on')).stdout).toBe('on\n');
+  });
+
+  test('what is left in /dev/shm takes no more than a part of it', async ({ host }) => {
+    const sandbox = await withMemory(host, size * MiB);
+    expect((await sandbox.exec('cat /dev/zero > /dev/shm/file')).stderr).toContain('No space left on device');
+    expect((await sandbox.exec('stat -c %s /dev/shm/file')).stdout).toBe(`${Math.min(64, size / 4) * MiB}\n`);
+  });
+});
+
+test('commands, and all that they start, go before the sandbox-agent when memory runs out', async ({ sandbox }) => {
+  for (const user of ['berth', 'root', '4711']) {
+    const script = 'for p in 1 self; do cat /proc/$p/oom_score_adj; done';
+    const [agent, command] = (await sandbox.exec(script, { user })).stdout.split('\n').map(Number);
+    expect(command, user).toBeGreaterThan((agent ?? 0) + 400);
+  }
+});
+
+test('a sandbox that was stopped is not taken for one that ran out of memory before', async () => {
+  await using opened = await openHost();
+  const sandbox = await opened.host.create({ limits: { memory: 128 * MiB } });
+  await sandbox.exec(greedy);
+  await sandbox.stop();
+  await using later = await SandboxHost.open({ stateDir: opened.stateDir });
+  expect((await later.list()).map(({ end }) => end)).toEqual([{ reason: 'stopped', exitCode: 0 }]);
+});
+
+test('less memory than the sandbox-agent needs for itself is refused', async ({ host }) => {
+  const creating = host.create({ limits: { memory: 128 * MiB - 1 } });
+  await expect(creating).rejects.toBeInstanceOf(InvalidOptionsError);
+  await expect(creating).rejects.toThrow('limits.memory: is less than 128 MiB');
+});

@@ -109,16 +109,7 @@ export class SandboxHost implements AsyncDisposable {
         ...(options.workspace && { workspace: options.workspace }),
       };
       container = await this.#engine.create(spec);
-      try {
-        await this.#engine.start(container.id);
-      } catch (error) {
-        // The engine makes sure once that it has what every sandbox needs. When somebody has removed that since, it
-        // does so again: a second time is enough to know.
-        if (!(error instanceof ContainerStartError)) throw error;
-        await this.#engine.remove(container.id);
-        container = await this.#engine.create(spec);
-        await this.#engine.start(container.id);
-      }
+      await this.#engine.start(container.id);
       const sandbox = this.#toSandbox(id, container);
       await sandbox.connect();
       await this.#state.own(id, { finished: true });

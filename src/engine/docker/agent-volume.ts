@@ -81,7 +81,7 @@ export async function ensureAgentVolume(
   for (;;) {
     const fill = docker.getContainer(`berth-fill-${hash}`);
     // In this order: a volume that was ours before there was no container that fills it is whole.
-    const isThere = await isOurs(docker, name);
+    const isThere = await isAgentVolume(docker, name);
     const running = await found(fill.inspect());
     if (isThere && !running) return { name, version };
     if (running && Date.now() - Date.parse(running.Created) < fillPatienceMs) {
@@ -94,7 +94,7 @@ export async function ensureAgentVolume(
       if (running) await removeFill(docker, fill, name);
       else await found(docker.getVolume(name).remove());
     } catch (error) {
-      if (await isOurs(docker, name)) continue; // another process began meanwhile
+      if (await isAgentVolume(docker, name)) continue; // another process began meanwhile
       throw error;
     }
     await fillVolume(docker, name, `berth-fill-${hash}`, baseImage.Id, labels, bundle);
@@ -163,7 +163,8 @@ async function removeFill(docker: Docker, container: Docker.Container, volume: s
   await found(docker.getVolume(volume).remove());
 }
 
-async function isOurs(docker: Docker, volume: string): Promise<boolean> {
+/** Whether a volume of this name is there, and is not the empty one that the engine makes for any name. */
+export async function isAgentVolume(docker: Docker, volume: string): Promise<boolean> {
   const details = await found(docker.getVolume(volume).inspect());
   return details?.Labels?.[agentVolumeLabel] === 'agent';
 }

@@ -8,7 +8,13 @@ import { findEngine } from '../socket.ts';
 import { ExecStream } from '../transport/exec.ts';
 import { pickTransport, type Transport } from '../transport/pick.ts';
 import { connectUnix } from '../transport/unix.ts';
-import { type AgentVolume, agentVolumeLabel, ensureAgentVolume, fillPatienceMs } from './agent-volume.ts';
+import {
+  type AgentVolume,
+  agentVolumeLabel,
+  ensureAgentVolume,
+  fillPatienceMs,
+  isAgentVolume,
+} from './agent-volume.ts';
 import { baseImageTag } from './base-image.ts';
 import { agentCommand, agentGroup, createContainer, transportLabel } from './create.ts';
 import { containerEvents } from './events.ts';
@@ -69,13 +75,13 @@ export class DockerEngine implements Engine {
 
   async defaultImage(): Promise<string> {
     // The volume of the sandbox-agent is filled from this image: where there is one, there is the other.
-    await this.#ensureAgent();
+    await this.#try('prepare the sandbox-agent', () => this.#ensureAgent());
     return baseImageTag();
   }
 
   async create(spec: ContainerSpec): Promise<Container> {
     const [agent, image] = await Promise.all([
-      this.#ensureAgent(),
+      this.#try('prepare the sandbox-agent', () => this.#ensureAgent()),
       this.#try('look for the image', () => inspectImage(this.#docker, spec.image, this.#arch)),
     ]);
     const labels = { ...this.#options.labels, ...spec.labels };
@@ -106,8 +112,6 @@ export class DockerEngine implements Engine {
       await this.#docker.getContainer(id).start();
     } catch (error) {
       if (statusOf(error) === 304) return; // it runs
-      // The volume may have been removed since it was filled.
-      this.#agent = undefined;
       if (statusOf(error) === 400 || statusOf(error) === 500) {
         throw new ContainerStartError({ reason: reasonOf(error) }, { cause: error });
       }
@@ -217,20 +221,27 @@ export class DockerEngine implements Engine {
         leftovers.push({ kind: 'volume', name: Name });
         if (!dryRun) await this.#docker.getVolume(Name).remove();
       }
-      if (!dryRun) this.#agent = undefined;
       return leftovers;
     });
   }
 
-  /** Looked at once per process; a failure is not kept. */
-  #ensureAgent(): Promise<AgentVolume> {
-    this.#agent ??= this.#try('prepare the sandbox-agent', () =>
-      ensureAgentVolume(this.#docker, this.#options.labels, this.#options.onProgress ?? (() => {})),
-    ).catch((error: unknown) => {
+  /** Filled once per process, unless somebody removes it; a failure is not kept. */
+  async #ensureAgent(): Promise<AgentVolume> {
+    this.#agent ??= this.#fillAgentVolume();
+    const agent = await this.#agent;
+    if (await isAgentVolume(this.#docker, agent.name)) return agent;
+    this.#agent = undefined;
+    return this.#ensureAgent();
+  }
+
+  async #fillAgentVolume(): Promise<AgentVolume> {
+    try {
+      const { labels, onProgress = () => {} } = this.#options;
+      return await ensureAgentVolume(this.#docker, labels, onProgress);
+    } catch (error) {
       this.#agent = undefined;
       throw error;
-    });
-    return this.#agent;
+    }
   }
 
   /** A command in the container that copies between its standard streams and the sandbox-agent's socket. */

@@ -131,6 +131,30 @@ export class UnsafeEntryError extends BerthError<{ entry: string; reason: string
   }
 }
 
+/** What a sandbox gave as an archive is none, breaks off, or would take too much memory to read. */
+export class InvalidArchiveError extends BerthError<{ reason: string }> {
+  static {
+    InvalidArchiveError.prototype.name = 'InvalidArchiveError';
+  }
+  readonly code = 'invalid_archive';
+  override readonly status = 502;
+  constructor(meta: { reason: string }) {
+    super(`The archive was refused: ${meta.reason}.`, meta);
+  }
+}
+
+/** What comes out of a sandbox is more than the copy may take of this machine's disk. */
+export class CopyLimitError extends BerthError<{ maxBytes: number }> {
+  static {
+    CopyLimitError.prototype.name = 'CopyLimitError';
+  }
+  readonly code = 'copy_limit';
+  override readonly status = 502;
+  constructor(meta: { maxBytes: number }) {
+    super(`The copy takes more than ${meta.maxBytes} bytes.`, meta);
+  }
+}
+
 /** Input was written to a process that has ended or reads no more. */
 export class ProcessEndedError extends BerthError<{ processId: string }> {
   static {

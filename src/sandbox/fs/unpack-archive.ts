@@ -2,10 +2,16 @@ import { randomBytes } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
 import { chmod, mkdir, rename, rm, symlink } from 'node:fs/promises';
 import { basename, dirname, join, normalize } from 'node:path';
-import type { Readable } from 'node:stream';
+import { addAbortSignal, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { extract, type Header } from 'tar-stream';
-import { UnsafeEntryError } from '../errors.ts';
+import { CopyLimitError, InvalidArchiveError, UnsafeEntryError } from '../errors.ts';
+import { type ArchiveEntry, readArchive } from './read-archive.ts';
+
+/** What an entry takes of a disk besides its content, about. */
+const entryBytes = 4_096;
+
+/** Names and targets of the links of one archive, which are held in memory until all files are written. */
+const maxLinkBytes = 16 * 1024 * 1024;
 
 export interface UnpackedArchive {
   /** Links that lead out of the tree, which were not made. */
@@ -16,79 +22,79 @@ export interface UnpackedArchive {
  * Unpacks a tar of one directory on the host, as `fs.download` gives it, so that the directory becomes `target`. It is
  * there whole or not at all, and nothing is written outside of it, whoever made the tar: it grows in a new directory
  * beside `target`, in which there is no link until all files are written. Owners and set-user-id bits are not kept.
+ * @param options.maxBytes - the most that it may take of the disk, 4 KiB for each entry included. Default: no limit
  * @throws {UnsafeEntryError} an entry names a place outside, or is no file, directory or link
+ * @throws {InvalidArchiveError} it is no archive, or breaks off
+ * @throws {CopyLimitError} it is larger than `maxBytes`
  */
 export async function unpackArchive(
   tar: Readable,
   target: string,
-  { signal }: { signal?: AbortSignal } = {},
+  { maxBytes = Number.POSITIVE_INFINITY, signal }: { maxBytes?: number; signal?: AbortSignal } = {},
 ): Promise<UnpackedArchive> {
   const part = join(dirname(target), `.${basename(target)}.${randomBytes(6).toString('hex')}.part`);
   await mkdir(part, { mode: 0o700 });
-  // An archive that breaks off does not end the entry that is being read.
-  const broken = new AbortController();
   try {
-    const tree = new Tree(part, broken.signal);
-    const entries = extract();
-    // It ends with the archive's end mark; without the pipeline nobody would hear of a tar that fails.
-    const reading = pipeline(tar, entries, { ...(signal && { signal }) });
-    reading.catch((error: unknown) => broken.abort(error)); // awaited below, unless an entry fails first
-    // The types say less of an entry than it is: a stream of bytes.
-    for await (const entry of entries as AsyncIterable<Readable & { header: Header }>) {
-      await tree.add(entry.header, entry);
-      entry.resume();
-    }
-    await reading;
+    if (signal) addAbortSignal(signal, tar);
+    const tree = new Tree(part, maxBytes);
+    for await (const entry of readArchive(tar)) await tree.add(entry);
     const leftOut = await tree.finish();
     await rename(part, target);
     return { leftOut };
   } catch (error) {
-    tar.destroy();
     await rm(part, { recursive: true, force: true });
-    // Of an entry that was given up, the archive says why.
-    throw error instanceof Error && error.name === 'AbortError' ? (broken.signal.reason ?? error) : error;
+    throw error;
   }
 }
 
 class Tree {
   readonly #root: string;
-  readonly #broken: AbortSignal;
+  readonly #maxBytes: number;
+  #bytes = 0;
   readonly #links: { path: string; target: string }[] = [];
-  readonly #directories = new Map<string, number>();
+  #linkBytes = 0;
+  #rootMode = 0o755;
 
-  constructor(root: string, broken: AbortSignal) {
+  constructor(root: string, maxBytes: number) {
     this.#root = root;
-    this.#broken = broken;
+    this.#maxBytes = maxBytes;
   }
 
-  async add(header: Header, content: AsyncIterable<Uint8Array>): Promise<void> {
-    const path = this.#place(header.name);
-    const mode = header.mode ?? 0o644;
-    switch (header.type) {
+  async add({ name, kind, mode, size, linkTarget, content }: ArchiveEntry): Promise<void> {
+    const path = this.#place(name);
+    this.#bytes += size + entryBytes;
+    if (this.#bytes > this.#maxBytes) throw new CopyLimitError({ maxBytes: this.#maxBytes });
+    switch (kind) {
       case 'directory':
-        await mkdir(path, { recursive: true });
-        // Its owner can always empty it again.
-        this.#directories.set(path, (mode & 0o777) | 0o700);
+        await this.#addDirectory(path, (mode & 0o777) | 0o700); // its owner can always fill and empty it
         return;
       case 'file':
-      case 'contiguous-file':
         await mkdir(dirname(path), { recursive: true });
-        await pipeline(content, createWriteStream(path, { flags: 'wx', mode: 0o600 }), {
-          signal: this.#broken,
-        });
+        await pipeline(content, createWriteStream(path, { flags: 'wx', mode: 0o600 }));
         await chmod(path, mode & 0o777);
         return;
       case 'symlink':
         // Now, while no link can lead this astray. What the archive has below a link thus makes the link fail later.
         await mkdir(dirname(path), { recursive: true });
-        this.#links.push({ path, target: header.linkname ?? '' });
+        this.#linkBytes += Buffer.byteLength(name) + Buffer.byteLength(linkTarget);
+        if (this.#linkBytes > maxLinkBytes) throw new InvalidArchiveError({ reason: 'it has too many links' });
+        this.#links.push({ path, target: linkTarget });
         return;
       default:
-        throw new UnsafeEntryError({ entry: header.name, reason: `it is a ${header.type}` });
+        throw new UnsafeEntryError({ entry: name, reason: `it is a ${kind}` });
     }
   }
 
-  /** Makes the links, then sets the permissions of the directories, which might forbid to write. */
+  async #addDirectory(path: string, mode: number): Promise<void> {
+    if (path === this.#root) {
+      this.#rootMode = mode; // until all is written nobody else may look in
+      return;
+    }
+    await mkdir(path, { recursive: true });
+    await chmod(path, mode);
+  }
+
+  /** Makes the links, now that nothing is written any more. */
   async finish(): Promise<UnpackedArchive['leftOut']> {
     const leftOut: UnpackedArchive['leftOut'] = [];
     for (const { path, target } of this.#links) {
@@ -99,7 +105,7 @@ class Tree {
         leftOut.push({ path: name, reason: `it is a link to ${target}, outside of what is copied` });
       }
     }
-    for (const [path, mode] of this.#directories) await chmod(path, mode);
+    await chmod(this.#root, this.#rootMode);
     return leftOut;
   }
 

@@ -55,6 +55,7 @@ export type { RunHandle } from './runtime/run/run.ts';
 export {
   createRuntime,
   type DispatchOptions,
+  type DispatchRequest,
   type InvokeOptions,
   type Observer,
   type Runtime,

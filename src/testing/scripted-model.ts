@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ModelRequestError, providerError } from '../runtime/model/errors.ts';
 import type { FinishReason, Model, ModelEvent, ModelPrices, ModelRequest } from '../runtime/model/model.ts';
 import { type Tokens, withCost } from '../runtime/model/usage.ts';
+import { checkOptions } from '../runtime/options.ts';
 
 /** One answer, written down. Its parts are streamed in the order of these fields. */
 export interface ScriptedAnswer {
@@ -34,12 +35,16 @@ export interface ScriptedModel extends Model {
  * is made again after an error; a request beyond the last turn fails.
  * @param options.contextWindow - tokens. Default: not known
  * @param options.cost - US dollars per million tokens. Default: nothing costs anything
+ * @throws {InvalidRequestError} a field of a turn or an option is not known
  * @example const model = scriptedModel([{ toolCalls: [{ name: 'bash', input: { command: 'npm test' } }] }, 'Done.']);
  */
 export function scriptedModel(
   turns: readonly ScriptedTurn[],
-  { id = 'scripted', contextWindow, cost }: { id?: string; contextWindow?: number; cost?: ModelPrices } = {},
+  options: { id?: string; contextWindow?: number; cost?: ModelPrices } = {},
 ): ScriptedModel {
+  checkOptions('scriptedModel', options, { id: true, contextWindow: true, cost: true });
+  for (const [i, turn] of turns.entries()) if (typeof turn === 'object') checkAnswer(turn, i + 1);
+  const { id = 'scripted', contextWindow, cost } = options;
   const requests: ModelRequest[] = [];
   const prices = cost ?? { input: 0, output: 0, cacheRead: 0, cacheWrite: 0 };
 
@@ -53,6 +58,7 @@ export function scriptedModel(
     }
     const made = typeof turn === 'function' ? await turn(request) : turn;
     const answer = typeof made === 'string' ? { text: made } : made;
+    checkAnswer(answer, number);
     if (answer.delayMs !== undefined) await sleep(answer.delayMs, undefined, { signal });
     let index = 0;
     if (answer.thinking !== undefined) {
@@ -92,6 +98,22 @@ export function scriptedModel(
     requests,
     stream,
   };
+}
+
+/** A misspelt field would make another answer, without a word. */
+function checkAnswer(answer: ScriptedAnswer, number: number): void {
+  checkOptions(`turn ${number} of the script`, answer, {
+    delayMs: true,
+    thinking: true,
+    text: true,
+    toolCalls: true,
+    error: true,
+    finishReason: true,
+    usage: true,
+  });
+  for (const call of answer.toolCalls ?? []) {
+    checkOptions(`a tool call of turn ${number}`, call, { name: true, input: true, id: true });
+  }
 }
 
 /** A text in at most four pieces, so that whoever shows it is seen to put pieces together. */

@@ -4,6 +4,7 @@ import {
   createRuntime,
   InvalidModelError,
   ModelNotFoundError,
+  type RuntimeEvent,
   type WorkflowDefinition,
 } from '../../index.ts';
 import { Models } from '../../runtime/model/providers.ts';
@@ -11,7 +12,7 @@ import type { RunHandle } from '../../runtime/run/run.ts';
 import type { Runtime } from '../../runtime/run/runtime.ts';
 import { issueText } from '../../runtime/schema/issue.ts';
 import { UsageError } from '../errors.ts';
-import { complain, exitCodes, failedRun } from '../failure.ts';
+import { complain, exitCodes, failedWork } from '../failure.ts';
 import { Interruption } from '../interruption.ts';
 import { loadWorkflow } from '../load-workflow.ts';
 import { printJson } from '../output.ts';
@@ -47,7 +48,7 @@ export async function run(target: string, options: RunOptions): Promise<number> 
     env: { ...process.env, ...(options.model !== undefined && { BERTH_MODEL: options.model }) },
   });
   try {
-    if (options.json) runtime.observe(printJson);
+    if (options.json) runtime.observe(printEvent);
     else view = showLive(runtime, name, workflow);
     const handle = await start(runtime, workflow, input, interruption.signal);
     if (handle === undefined) return interruption.code ?? exitCodes.usage;
@@ -59,13 +60,18 @@ export async function run(target: string, options: RunOptions): Promise<number> 
     view?.close();
     if (options.json) printJson({ type: 'run', record: handle.record() });
     if (interruption.code !== undefined) return interruption.code;
-    if ('error' in outcome) return failedRun(outcome.error);
+    if ('error' in outcome) return failedWork(outcome.error);
     if (!options.json) printResult(outcome.value);
     return 0;
   } finally {
     await runtime.close();
     view?.close();
   }
+}
+
+/** Not `turn_request`, which holds the whole conversation each time, and is no event of the record. */
+function printEvent(event: RuntimeEvent): void {
+  if (event.type !== 'turn_request') printJson(event);
 }
 
 /** A model that nobody can ask is found before anything is made. */

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { AgentDefinition } from '../define/agent.ts';
 import { SubmissionAbortedError, SubmissionConflictError } from '../errors.ts';
 import type { Emit } from '../events/event.ts';
@@ -6,9 +7,12 @@ import { recordedError } from '../events/recorded-error.ts';
 import { UsageMeter, within } from '../events/scope.ts';
 import type { OpenHarness } from '../harness/open-harness.ts';
 import { newId } from '../id.ts';
+import type { ImagePart } from '../model/model.ts';
 import type { OpenRootHarness } from '../run/run.ts';
 import type { Admit } from '../run/slots.ts';
+import { canonicalJson, type JsonValue } from '../schema/snapshot.ts';
 import type { PromptResult } from '../session/session.ts';
+import { signalText } from '../session/signal.ts';
 
 const maxKeptReceipts = 1_000;
 
@@ -22,59 +26,108 @@ export interface Receipt {
   result(): Promise<PromptResult>;
 }
 
+/** What is put into the inbox: the words of a person, or data. */
+export type Payload = ({ message: string } | { input: JsonValue }) & { images: ImagePart[] };
+
+interface Submission {
+  text: string;
+  images: ImagePart[];
+  scope: { dispatchId: string; submissionId: string };
+  signal: AbortSignal;
+}
+
 /** An agent with a sandbox and one conversation, and an inbox that it works through in order. */
 export class AgentInstance {
   readonly agent: AgentDefinition;
-  readonly #receipts = new Map<string, { text: string; receipt: Receipt }>();
+  readonly #names: { agent: string; id: string };
+  /** By key; the payload as its hash, since it may be large. */
+  readonly #receipts = new Map<string, { payload: string; receipt: Receipt }>();
   readonly #log: EventLog;
   readonly #openHarness: OpenRootHarness;
   readonly #admit: Admit;
   readonly #stop = new AbortController();
+  /** One for each submission that is not settled. */
+  readonly #unsettled = new Set<AbortController>();
   #harness: Promise<OpenHarness> | undefined;
   /** Events of the harness belong to the submission that is worked on. */
   #emit: Emit;
   #last: Promise<unknown> = Promise.resolve();
 
-  /** `admit` runs the work when there is room for it. */
   constructor(options: {
     agent: AgentDefinition;
+    /** The agent's name, and the id that the application chose. */
+    names: { agent: string; id: string };
     log: EventLog;
     openHarness: OpenRootHarness;
     admit: Admit;
   }) {
     this.agent = options.agent;
+    this.#names = options.names;
     this.#log = options.log;
     this.#emit = options.log.emit;
     this.#openHarness = options.openHarness;
     this.#admit = options.admit;
   }
 
-  /** @throws {SubmissionConflictError} the key was used with another text */
-  submit(text: string, key?: string): Receipt {
-    const known = key === undefined ? undefined : this.#receipts.get(key);
-    if (known?.text === text) return known.receipt;
-    if (known) throw new SubmissionConflictError({ key: key ?? '' });
-    const dispatchId = newId('disp');
-    const submissionId = newId('sub');
-    const result = this.#last.then(() =>
-      this.#admit(() => this.#work(text, { dispatchId, submissionId }), new AbortController().signal),
-    );
-    this.#last = result.catch(() => {}); // the next one runs all the same
-    const receipt = { dispatchId, submissionId, acceptedAt: new Date().toISOString(), result: () => result };
-    if (key !== undefined) this.#keep(key, { text, receipt });
+  /** @throws {SubmissionConflictError} the key was used with another payload */
+  submit(payload: Payload, key?: string): Receipt {
+    if (key === undefined) return this.#take(payload);
+    const { images, ...content } = payload;
+    const json = canonicalJson({ ...content, images: images.map(({ data, mimeType }) => ({ data, mimeType })) });
+    const hash = createHash('sha256').update(json).digest('hex');
+    const known = this.#receipts.get(key);
+    if (known?.payload === hash) return known.receipt;
+    if (known) throw new SubmissionConflictError({ key });
+    const receipt = this.#take(payload);
+    this.#keep(key, { payload: hash, receipt });
     return receipt;
+  }
+
+  /**
+   * Aborts all that is not settled; resolves when it is.
+   * @returns whether there was any
+   */
+  async abort(reason: string): Promise<boolean> {
+    const any = this.#unsettled.size > 0;
+    for (const stop of this.#unsettled) stop.abort(reason);
+    await this.#last;
+    return any;
   }
 
   /** Aborts what is under way, settles what waits, and ends the sandbox. */
   async close(): Promise<void> {
-    this.#stop.abort('The runtime was closed.');
-    await this.#last;
+    const reason = 'The runtime was closed.';
+    this.#stop.abort(reason);
+    await this.abort(reason);
     const harness = await this.#harness?.catch(() => undefined); // whoever asked for it has the error
     await harness?.close();
     this.#log.close();
   }
 
-  #keep(key: string, kept: { text: string; receipt: Receipt }): void {
+  #take(payload: Payload): Receipt {
+    const dispatchId = newId('disp');
+    const submissionId = newId('sub');
+    const acceptedAt = new Date().toISOString();
+    const stop = new AbortController();
+    this.#unsettled.add(stop);
+    const submission: Submission = {
+      text: this.#text(payload, { dispatchId, acceptedAt }),
+      images: payload.images,
+      scope: { dispatchId, submissionId },
+      signal: stop.signal,
+    };
+    const result = this.#last.then(() => this.#settle(submission)).finally(() => this.#unsettled.delete(stop));
+    this.#last = result.catch(() => {}); // the next one runs all the same
+    return { dispatchId, submissionId, acceptedAt, result: () => result };
+  }
+
+  #text(payload: Payload, receipt: { dispatchId: string; acceptedAt: string }): string {
+    if ('message' in payload) return payload.message;
+    const attributes = { type: 'dispatch_input', ...this.#names, session: 'default', ...receipt };
+    return signalText('dispatch', attributes, canonicalJson(payload.input, 2));
+  }
+
+  #keep(key: string, kept: { payload: string; receipt: Receipt }): void {
     this.#receipts.set(key, kept);
     for (const [oldest] of this.#receipts) {
       if (this.#receipts.size <= maxKeptReceipts) return;
@@ -82,35 +135,37 @@ export class AgentInstance {
     }
   }
 
-  async #work(text: string, scope: { dispatchId: string; submissionId: string }): Promise<PromptResult> {
+  /** Works on a submission when its turn has come, and says how it ended. An answer that is complete stays so. */
+  async #settle(submission: Submission): Promise<PromptResult> {
+    const { scope, signal } = submission;
     const meter = new UsageMeter();
     const emit = meter.counting(within(this.#log.emit, scope));
-    this.#emit = emit;
     const startedAt = performance.now();
-    const settle = (outcome: { result: PromptResult } | { error: unknown }) => {
-      const failed = 'error' in outcome;
-      emit({
-        type: 'submission_settled',
-        outcome: !failed ? 'completed' : this.#stop.signal.aborted ? 'aborted' : 'failed',
-        ...(failed ? { error: recordedError(outcome.error) } : { result: outcome.result }),
-        durationMs: Math.round(performance.now() - startedAt),
-        isError: failed,
-        usage: meter.total,
-      });
-    };
+    const ending = (isError: boolean) => ({
+      durationMs: Math.round(performance.now() - startedAt),
+      isError,
+      usage: meter.total,
+    });
+    let result: PromptResult;
     try {
-      if (this.#stop.signal.aborted) throw new SubmissionAbortedError({ submissionId: scope.submissionId });
-      emit({ type: 'submission_start', kind: 'dispatch' });
-      const session = await (await this.#root()).session();
-      const result = await session.prompt(text);
-      settle({ result });
-      return result;
+      result = await this.#admit(() => this.#work(submission, emit), signal);
     } catch (cause) {
-      const aborted = this.#stop.signal.aborted;
-      const error = aborted ? new SubmissionAbortedError({ submissionId: scope.submissionId }, { cause }) : cause;
-      settle({ error });
+      const error = signal.aborted
+        ? new SubmissionAbortedError({ submissionId: scope.submissionId }, { cause })
+        : cause;
+      const outcome = signal.aborted ? 'aborted' : 'failed';
+      emit({ type: 'submission_settled', outcome, error: recordedError(error), ...ending(true) });
       throw error;
     }
+    emit({ type: 'submission_settled', outcome: 'completed', result, ...ending(false) });
+    return result;
+  }
+
+  async #work({ text, images, signal }: Submission, emit: Emit): Promise<PromptResult> {
+    this.#emit = emit;
+    emit({ type: 'submission_start', kind: 'dispatch' });
+    const session = await (await this.#root()).session();
+    return session.prompt(text, { images, signal });
   }
 
   /** One that could not be opened is tried again by the next submission. */

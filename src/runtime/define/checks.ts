@@ -49,6 +49,13 @@ export class Problems {
     return value as Record<string, unknown>; // a plain object
   }
 
+  /** The fields of a record whose names may be any; what is no plain object is a problem and has none. */
+  entries(value: unknown, path: string): [name: string, field: unknown][] {
+    if (typeof value === 'object' && value !== null && isPlainObject(value)) return Object.entries(value);
+    if (value !== undefined) this.add(path, 'must be a plain object');
+    return [];
+  }
+
   name(value: unknown, path: string, pattern: RegExp): void {
     if (typeof value !== 'string' || !pattern.test(value)) {
       this.add(path, `must be a name of 1 to 64 characters that matches ${pattern.source}`);

@@ -27,8 +27,8 @@ export class EventLog {
   readonly #deliver: (event: RuntimeEvent) => void;
   readonly #deltas = new Map<string, { body: Delta; scope: EventScope }>();
   readonly #waiting = new Set<() => void>();
-  readonly #undelivered: RuntimeEvent[] = [];
-  #delivering = false;
+  readonly #untold: RuntimeEvent[] = [];
+  #telling = false;
   #timer: NodeJS.Timeout | undefined;
   #nextIndex = 0;
   #closed = false;
@@ -37,7 +37,7 @@ export class EventLog {
     logId: string;
     owner: EventOwner;
     store: EventStore;
-    /** Gets each event, after it was stored. */
+    /** Told of each event, after it was stored; `turn_request` is not stored. */
     deliver: (event: RuntimeEvent) => void;
   }) {
     this.#logId = options.logId;
@@ -52,7 +52,9 @@ export class EventLog {
       this.#join(body, scope);
     } else {
       this.#flush();
-      this.#append(body, scope);
+      // Each holds the whole conversation: kept, they would grow with its square.
+      if (body.type === 'turn_request') this.#tell(this.#event(this.#nextIndex - 1, body, scope));
+      else this.#append(body, scope);
     }
   };
 
@@ -112,27 +114,27 @@ export class EventLog {
   }
 
   #append(body: EventBody, scope: EventScope): void {
-    const event = {
-      v: 1,
-      eventIndex: this.#nextIndex++,
-      timestamp: new Date().toISOString(),
-      ...this.#owner,
-      ...scope,
-      ...body,
-    };
-    const kept = frozenCopy(event) as RuntimeEvent; // JSON goes in and comes out with the same fields
-    this.#store.append(this.#logId, kept);
+    const event = this.#event(this.#nextIndex++, body, scope);
+    this.#store.append(this.#logId, event);
     this.#wake();
-    this.#undelivered.push(kept);
-    this.#deliverAll();
+    this.#tell(event);
   }
 
-  /** Whoever gets an event may cause the next one; everybody gets this one first. */
-  #deliverAll(): void {
-    if (this.#delivering) return;
-    this.#delivering = true;
-    for (let event = this.#undelivered.shift(); event; event = this.#undelivered.shift()) this.#deliver(event);
-    this.#delivering = false;
+  #event(eventIndex: number, body: EventBody, scope: EventScope): RuntimeEvent {
+    const event = { v: 1, eventIndex, timestamp: new Date().toISOString(), ...this.#owner, ...scope, ...body };
+    return frozenCopy(event) as RuntimeEvent; // JSON goes in and comes out with the same fields
+  }
+
+  /** Whoever is told of an event may cause the next one; everybody is told of this one first. */
+  #tell(told: RuntimeEvent): void {
+    this.#untold.push(told);
+    if (this.#telling) return;
+    this.#telling = true;
+    try {
+      for (let event = this.#untold.shift(); event; event = this.#untold.shift()) this.#deliver(event);
+    } finally {
+      this.#telling = false;
+    }
   }
 }
 

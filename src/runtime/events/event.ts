@@ -1,4 +1,13 @@
-import type { AssistantMessage, FinishReason, ThinkingLevel, ToolMessage, Usage, UserMessage } from '../model/model.ts';
+import type {
+  AssistantMessage,
+  FinishReason,
+  Message,
+  ModelTool,
+  ThinkingLevel,
+  ToolMessage,
+  Usage,
+  UserMessage,
+} from '../model/model.ts';
 
 /** An error as events and records hold it: no stack, no cause. */
 export interface RecordedError {
@@ -36,6 +45,13 @@ export interface TurnRequest {
   maxTokens?: number;
 }
 
+/** All that a model was asked, images aside. */
+export interface FullTurnRequest extends TurnRequest {
+  system: string;
+  messages: Message[];
+  tools: ModelTool[];
+}
+
 export interface TurnResponse {
   responseId?: string;
   responseModel?: string;
@@ -58,6 +74,7 @@ export type EventBody =
   | { type: 'agent_start' }
   | ({ type: 'agent_end' } & Ending)
   | { type: 'turn_start'; purpose: TurnPurpose }
+  | { type: 'turn_request'; purpose: TurnPurpose; request: FullTurnRequest }
   | ({ type: 'turn'; purpose: TurnPurpose; request: TurnRequest; response: TurnResponse } & Ending)
   | { type: 'turn_messages'; purpose: TurnPurpose; message: AssistantMessage; toolResults: ToolMessage[] }
   | { type: 'message_start'; message: UserMessage | AssistantMessage }
@@ -93,7 +110,10 @@ export type Emit = (body: EventBody, scope?: EventScope) => void;
 interface EventHead extends EventScope {
   /** The version of the shape of events. Readers refuse another. */
   v: 1;
-  /** From 0, one sequence per run or instance, without gap or repeat. */
+  /**
+   * From 0, one sequence per run or instance, without gap or repeat. A `turn_request` is only told to observers and not
+   * kept: it has the number of the event before it.
+   */
   eventIndex: number;
   /** ISO 8601. */
   timestamp: string;

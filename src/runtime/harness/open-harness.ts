@@ -22,6 +22,7 @@ import { newId } from '../id.ts';
 import { LinkedAbort } from '../linked-abort.ts';
 import type { Models } from '../model/providers.ts';
 import type { LoopTool } from '../model/tool.ts';
+import { checkOptions } from '../options.ts';
 import type { SandboxEnv } from '../sandbox/env.ts';
 import type { Files } from '../sandbox/files.ts';
 import type { JsonValue } from '../schema/snapshot.ts';
@@ -63,6 +64,19 @@ export interface Operation {
   /** With the scope of the operation. */
   emit: Emit;
   meter: UsageMeter;
+}
+
+/** A call with an effect, before it is one. */
+export interface Call<Result> {
+  kind: OperationKind;
+  /** Of its events. */
+  scope?: EventScope;
+  options: { signal?: AbortSignal };
+  /** Throws when the call can't be right. */
+  check: () => void;
+  work: (operation: Operation) => Promise<Result>;
+  /** What its last event says of the result. Default: all of it */
+  shown?: (result: Result) => unknown;
 }
 
 /** A harness at work: everything that it starts is known to it, and ended by `close`. */
@@ -110,27 +124,39 @@ export class OpenHarness implements Harness {
 
   shell(command: string, options: ShellOptions = {}): CallHandle<ExecResult> {
     const work = async (operation: Operation) => {
-      checkShell(command, options);
       const { result } = await recordedShell(this.sandbox, command, options, operation, { toolCallId: newId('call') });
       return result;
     };
-    return this.operation('shell', {}, options.signal, work, shellDetails);
+    return this.operation({
+      kind: 'shell',
+      options,
+      check: () => checkShell(command, options),
+      work,
+      shown: shellDetails,
+    });
   }
 
   run<Input, Output>(
     action: ActionDefinition<Input, Output>,
     ...rest: OptionalInput<NoInfer<Input>>
   ): CallHandle<Output> {
-    const [input, options] = rest;
-    return this.operation('action', {}, options?.signal, async (operation) => {
+    const [input, options = {}] = rest;
+    const check = () => {
+      checkOptions('run', options, { signal: true });
       if (!isAction(action)) throw new InvalidRequestError('an action is made by defineAction, not a copy');
+    };
+    const work = async (operation: Operation) => {
       // What the action's output schema gave, which is what `Output` was inferred from.
       return (await this.runAction(action, input, operation)) as Output;
-    });
+    };
+    return this.operation({ kind: 'action', options, check, work });
   }
 
-  emit(name: string, data: unknown, { id }: { id?: string } = {}): void {
+  emit(name: string, data: unknown, options: { id?: string } = {}): void {
     if (this.#closing) throw new HarnessClosedError();
+    checkOptions('emit', options, { id: true });
+    if (typeof name !== 'string' || name === '') throw new InvalidRequestError('the name of what is emitted is a text');
+    const { id } = options;
     this.#emit({ type: 'data', name, data, ...(id !== undefined && { id }) });
   }
 
@@ -195,21 +221,19 @@ export class OpenHarness implements Harness {
   }
 
   /**
-   * The one place that every call with an effect goes through: it is refused once the harness has ended, told of by
-   * events, abortable, and awaited by `close`.
-   * @param shown - what its last event says of the result. Default: all of it
+   * The one place that every call with an effect goes through: it is refused, without a trace, when it can't be right or
+   * the harness has ended; then it is told of by events, abortable, and awaited by `close`.
    */
-  operation<Result>(
-    operationKind: OperationKind,
-    scope: EventScope,
-    signal: AbortSignal | undefined,
-    work: (operation: Operation) => Promise<Result>,
-    shown: (result: Result) => unknown = (result) => result,
-  ): CallHandle<Result> {
-    return callHandle([this.signal, signal], async (merged) => {
+  operation<Result>(call: Call<Result>): CallHandle<Result> {
+    try {
       if (this.#closing) throw new HarnessClosedError();
-      if (merged.aborted) throw abortError(merged.reason);
-      const running = this.#runOperation(operationKind, scope, merged, work, shown);
+      call.check();
+    } catch (refusal) {
+      return callHandle([], () => Promise.reject(refusal));
+    }
+    return callHandle([this.signal, call.options.signal], async (signal) => {
+      if (signal.aborted) throw abortError(signal.reason);
+      const running = this.#runOperation(call, signal);
       this.#open.add(running);
       try {
         return await running;
@@ -284,13 +308,8 @@ export class OpenHarness implements Harness {
     }
   }
 
-  async #runOperation<Result>(
-    operationKind: OperationKind,
-    scope: EventScope,
-    signal: AbortSignal,
-    work: (operation: Operation) => Promise<Result>,
-    shown: (result: Result) => unknown,
-  ): Promise<Result> {
+  async #runOperation<Result>(call: Call<Result>, signal: AbortSignal): Promise<Result> {
+    const { kind: operationKind, scope, work, shown = (result) => result } = call;
     const meter = new UsageMeter(this.parts.meter);
     let over = false;
     const emitUntilEnd: Emit = (body, own) => {

@@ -1,15 +1,19 @@
 import type { ExecResult } from '../../sandbox/process/result.ts';
 import { InvalidRequestError } from '../errors.ts';
 import { recordedError } from '../events/recorded-error.ts';
+import { checkOptions } from '../options.ts';
 import type { SandboxEnv } from '../sandbox/env.ts';
 import { resultText, shownOutput } from '../tools/bash.ts';
 import type { ShellOptions } from './harness.ts';
 import type { Operation } from './open-harness.ts';
 
 /** @throws {InvalidRequestError} */
-export function checkShell(command: string, { timeoutMs = 1 }: ShellOptions): void {
+export function checkShell(command: string, options: ShellOptions): void {
+  checkOptions('shell', options, { env: true, cwd: true, timeoutMs: true, signal: true, maxOutput: true });
   if (typeof command !== 'string') throw new InvalidRequestError('a command is a text');
+  const { timeoutMs = 1, maxOutput = 0 } = options;
   if (!(timeoutMs > 0)) throw new InvalidRequestError('timeoutMs must be over 0');
+  if (!Number.isSafeInteger(maxOutput) || maxOutput < 0) throw new InvalidRequestError('maxOutput is a count of bytes');
 }
 
 /** What events and records show of a command. Of variables only the names: values may be secrets. */

@@ -50,6 +50,9 @@ export async function ask(options: AskOptions): Promise<Turn> {
   let failure: Turn['failure'];
 
   emit({ type: 'turn_start', purpose: 'agent' });
+  const { system, messages, tools } = request;
+  const full = { ...summary(model, request), system, messages, tools };
+  emit({ type: 'turn_request', purpose: 'agent', request: full });
   try {
     for await (const event of watched(model, request, signal, options.idleTimeoutMs)) {
       if (event.type === 'finish') finish = event;

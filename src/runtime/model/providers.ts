@@ -34,6 +34,17 @@ export interface ProviderRegistration {
   storeResponses?: boolean;
 }
 
+const registrationFields: readonly string[] = Object.keys({
+  api: true,
+  baseUrl: true,
+  apiKey: true,
+  headers: true,
+  contextWindow: true,
+  maxTokens: true,
+  models: true,
+  storeResponses: true,
+} satisfies Record<keyof ProviderRegistration, true>);
+
 /** A provider of the AI SDK, version 6. */
 export interface AiSdkProvider {
   languageModel(modelId: string): LanguageModelV3;
@@ -216,6 +227,8 @@ function checkSource(id: string, source: ModelSource): void {
     throw problem('must be a registration, a provider of the AI SDK or a Model');
   }
   if (isModel(source) || isAiSdkProvider(source)) return;
+  const unknown = Object.keys(source).find((name) => !registrationFields.includes(name));
+  if (unknown !== undefined) throw problem(`there is no field ${unknown} (there are ${registrationFields.join(', ')})`);
   const { api, baseUrl } = source;
   if (!knownProviders.has(id) && (api === undefined || baseUrl === undefined)) throw missingFields(id);
   if (api !== undefined && !apis.includes(api)) throw problem(`api must be one of ${apis.join(', ')}`);

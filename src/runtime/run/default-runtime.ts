@@ -3,7 +3,7 @@ import type { AgentDefinition } from '../define/agent.ts';
 import type { WorkflowDefinition } from '../define/workflow.ts';
 import { currentRuntime } from './current-runtime.ts';
 import type { RunHandle } from './run.ts';
-import { type DispatchOptions, type InvokeOptions, type Observer, Runtime } from './runtime.ts';
+import { type DispatchOptions, type DispatchRequest, type InvokeOptions, type Observer, Runtime } from './runtime.ts';
 
 let madeRuntime: Runtime | undefined;
 
@@ -24,8 +24,11 @@ export function invoke<Input, Output>(
 }
 
 /** `dispatch` of the runtime that the caller runs in, else of a default one. */
-export function dispatch(agent: AgentDefinition, options: DispatchOptions): Promise<Receipt> {
-  return defaultRuntime().dispatch(agent, options);
+export function dispatch(agent: AgentDefinition, options: DispatchOptions): Promise<Receipt>;
+export function dispatch(request: DispatchRequest): Promise<Receipt>;
+export function dispatch(first: AgentDefinition | DispatchRequest, options?: DispatchOptions): Promise<Receipt> {
+  // The two forms of `dispatch`, which tells them apart.
+  return defaultRuntime().dispatch(first as AgentDefinition, options as DispatchOptions);
 }
 
 /** `observe` of the runtime that the caller runs in, else of a default one. */

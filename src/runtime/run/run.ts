@@ -8,6 +8,7 @@ import { recordedError } from '../events/recorded-error.ts';
 import { UsageMeter } from '../events/scope.ts';
 import { graceMs } from '../harness/grace.ts';
 import type { OpenHarness } from '../harness/open-harness.ts';
+import { checkOptions } from '../options.ts';
 import type { JsonValue } from '../schema/snapshot.ts';
 import type { RunRecord } from './record.ts';
 import type { Admit } from './slots.ts';
@@ -86,7 +87,9 @@ export class Run implements RunHandle<JsonValue> {
     return this.#ended;
   }
 
-  events({ after = -1, signal }: { after?: number; signal?: AbortSignal } = {}): AsyncIterable<RuntimeEvent> {
+  events(options: { after?: number; signal?: AbortSignal } = {}): AsyncIterable<RuntimeEvent> {
+    checkOptions('events', options, { after: true, signal: true });
+    const { after = -1, signal } = options;
     return this.#log.follow(after, signal);
   }
 

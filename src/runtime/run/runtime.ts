@@ -2,7 +2,7 @@ import { type Logger, pino } from 'pino';
 import { abortError } from '../../errors.ts';
 import { SandboxHost } from '../../sandbox/index.ts';
 import { actionInput } from '../action/execute.ts';
-import { AgentInstance, type Receipt } from '../agent/instance.ts';
+import { AgentInstance, type Payload, type Receipt } from '../agent/instance.ts';
 import { type AgentDefinition, checkFactory, isAgent, resolveAgent } from '../define/agent.ts';
 import { Problems } from '../define/checks.ts';
 import { isWorkflow, type WorkflowDefinition } from '../define/workflow.ts';
@@ -22,10 +22,13 @@ import type { Log } from '../events/log.ts';
 import { MemoryEvents } from '../events/memory-events.ts';
 import { type HarnessParts, OpenHarness } from '../harness/open-harness.ts';
 import { newId } from '../id.ts';
+import type { ImagePart } from '../model/model.ts';
 import { type ModelSource, Models } from '../model/providers.ts';
+import { checkOptions } from '../options.ts';
 import { docker } from '../sandbox/docker.ts';
 import type { SandboxEnv, SandboxFactory } from '../sandbox/env.ts';
 import { canonicalJson, type JsonValue, jsonSnapshot, NotJson } from '../schema/snapshot.ts';
+import { checkImages } from '../session/images.ts';
 import { SandboxTools } from '../tools/tool-environment.ts';
 import { currentRuntime } from './current-runtime.ts';
 import { isFinal, type RunRecord, type RunState } from './record.ts';
@@ -60,13 +63,22 @@ export interface InvokeOptions<Input = unknown> {
   signal?: AbortSignal;
 }
 
-export interface DispatchOptions {
-  /** Which instance of the agent: an id that the application chooses. */
-  instance: string;
-  message: string;
-  /** The same key and message give the first receipt. */
-  key?: string;
-}
+/** `instance` is which instance of the agent: an id that the application chooses. `id` is the same. */
+type InstanceOf = { instance: string; id?: undefined } | { id: string; instance?: undefined };
+
+/** `message` is the words of a person; `input` any JSON value, which the model gets as data. */
+type Content = { message: string; input?: undefined } | { input: unknown; message?: undefined };
+
+export type DispatchOptions = InstanceOf &
+  Content & {
+    /** Up to 14 MB each. */
+    images?: readonly ImagePart[];
+    /** The same key and payload give the first receipt. */
+    key?: string;
+  };
+
+/** Both arguments of `dispatch` in one. */
+export type DispatchRequest = DispatchOptions & { agent: string | AgentDefinition };
 
 export interface ObserverContext {
   runId?: string;
@@ -106,7 +118,7 @@ export class Runtime {
   #closing: Promise<void> | undefined;
 
   constructor(options: RuntimeOptions) {
-    checkOptions(options);
+    checkRuntime(options);
     this.#workflows = new Map(Object.entries(options.workflows ?? {}));
     this.#agents = new Map(Object.entries(options.agents ?? {}));
     this.#env = options.env ?? Object.freeze({ ...process.env });
@@ -134,6 +146,7 @@ export class Runtime {
   async invoke(workflow: string, options?: InvokeOptions): Promise<RunHandle>;
   async invoke(target: string | WorkflowDefinition, options: InvokeOptions = {}): Promise<RunHandle> {
     if (this.#closing) throw new RuntimeUnavailableError();
+    checkOptions('invoke', options, { input: true, id: true, signal: true });
     const { name, workflow } = this.#findWorkflow(target);
     const input = workflowInput(name, workflow, options.input);
     const id = options.id ?? newId('run');
@@ -167,28 +180,47 @@ export class Runtime {
   }
 
   /**
-   * Puts a message into the inbox of an agent instance, which works on one at a time, in order.
+   * Puts a message, or data, into the inbox of an agent instance, which works on one at a time, in order.
    * @throws {AgentNotFoundError} no agent is registered under that name
+   * @throws {InvalidRequestError} an argument is not valid, or `input` can't be kept as JSON
+   * @throws {SubmissionConflictError} the key was used with another payload
+   * @throws {RuntimeUnavailableError} the runtime is closing
    */
-  async dispatch(target: string | AgentDefinition, options: DispatchOptions): Promise<Receipt> {
+  async dispatch(agent: string | AgentDefinition, options: DispatchOptions): Promise<Receipt>;
+  async dispatch(request: DispatchRequest): Promise<Receipt>;
+  async dispatch(first: string | AgentDefinition | DispatchRequest, second?: DispatchOptions): Promise<Receipt> {
     if (this.#closing) throw new RuntimeUnavailableError();
+    const [target, options] = dispatchArguments(first, second);
     const { name, agent } = this.#findAgent(target);
-    checkDispatch(options);
-    const { instance: instanceId, message, key } = options;
-    const instanceKey = JSON.stringify([name, instanceId]);
+    const { id, payload, key } = checkDispatch(options);
+    const instanceKey = JSON.stringify([name, id]);
     let instance = this.#instances.get(instanceKey);
     if (!instance) {
       instance = new AgentInstance({
         agent,
-        log: this.#openLog(instanceKey, { instanceId, agentName: name }),
-        openHarness: this.#rootHarness(agent, instanceId, 'agent'),
+        names: { agent: name, id },
+        log: this.#openLog(instanceKey, { instanceId: id, agentName: name }),
+        openHarness: this.#rootHarness(agent, id, 'agent'),
         admit: this.#admit,
       });
       this.#instances.set(instanceKey, instance);
     }
-    const receipt = instance.submit(message, key);
+    const receipt = instance.submit(payload, key);
     receipt.result().catch(() => {}); // who wants the error awaits it
     return receipt;
+  }
+
+  /**
+   * Aborts all messages of an agent instance that are not settled: the one that is worked on stops, those that wait are
+   * settled without a model being asked. An answer that is complete stays. The instance can be used on.
+   * @returns whether there was any, when all are settled
+   * @throws {AgentNotFoundError} no agent is registered under that name
+   */
+  async abort(target: string | AgentDefinition, options: { instance: string }): Promise<boolean> {
+    checkOptions('abort', options, { instance: true });
+    const { name } = this.#findAgent(target);
+    const instance = this.#instances.get(JSON.stringify([name, options.instance]));
+    return (await instance?.abort('The instance was aborted.')) ?? false;
   }
 
   /** Calls `observer` with every event from now on. @returns ends it */
@@ -198,8 +230,14 @@ export class Runtime {
     return () => this.#observers.delete(own);
   }
 
-  /** Records of runs, newest first. */
-  runs({ state, workflow, after, limit = 100 }: RunsQuery = {}): RunRecord[] {
+  /**
+   * Records of runs, newest first.
+   * @throws {RunNotFoundError} there is no run of the id `after`
+   */
+  runs(query: RunsQuery = {}): RunRecord[] {
+    checkOptions('runs', query, { state: true, workflow: true, after: true, limit: true });
+    const { state, workflow, after, limit = 100 } = query;
+    if (!Number.isSafeInteger(limit) || limit < 1) throw new InvalidRequestError('limit must be a whole number over 0');
     let records = [...this.#runs.values()].map((run) => run.record()).reverse();
     if (after !== undefined) {
       const at = records.findIndex(({ runId }) => runId === after);
@@ -370,7 +408,7 @@ export async function createRuntime(options: RuntimeOptions = {}): Promise<Runti
   return new Runtime(options);
 }
 
-function checkOptions(options: RuntimeOptions): void {
+function checkRuntime(options: RuntimeOptions): void {
   const problems = new Problems('The runtime');
   const record = problems.record(options, '', {
     known: ['host', 'models', 'logger', 'agents', 'workflows', 'sandbox', 'env', 'concurrency'],
@@ -378,13 +416,15 @@ function checkOptions(options: RuntimeOptions): void {
   });
   problems.optional(record.concurrency, 'concurrency', (value, path) => problems.positiveInteger(value, path));
   problems.optional(record.sandbox, 'sandbox', (value, path) => checkFactory(problems, value, path));
-  for (const [name, agent] of Object.entries(options.agents ?? {})) {
+  for (const [name, agent] of problems.entries(record.agents, 'agents')) {
     if (!isAgent(agent)) problems.add(`agents.${name}`, 'must be an agent made by defineAgent, not a copy');
   }
-  for (const [name, workflow] of Object.entries(options.workflows ?? {})) {
+  for (const [name, workflow] of problems.entries(record.workflows, 'workflows')) {
     if (!isWorkflow(workflow))
       problems.add(`workflows.${name}`, 'must be a workflow made by defineWorkflow, not a copy');
   }
+  problems.entries(record.models, 'models'); // `Models` looks at each
+  if (typeof (record.env ?? {}) !== 'object') problems.add('env', 'must be an object'); // `process.env` is no plain one
   problems.throwIfAny();
 }
 
@@ -422,9 +462,51 @@ function workflowInput(name: string, workflow: WorkflowDefinition, input: unknow
   return kept;
 }
 
-function checkDispatch({ instance, message }: DispatchOptions): void {
-  if (typeof instance !== 'string' || instance.trim() === '' || instance.length > 256 || /\p{Cc}/u.test(instance)) {
+function dispatchArguments(
+  first: string | AgentDefinition | DispatchRequest,
+  options: DispatchOptions | undefined,
+): [target: string | AgentDefinition, options: DispatchOptions] {
+  if (options !== undefined) return [first as string | AgentDefinition, options]; // the first overload
+  if (typeof first === 'object' && first !== null && 'agent' in first) {
+    const { agent, ...rest } = first;
+    return [agent, rest];
+  }
+  throw new InvalidRequestError('dispatch needs an agent, an instance and a message or input');
+}
+
+function checkDispatch(options: DispatchOptions): { id: string; payload: Payload; key?: string } {
+  checkOptions('dispatch', options, {
+    instance: true,
+    id: true,
+    message: true,
+    input: true,
+    images: true,
+    key: true,
+  });
+  const { message, input, images = [], key } = options;
+  const id = options.instance ?? options.id;
+  if (typeof id !== 'string' || id.trim() === '' || id.length > 256 || /\p{Cc}/u.test(id)) {
     throw new InvalidRequestError('the id of an instance has 1 to 256 characters and is not blank');
   }
-  if (typeof message !== 'string') throw new InvalidRequestError('a message is a text');
+  if (options.instance !== undefined && options.id !== undefined) {
+    throw new InvalidRequestError('instance and id are the same: give one of them');
+  }
+  if ((message === undefined) === (input === undefined)) {
+    throw new InvalidRequestError('exactly one of message and input is given');
+  }
+  if (message !== undefined && typeof message !== 'string') throw new InvalidRequestError('a message is a text');
+  if (key !== undefined && typeof key !== 'string') throw new InvalidRequestError('a key is a text');
+  checkImages(images);
+  const content = message === undefined ? { input: dispatchInput(input) } : { message };
+  const kept = images.map(({ data, mimeType }): ImagePart => ({ type: 'image', data, mimeType }));
+  return { id, payload: { ...content, images: kept }, ...(key !== undefined && { key }) };
+}
+
+function dispatchInput(input: unknown): JsonValue {
+  try {
+    return jsonSnapshot(input, 'input');
+  } catch (error) {
+    if (!(error instanceof NotJson)) throw error;
+    throw new InvalidRequestError(`${error.path} is ${error.kind}, which can't be kept as JSON`, { cause: error });
+  }
 }

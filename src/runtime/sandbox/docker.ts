@@ -1,4 +1,6 @@
+import * as v from 'valibot';
 import type { CreateOptions, GrepOptions, Sandbox, Session } from '../../sandbox/index.ts';
+import { check, createOptions, runLabel } from '../../sandbox/options.ts';
 import type { EnvExecOptions, GlobOptions, SandboxEnv, SandboxFactory } from './env.ts';
 
 /** Options of a sandbox, but for its id, which is that of the run or agent instance. */
@@ -7,17 +9,25 @@ export interface DockerOptions extends Omit<CreateOptions, 'id'> {
   keep?: boolean;
 }
 
+const dockerOptions = v.strictObject({
+  ...v.omit(createOptions, ['id']).entries,
+  keep: v.optional(v.boolean()),
+});
+
 /**
  * A container for each run and agent instance: the boundary. Each harness is a session in it, with a process tree, an
  * environment and a directory of its own; its processes end with it.
+ * @throws {InvalidOptionsError} an option is not known, or not of its type
  */
-export function docker({ keep = false, ...options }: DockerOptions = {}): SandboxFactory {
+export function docker(options: DockerOptions = {}): SandboxFactory {
+  check('docker', dockerOptions, options);
+  const { keep = false, ...create } = options;
   return {
     async createSandbox({ id, host, signal }) {
       signal.throwIfAborted();
       // The label of what goes with its run also when the process dies: then `gc` removes it.
-      const own = keep ? {} : { 'berth.run': id };
-      const sandbox = await (await host()).create({ ...options, labels: { ...options.labels, ...own } });
+      const own = keep ? {} : { [runLabel]: id };
+      const sandbox = await (await host()).create({ ...create, labels: { ...create.labels, ...own } });
       try {
         signal.throwIfAborted();
         return new DockerEnv(await sandbox.session(), keep ? undefined : sandbox, sandbox);

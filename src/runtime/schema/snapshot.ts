@@ -128,12 +128,13 @@ function kindOf(value: object): string {
   return `an instance of ${name || 'an unnamed class'}`;
 }
 
-/** The JSON of a value with the keys of every object sorted: equal values give equal texts. */
-export function canonicalJson(value: JsonValue | undefined): string {
-  return JSON.stringify(value ?? null, (_key, item: unknown) => {
+/** The JSON of a value with the keys of every object sorted: equal values give equal texts. `indent` is for readers. */
+export function canonicalJson(value: JsonValue | undefined, indent = 0): string {
+  const sorted = (_key: string, item: unknown) => {
     if (typeof item !== 'object' || item === null || Array.isArray(item)) return item;
-    const sorted: Record<string, unknown> = Object.create(null);
-    for (const key of Object.keys(item).sort()) sorted[key] = (item as Record<string, unknown>)[key];
-    return sorted;
-  });
+    const record: Record<string, unknown> = Object.create(null);
+    for (const key of Object.keys(item).sort()) record[key] = (item as Record<string, unknown>)[key];
+    return record;
+  };
+  return JSON.stringify(value ?? null, sorted, indent);
 }

@@ -11,23 +11,23 @@ import { recordedError } from '../events/recorded-error.ts';
 import { type CallHandle, callHandle } from '../harness/call-handle.ts';
 import { graceMs } from '../harness/grace.ts';
 import type { ShellOptions } from '../harness/harness.ts';
-import type { OpenHarness, Operation } from '../harness/open-harness.ts';
+import type { Call, OpenHarness, Operation } from '../harness/open-harness.ts';
 import { checkShell, recordedShell, shellArguments, shellDetails } from '../harness/shell.ts';
 import { newId } from '../id.ts';
 import { ModelNotConfiguredError } from '../model/errors.ts';
 import { type LoopResult, runLoop } from '../model/loop.ts';
 import type { AssistantMessage, Message, UserMessage } from '../model/model.ts';
+import { checkOptions } from '../options.ts';
 import type { Files } from '../sandbox/files.ts';
 import { jsonSchemaIssues } from '../schema/check.ts';
 import type { Schema } from '../schema/parse.ts';
 import { keepOutput } from '../tools/bash.ts';
 import { customTool } from '../tools/custom-tool.ts';
 import { type HistoryMessage, type KeptMessage, toHistory } from './history.ts';
+import { checkImages } from './images.ts';
 import type { PromptOptions, PromptResult, Session } from './session.ts';
 import { StructuredResult } from './structured-result.ts';
 import { systemPrompt } from './system-prompt.ts';
-
-const maxImageBytes = 14 * 1024 * 1024;
 
 /** A conversation in memory. */
 export class OpenSession implements Session {
@@ -56,13 +56,22 @@ export class OpenSession implements Session {
   ): CallHandle<PromptResult & { data: v.InferOutput<Result> }>;
   prompt(text: string, options?: PromptOptions): CallHandle<PromptResult>;
   prompt(text: string, options: PromptOptions = {}): CallHandle<PromptResult & { data?: unknown }> {
-    const work = (operation: Operation) => this.#prompt(text, options, operation);
-    return this.#operation('prompt', options.signal, work, (result) => result);
+    return this.#operation<PromptResult & { data?: unknown }>({
+      kind: 'prompt',
+      options,
+      check: () => checkPrompt(text, options),
+      work: (operation) => this.#prompt(text, options, operation),
+    });
   }
 
   shell(command: string, options: ShellOptions = {}): CallHandle<ExecResult> {
-    const work = (operation: Operation) => this.#shell(command, options, operation);
-    return this.#operation('shell', options.signal, work, shellDetails);
+    return this.#operation({
+      kind: 'shell',
+      options,
+      check: () => checkShell(command, options),
+      work: (operation) => this.#shell(command, options, operation),
+      shown: shellDetails,
+    });
   }
 
   async history(): Promise<HistoryMessage[]> {
@@ -77,19 +86,14 @@ export class OpenSession implements Session {
     this.#onDelete();
   }
 
-  #operation<Result>(
-    kind: 'prompt' | 'shell',
-    signal: AbortSignal | undefined,
-    work: (operation: Operation) => Promise<Result>,
-    shown: (result: Result) => unknown,
-  ): CallHandle<Result> {
+  #operation<Result>(call: Call<Result>): CallHandle<Result> {
     const refusal = this.#deleted
       ? new HarnessClosedError()
       : this.#activeKind && new SessionBusyError({ session: this.name, activeOperation: this.#activeKind });
-    if (refusal) return callHandle([signal], () => Promise.reject(refusal));
-    this.#activeKind = kind; // before it starts: whoever sees its first event finds the session at work
+    if (refusal) return callHandle([], () => Promise.reject(refusal));
+    this.#activeKind = call.kind; // before it starts: whoever sees its first event finds the session at work
     const scope = { session: this.name, conversationId: this.conversationId };
-    const handle = this.#harness.operation(kind, scope, signal, work, shown);
+    const handle = this.#harness.operation({ ...call, scope });
     this.#active = handle;
     const free = () => {
       this.#active = undefined;
@@ -106,7 +110,6 @@ export class OpenSession implements Session {
   ): Promise<PromptResult & { data?: unknown }> {
     const { agent, models, env } = this.#harness.parts;
     const { signal, emit } = operation;
-    checkPrompt(text, options);
     const given = options.model ?? agent.model;
     if (given === undefined) throw new ModelNotConfiguredError();
     const model = models.resolve(given);
@@ -116,14 +119,14 @@ export class OpenSession implements Session {
       model.seesImages !== false,
       (options.tools ?? []).map((tool) => customTool(toTool(tool), emit)),
     );
-    const message = userMessage(structured ? `${text}\n\n${structured.footer}` : text, options);
     if (options.images?.length && model.seesImages === false) {
       throw new InvalidRequestError(`the model ${model.provider}/${model.id} takes no images`);
     }
     this.#system ??= await systemPrompt(agent, env, eventLog(emit));
     if (signal.aborted) throw abortError(signal.reason);
 
-    this.#say(message, emit);
+    const asked = structured ? `${text}\n\n${structured.footer}` : text;
+    this.#say({ role: 'user', content: [{ type: 'text', text: asked }, ...(options.images ?? [])] }, emit);
     const startedAt = performance.now();
     emit({ type: 'agent_start' });
     const end = (error?: unknown) =>
@@ -167,7 +170,6 @@ export class OpenSession implements Session {
 
   /** The command as a user's message with a call and its result, so that the model knows what was done. */
   async #shell(command: string, options: ShellOptions, operation: Operation): Promise<ExecResult> {
-    checkShell(command, options);
     const { env, shared } = this.#harness.parts;
     const toolCallId = newId('call');
     const input = JSON.stringify(shellArguments(command, options));
@@ -211,6 +213,15 @@ export class OpenSession implements Session {
  * @throws {InvalidRequestError} another argument is not
  */
 function checkPrompt(text: string, options: PromptOptions): void {
+  checkOptions('prompt', options, {
+    result: true,
+    tools: true,
+    model: true,
+    thinkingLevel: true,
+    images: true,
+    maxTurns: true,
+    signal: true,
+  });
   const problems = new Problems('The prompt');
   const tools = problems.array(options.tools, 'tools');
   for (const [i, item] of tools.entries()) checkToolItem(problems, item, `tools[${i}]`);
@@ -220,19 +231,9 @@ function checkPrompt(text: string, options: PromptOptions): void {
   problems.optional(options.thinkingLevel, 'thinkingLevel', (value, path) => checkThinkingLevel(problems, value, path));
   problems.throwIfAny();
   if (typeof text !== 'string') throw new InvalidRequestError('the text of a prompt must be a string');
-  const { maxTurns = 1 } = options;
+  const { maxTurns = 1, images = [] } = options;
   if (!Number.isSafeInteger(maxTurns) || maxTurns < 1) {
     throw new InvalidRequestError('maxTurns must be a whole number over 0');
   }
-}
-
-function userMessage(text: string, { images = [] }: PromptOptions): UserMessage {
-  for (const { type, data, mimeType } of images) {
-    if (type !== 'image' || typeof data !== 'string' || typeof mimeType !== 'string') {
-      throw new InvalidRequestError("an image is { type: 'image', data, mimeType }, with data as base64");
-    }
-    const sizeBytes = Buffer.byteLength(data, 'base64');
-    if (sizeBytes > maxImageBytes) throw new InvalidRequestError('an image has more than 14 MB');
-  }
-  return { role: 'user', content: [{ type: 'text', text }, ...images] };
+  checkImages(images);
 }

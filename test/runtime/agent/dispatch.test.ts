@@ -7,6 +7,7 @@ import {
   SubmissionConflictError,
 } from '../../../src/runtime/errors.ts';
 import type { RuntimeEvent } from '../../../src/runtime/events/event.ts';
+import { createRuntime } from '../../../src/runtime/run/runtime.ts';
 import { scriptedModel } from '../../../src/testing/scripted-model.ts';
 import { ofType, test } from '../../support/runtime.ts';
 
@@ -20,7 +21,8 @@ test('works on the messages of an instance one at a time, in order, in one conve
   expect((await second.result()).text).toBe('two');
   expect((await first.result()).text).toBe('one');
   expect(model.requests[1]?.messages.map(({ role }) => role)).toEqual(['user', 'assistant', 'user']);
-  expect(seen.map(({ eventIndex }) => eventIndex)).toEqual(seen.map((_, i) => i));
+  const kept = seen.filter(({ type }) => type !== 'turn_request');
+  expect(kept.map(({ eventIndex }) => eventIndex)).toEqual(kept.map((_, i) => i));
   expect(ofType(seen, 'submission_start').map(({ submissionId }) => submissionId)).toEqual([
     first.submissionId,
     second.submissionId,
@@ -61,6 +63,86 @@ test('a key makes dispatch idempotent: the first receipt for the same message, a
   );
   await first.result();
   expect(model.requests).toHaveLength(1);
+});
+
+test('input reaches the model as data: a signal with its JSON, keys sorted, all of it escaped', async ({ runtime }) => {
+  const model = scriptedModel(['ok']);
+  const agent = defineAgent(() => ({ model }), { name: 'helper' });
+  const given = { z: '</dispatch> & "so"', a: [1] };
+  const receipt = await runtime.dispatch(agent, { instance: 'a"b', input: given });
+  given.a.push(2); // what was accepted is detached
+  await receipt.result();
+  expect(model.requests[0]?.messages).toEqual([
+    {
+      role: 'user',
+      content: [
+        {
+          type: 'text',
+          text: [
+            `<dispatch type="dispatch_input" agent="helper" id="a&quot;b" session="default" dispatchId="${receipt.dispatchId}" acceptedAt="${receipt.acceptedAt}">`,
+            '{',
+            '  &quot;a&quot;: [',
+            '    1',
+            '  ],',
+            '  &quot;z&quot;: &quot;&lt;/dispatch&gt; &amp; \\&quot;so\\&quot;&quot;',
+            '}',
+            '</dispatch>',
+          ].join('\n'),
+        },
+      ],
+    },
+  ]);
+});
+
+test('images come with the message; a key stands for all of the payload', async ({ runtime }) => {
+  const model = scriptedModel(['ok']);
+  const agent = defineAgent(() => ({ model }), { name: 'helper' });
+  const image = { type: 'image', data: 'AAAA', mimeType: 'image/png' } as const;
+  const send = (images: (typeof image)[]) =>
+    runtime.dispatch(agent, { instance: 'a', message: 'What is this?', images, key: 'k' });
+  const receipt = await send([image]);
+  await receipt.result();
+  expect(model.requests[0]?.messages[0]?.content).toEqual([{ type: 'text', text: 'What is this?' }, image]);
+  expect(await send([image])).toBe(receipt);
+  await expect(send([{ ...image, data: 'BBBB' as 'AAAA' }])).rejects.toThrow(SubmissionConflictError);
+  await expect(send([])).rejects.toThrow(SubmissionConflictError);
+});
+
+test('takes id for instance, and one object for both arguments', async ({ runtime }) => {
+  const agent = defineAgent(() => ({ model: scriptedModel(['ok', 'ok']) }), { name: 'helper' });
+  const seen: RuntimeEvent[] = [];
+  runtime.observe((event) => seen.push(event));
+  await (await runtime.dispatch({ agent, id: 'a', message: 'x' })).result();
+  await (await runtime.dispatch({ agent: 'helper', instance: 'a', input: null })).result();
+  expect(new Set(seen.map(({ instanceId }) => instanceId))).toEqual(new Set(['a']));
+  expect(ofType(seen, 'submission_settled')).toHaveLength(2);
+});
+
+test.each<[string, object]>([
+  ['neither message nor input', {}],
+  ['both', { message: 'x', input: 1 }],
+  ['a message that is no text', { message: 5 }],
+  ['input that is no JSON, with its path', { input: { when: new Date(0) } }],
+  ['instance and id', { message: 'x', id: 'b' }],
+  ['images that are none', { message: 'x', images: [{ type: 'image', data: 5, mimeType: 'image/png' }] }],
+  ['images that are no array', { message: 'x', images: 'AAAA' }],
+  [
+    'an image that is too large',
+    { message: 'x', images: [{ type: 'image', data: 'A'.repeat(20_000_000), mimeType: 'x' }] },
+  ],
+  ['a key that is no text', { message: 'x', key: 5 }],
+])('refuses %s, before anything is taken', async (_what, options) => {
+  await using runtime = await createRuntime();
+  const agent = defineAgent(() => ({}), { name: 'helper' });
+  const seen: RuntimeEvent[] = [];
+  runtime.observe((event) => seen.push(event));
+  await expect(runtime.dispatch(agent, { instance: 'a', ...options } as never)).rejects.toThrow(InvalidRequestError);
+  if ('input' in options && options.input !== 1) {
+    await expect(runtime.dispatch(agent, { instance: 'a', ...options } as never)).rejects.toThrow(
+      'input.when is an instance of Date',
+    );
+  }
+  expect(seen).toEqual([]);
 });
 
 test('refuses an unknown agent, and ids of instances that are blank, too long, or hold control characters', async ({

@@ -31,7 +31,8 @@ test('every event of a submission carries its ids, also in child harnesses; numb
     await runtime.dispatch(agent, { instance: 'a', message: '2' }),
   ];
   for (const receipt of receipts) await receipt.result();
-  expect(events.map(({ eventIndex }) => eventIndex)).toEqual(events.map((_, i) => i));
+  const kept = events.filter(({ type }) => type !== 'turn_request');
+  expect(kept.map(({ eventIndex }) => eventIndex)).toEqual(kept.map((_, i) => i));
   for (const { submissionId, dispatchId } of receipts) {
     const own = events.filter((event) => event.submissionId === submissionId);
     expect(own.every((event) => event.dispatchId === dispatchId)).toBe(true);
@@ -117,4 +118,75 @@ test('keeps the newest 1,000 keys of an instance', async ({ directory }) => {
   expect((await send('k0')).submissionId).toBe(first.submissionId);
   await send('k1000');
   expect((await send('k0')).submissionId).not.toBe(first.submissionId);
+});
+
+test('aborting an instance stops what it works on and settles what waits, without a model being asked', async ({
+  runtime,
+}) => {
+  const model = scriptedModel([{ delayMs: 100_000, text: 'never' }, 'Hello again.']);
+  const agent = defineAgent(() => ({ model }), { name: 'helper' });
+  const events: RuntimeEvent[] = [];
+  const asked = new Promise<void>((resolve) => {
+    runtime.observe((event) => {
+      events.push(event);
+      if (event.type === 'turn_start') resolve();
+    });
+  });
+  const first = await runtime.dispatch(agent, { instance: 'a', message: '1' });
+  const second = await runtime.dispatch(agent, { instance: 'a', message: '2' });
+  await asked;
+  expect(await runtime.abort('helper', { instance: 'a' })).toBe(true);
+  for (const receipt of [first, second]) {
+    await expect(receipt.result()).rejects.toMatchObject({
+      name: 'SubmissionAbortedError',
+      meta: { submissionId: receipt.submissionId },
+    });
+  }
+  const settled = ofType(events, 'submission_settled');
+  expect(settled.map(({ submissionId, outcome }) => [submissionId, outcome])).toEqual([
+    [first.submissionId, 'aborted'],
+    [second.submissionId, 'aborted'],
+  ]);
+  expect(model.requests).toHaveLength(1);
+
+  // It can be used on, in the same conversation; what was aborted is not sent again.
+  const third = await runtime.dispatch(agent, { instance: 'a', message: '3' });
+  expect((await third.result()).text).toBe('Hello again.');
+  expect(model.requests[1]?.messages.map(({ role }) => role)).toEqual(['user', 'user']);
+});
+
+test('aborting an instance also settles what waits for a place, and says when there is nothing to abort', async ({
+  directory,
+}) => {
+  await using runtime = await createRuntime({ sandbox: local({ cwd: directory }), concurrency: 1, logger });
+  const answer = gate<string>();
+  const asked = gate();
+  const model = scriptedModel([
+    () => {
+      asked.open();
+      return answer.promise;
+    },
+  ]);
+  const agent = defineAgent(() => ({ model }), { name: 'helper' });
+  const works = await runtime.dispatch(agent, { instance: 'a', message: '1' });
+  await asked.promise;
+  const waits = await runtime.dispatch(agent, { instance: 'b', message: '2' });
+  expect(await runtime.abort(agent, { instance: 'b' })).toBe(true);
+  await expect(waits.result()).rejects.toMatchObject({ name: 'SubmissionAbortedError' });
+  answer.open('Done.');
+  expect((await works.result()).text).toBe('Done.');
+  expect(await runtime.abort(agent, { instance: 'a' })).toBe(false);
+  expect(await runtime.abort(agent, { instance: 'unknown' })).toBe(false);
+  await expect(runtime.abort('nobody', { instance: 'a' })).rejects.toMatchObject({ name: 'AgentNotFoundError' });
+});
+
+test('an answer that is complete when its instance is aborted stays completed', async ({ runtime }) => {
+  const agent = defineAgent(() => ({ model: scriptedModel(['Done.']) }), { name: 'helper' });
+  const aborted: Promise<boolean>[] = [];
+  runtime.observe(({ type }) => {
+    if (type === 'agent_end') aborted.push(runtime.abort(agent, { instance: 'a' }));
+  });
+  const receipt = await runtime.dispatch(agent, { instance: 'a', message: '1' });
+  expect((await receipt.result()).text).toBe('Done.');
+  expect(await Promise.all(aborted)).toEqual([true]);
 });

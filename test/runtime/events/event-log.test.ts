@@ -79,6 +79,38 @@ test('follows from any number on, those of the past first, and ends with the log
   expect(await all(log.follow(99))).toEqual([]);
 });
 
+test('tells of a whole request, does not keep it, and gives it the number of the event before it', async () => {
+  const { log, delivered } = open();
+  const request = {
+    providerId: 'p',
+    providerName: 'p',
+    requestedModel: 'm',
+    api: 'a',
+    system: '',
+    messages: [],
+    tools: [],
+  };
+  log.emit({ type: 'turn_start', purpose: 'agent' });
+  log.emit({ type: 'turn_request', purpose: 'agent', request });
+  log.emit({ type: 'idle' });
+  log.close();
+  expect(delivered.map(({ eventIndex, type }) => [eventIndex, type])).toEqual([
+    [0, 'turn_start'],
+    [0, 'turn_request'],
+    [1, 'idle'],
+  ]);
+  expect((await all(log.follow(-1))).map(({ type }) => type)).toEqual(['turn_start', 'idle']);
+});
+
+test('tells of the next events also when one could not be told', () => {
+  const { log, delivered } = open((event) => {
+    if (event.type === 'agent_start') throw new Error('no');
+  });
+  expect(() => log.emit({ type: 'agent_start' })).toThrow('no');
+  log.emit({ type: 'idle' });
+  expect(delivered.map(({ type }) => type)).toEqual(['agent_start', 'idle']);
+});
+
 test('stops following when it is aborted', async () => {
   const { log } = open();
   const stop = new AbortController();

@@ -37,6 +37,7 @@ describe('turns', () => {
     const kinds = events.map(({ type }) => type).filter((type, i, all) => type !== all[i - 1]);
     expect(kinds).toEqual([
       'turn_start',
+      'turn_request',
       'message_start',
       'thinking_start',
       'thinking_delta',
@@ -48,6 +49,7 @@ describe('turns', () => {
       'tool',
       'turn_messages',
       'turn_start',
+      'turn_request',
       'message_start',
       'text_delta',
       'message_end',

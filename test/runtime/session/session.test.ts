@@ -42,9 +42,9 @@ describe('prompt', () => {
     expect(ends).toEqual([
       'operation_start',
       ...['message_start', 'message_end', 'agent_start'],
-      ...['turn_start', 'message_start', 'thinking_start', 'thinking_end', 'message_end', 'turn'],
+      ...['turn_start', 'turn_request', 'message_start', 'thinking_start', 'thinking_end', 'message_end', 'turn'],
       ...['tool_start', 'tool_output', 'tool', 'turn_messages'],
-      ...['turn_start', 'message_start', 'message_end', 'turn', 'turn_messages'],
+      ...['turn_start', 'turn_request', 'message_start', 'message_end', 'turn', 'turn_messages'],
       ...['agent_end', 'operation', 'idle'],
     ]);
     const { operationId } = bench.of('operation_start')[0] ?? {};
@@ -121,6 +121,18 @@ describe('prompt', () => {
     const prompt = (await bench.harness.session()).prompt('Go on.', { maxTurns: 2 });
     await expect(prompt).rejects.toMatchObject({ name: 'TurnLimitError', meta: { maxTurns: 2 } });
     expect(model.requests).toHaveLength(2);
+  });
+
+  test('tells observers all that the model is asked, each time', async () => {
+    const model = scriptedModel([{ toolCalls: [{ name: 'bash', input: { command: 'true' } }] }, 'Done.']);
+    await using bench = await harnessBench({ model, instructions: 'Be brief.' });
+    await (await bench.harness.session()).prompt('Go.');
+    const requests = bench.of('turn_request').map(({ request }) => request);
+    expect(requests).toMatchObject([
+      { requestedModel: 'scripted', system: expect.stringMatching(/^Be brief/), messages: [{ role: 'user' }] },
+      { messages: [{ role: 'user' }, { role: 'assistant' }, { role: 'tool' }] },
+    ]);
+    expect(requests[0]?.tools.map(({ name }) => name)).toContain('bash');
   });
 
   test('keeps the bytes of images from events, and shows them to the model only', async () => {

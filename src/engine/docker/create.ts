@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import type Docker from 'dockerode';
 import { containerEnvironment } from '../agent-environment.ts';
 import type { ContainerSpec } from '../engine.ts';
@@ -38,6 +39,9 @@ function containerName(sandboxId: string): string {
   return `berth-${sandboxId}`;
 }
 
+/** How long another container of the same name may be in the making; that takes a fraction of a second. */
+const makingPatienceMs = 10_000;
+
 /** @throws {ContainerExistsError} the name is taken */
 export async function createContainer(
   docker: Docker,
@@ -47,20 +51,27 @@ export async function createContainer(
   transport: Transport,
 ): Promise<string> {
   const name = containerName(spec.sandboxId);
-  try {
-    return (await docker.createContainer(containerConfig(name, spec, image, agent, transport))).id;
-  } catch (error) {
-    if (statusOf(error) === 409) {
-      const labels = await docker
-        .getContainer(name)
-        .inspect()
-        .then(
-          ({ Config }) => Config.Labels,
-          () => ({}), // it is gone meanwhile
-        );
-      throw new ContainerExistsError({ name, labels }, { cause: error });
+  const config = containerConfig(name, spec, image, agent, transport);
+  const deadline = Date.now() + makingPatienceMs;
+  for (;;) {
+    try {
+      return (await docker.createContainer(config)).id;
+    } catch (error) {
+      if (statusOf(error) === 400) throw new ContainerStartError({ reason: reasonOf(error) }, { cause: error });
+      if (statusOf(error) !== 409) throw error;
+      const labels = await labelsOf(docker, name);
+      // A container has its name before it can be found, and may still fail to be made: then the name is free again.
+      if (labels === undefined && Date.now() < deadline) await wait(20);
+      else throw new ContainerExistsError({ name, labels: labels ?? {} }, { cause: error });
     }
-    if (statusOf(error) === 400) throw new ContainerStartError({ reason: reasonOf(error) }, { cause: error });
+  }
+}
+
+async function labelsOf(docker: Docker, name: string): Promise<Record<string, string> | undefined> {
+  try {
+    return (await docker.getContainer(name).inspect()).Config.Labels;
+  } catch (error) {
+    if (statusOf(error) === 404) return undefined;
     throw error;
   }
 }

@@ -11,8 +11,8 @@ export function fail(error: unknown): number {
   return error instanceof BerthError && error.status >= 400 && error.status < 500 ? exitCodes.usage : exitCodes.failed;
 }
 
-/** As `fail`, for what went wrong inside of a run: that is never wrong usage. */
-export function failedRun(error: unknown): number {
+/** As `fail`, for what went wrong inside of a run or a sandbox: that is never wrong usage. */
+export function failedWork(error: unknown): number {
   return fail(error) === exitCodes.engine ? exitCodes.engine : exitCodes.failed;
 }
 

@@ -94,6 +94,7 @@ sandbox
   .description('copy a file or a directory into a sandbox, or out of it')
   .argument('<source>', 'ID:PATH in a sandbox, or a path of this machine')
   .argument('<destination>', 'the other one; below a directory that is there')
+  .option('--max-size <bytes>', 'the most to copy out of a sandbox (default: half of what the disk has free)', size)
   .addOption(json)
   .action(async (source, destination, options) => {
     const { cp } = await import('./commands/sandbox/cp.ts');
@@ -101,7 +102,7 @@ sandbox
   });
 sandbox
   .command('rm')
-  .description('remove sandboxes with their files')
+  .description('remove sandboxes with their files; one that is not there makes the exit code 1')
   .argument('<id...>')
   .addOption(json)
   .action(async (ids, options) => {
@@ -162,5 +163,11 @@ function number(text: string): number {
   if (text.trim() === '' || !Number.isFinite(value)) {
     throw new InvalidArgumentError('It is not a number.');
   }
+  return value;
+}
+
+function size(text: string): number {
+  const value = number(text);
+  if (!Number.isSafeInteger(value) || value < 0) throw new InvalidArgumentError('It is not a number of bytes.');
   return value;
 }

@@ -1,4 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import { test } from './command.ts';
@@ -14,7 +14,7 @@ test('makes, lists, uses and removes a sandbox', async ({ berth }) => {
   expect(ran).toMatchObject({ exitCode: 7, stdout: 'out', stderr: 'err' });
 
   const removed = await berth.run(['sandbox', 'rm', 'cli-one', '--json']);
-  expect(JSON.parse(removed.stdout)).toEqual({ removed: ['cli-one'] });
+  expect(JSON.parse(removed.stdout)).toEqual({ removed: ['cli-one'], failed: [] });
   expect(JSON.parse((await berth.run(['sandbox', 'ls', '--json'])).stdout)).toEqual([]);
 });
 
@@ -66,3 +66,51 @@ test('gc says what it would remove and removes nothing that is in use', async ({
   expect(await berth.containers()).toEqual(['berth-cli-kept']);
   await berth.run(['sandbox', 'rm', 'cli-kept']);
 });
+
+test('rm tells of ids that are not there, and removes the others', async ({ berth }) => {
+  const unknown = await berth.run(['sandbox', 'rm', 'cli-none']);
+  expect(unknown).toMatchObject({ exitCode: 1, stdout: '' });
+  expect(unknown.stderr).toMatch(/^berth: There is no sandbox cli-none\./);
+
+  await berth.run(['sandbox', 'create', '--id', 'cli-there']);
+  const { exitCode, stdout, stderr } = await berth.run(['sandbox', 'rm', 'cli-no', 'cli-there', 'cli-nor', '--json']);
+  expect(JSON.parse(stdout)).toEqual({ removed: ['cli-there'], failed: ['cli-no', 'cli-nor'] });
+  expect(stderr.split('\n')).toHaveLength(2);
+  expect(exitCode).toBe(1);
+  expect(await berth.containers()).toEqual([]);
+});
+
+test('Ctrl-C ends the copy of a directory into a sandbox, and leaves none of it there', async ({ berth }) => {
+  const from = join(berth.stateDir, 'large');
+  await mkdir(from);
+  await writeFile(join(from, 'file'), '');
+  await truncate(join(from, 'file'), 64 * 1024 ** 3); // takes no room here, and longer than anybody waits
+  await berth.run(['sandbox', 'create', '--id', 'cli-upload']);
+  const copying = berth.run(['sandbox', 'cp', from, 'cli-upload:.']);
+  const files = 'until find . -type f | grep -q .; do :; done';
+  expect((await berth.run(['sandbox', 'exec', 'cli-upload', '--', 'sh', '-c', files])).exitCode).toBe(0);
+  copying.kill('SIGINT');
+  expect(await copying).toMatchObject({ exitCode: 130, stdout: '', stderr: '' });
+  const left = await berth.run(['sandbox', 'exec', 'cli-upload', '--', 'ls', '-A']);
+  expect(left).toMatchObject({ exitCode: 0, stdout: '' });
+  await berth.run(['sandbox', 'rm', 'cli-upload']);
+}, 60_000);
+
+test('copies no more out of a sandbox than it may', async ({ berth }) => {
+  await berth.run(['sandbox', 'create', '--id', 'cli-huge']);
+  // A hole takes no room in the sandbox; read, it is 1 TiB.
+  const make = 'mkdir tree && truncate -s 1T tree/file && mkdir small && echo hello > small/file';
+  await berth.run(['sandbox', 'exec', 'cli-huge', '--', 'sh', '-c', make]);
+  const to = join(berth.stateDir, 'to');
+  await mkdir(to);
+  for (const [from, ...options] of [['tree'], ['small', '--max-size', '8000'], ['small/file', '--max-size', '5']]) {
+    const { exitCode, stderr } = await berth.run(['sandbox', 'cp', `cli-huge:${from}`, to, ...options]);
+    expect(stderr).toMatch(/^berth: The copy takes more than \d+ bytes\. --max-size BYTES allows more/);
+    expect(exitCode).toBe(1);
+    expect(await readdir(to)).toEqual([]);
+  }
+  const small = await berth.run(['sandbox', 'cp', 'cli-huge:small', to, '--max-size', '9000']);
+  expect(small, small.stderr).toMatchObject({ exitCode: 0 });
+  expect(await readFile(join(to, 'small/file'), 'utf8')).toBe('hello\n');
+  await berth.run(['sandbox', 'rm', 'cli-huge']);
+}, 60_000);

@@ -1,13 +1,15 @@
 import { randomUUID } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
-import { chmod, lstat, rename, rm, stat } from 'node:fs/promises';
-import { basename, join, resolve } from 'node:path';
-import { basename as insideBasename, join as insideJoin } from 'node:path/posix';
+import { chmod, lstat, rename, rm, stat, statfs } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { basename as insideBasename, dirname as insideDirname, join as insideJoin } from 'node:path/posix';
+import { addAbortSignal, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { packDirectory } from '../../../sandbox/fs/pack-directory.ts';
 import { unpackArchive } from '../../../sandbox/fs/unpack-archive.ts';
-import type { SandboxHost } from '../../../sandbox/index.ts';
+import { CopyLimitError, type FileSystem, type SandboxHost, UnsafeEntryError } from '../../../sandbox/index.ts';
 import { UsageError } from '../../errors.ts';
-import { complain } from '../../failure.ts';
+import { complain, exitCodes, failedWork } from '../../failure.ts';
 import { withHost } from '../../host.ts';
 import { Interruption } from '../../interruption.ts';
 import { printJson, sayProgress } from '../../output.ts';
@@ -17,22 +19,43 @@ interface Inside {
   path: string;
 }
 
+interface Options {
+  maxSize?: number;
+  json?: boolean;
+}
+
 /** Copies a file or a directory in one direction. Below a destination that is a directory, else to that name. */
-export async function cp(source: string, destination: string, { json }: { json?: boolean }): Promise<number> {
+export async function cp(source: string, destination: string, { maxSize, json }: Options): Promise<number> {
   const from = inside(source);
   const to = inside(destination);
   const interruption = new Interruption();
-  const copied = await withHost(async (host) => {
-    if (from && !to) return copyOut(host, from, resolve(destination), interruption.signal);
-    if (to && !from) return copyIn(host, resolve(source), to, interruption.signal);
-    throw new UsageError('One of the two must be in a sandbox, written ID:PATH, the other a path of this machine.');
-  }).catch((error: unknown) => {
-    if (interruption.code === undefined) throw error;
-  });
-  if (interruption.code !== undefined) return interruption.code;
-  if (json) printJson({ copied });
-  else sayProgress(`copied to ${copied}`);
-  return 0;
+  const { signal } = interruption;
+  try {
+    const copied = await withHost((host) => {
+      if (from && !to) return copyOut(host, from, resolve(destination), maxSize, signal);
+      if (to && !from) {
+        if (maxSize !== undefined) throw new UsageError('--max-size is for what comes out of a sandbox.');
+        return copyIn(host, resolve(source), to, signal);
+      }
+      throw new UsageError('One of the two must be in a sandbox, written ID:PATH, the other a path of this machine.');
+    });
+    if (interruption.code !== undefined) return interruption.code;
+    if (json) printJson({ copied });
+    else sayProgress(`copied to ${copied}`);
+    return 0;
+  } catch (error) {
+    if (interruption.code !== undefined) return interruption.code;
+    if (error instanceof CopyLimitError) {
+      complain(
+        `${error.message} --max-size BYTES allows more; without it, it is half of what the disk has free.`,
+        error,
+      );
+      return exitCodes.failed;
+    }
+    // What a sandbox sends is nobody's wrong usage.
+    if (error instanceof UnsafeEntryError) return failedWork(error);
+    throw error;
+  }
 }
 
 /** `undefined`: a path of this machine, also `./a:b`. */
@@ -52,14 +75,35 @@ async function copyIn(host: SandboxHost, from: string, to: Inside, signal: Abort
     () => false,
   );
   const target = fs.resolve(isBelow ? insideJoin(to.path, basename(from)) : to.path);
-  if (source.isDirectory()) await fs.upload(from, target);
+  if (source.isDirectory()) await uploadDirectory(fs, from, target, signal);
   else if (source.isFile()) {
     await pipeline(createReadStream(from), fs.createWriteStream(target, { mode: source.mode & 0o777 }), { signal });
   } else throw new UsageError(`${from} is no file or directory.`);
   return `${to.id}:${target}`;
 }
 
-async function copyOut(host: SandboxHost, from: Inside, to: string, signal: AbortSignal): Promise<string> {
+/** A directory that is not there yet gets its name when all of it is there; into one that is there it is merged. */
+async function uploadDirectory(fs: FileSystem, from: string, target: string, signal: AbortSignal): Promise<void> {
+  const tar = () => addAbortSignal(signal, packDirectory(from));
+  if (await fs.exists(target)) return fs.upload(tar(), target);
+  const part = insideJoin(insideDirname(target), `.${insideBasename(target)}.${randomUUID()}.part`);
+  try {
+    await fs.upload(tar(), part);
+    signal.throwIfAborted();
+    await fs.rename(part, target);
+  } catch (error) {
+    await fs.rm(part, { recursive: true, force: true }).catch(() => {}); // the first error is the one to report
+    throw error;
+  }
+}
+
+async function copyOut(
+  host: SandboxHost,
+  from: Inside,
+  to: string,
+  maxSize: number | undefined,
+  signal: AbortSignal,
+): Promise<string> {
   const { fs } = await host.connect(from.id);
   const path = await fs.realpath(from.path);
   const { kind, mode } = await fs.stat(path);
@@ -73,17 +117,19 @@ async function copyOut(host: SandboxHost, from: Inside, to: string, signal: Abor
     if (await lstat(target).catch(() => undefined)) {
       throw new UsageError(`${target} is there already. Remove it, or give another destination.`);
     }
-    const { leftOut } = await unpackArchive(fs.download(path), target, { signal });
+    const maxBytes = maxSize ?? (await halfOfFree(target));
+    const { leftOut } = await unpackArchive(fs.download(path), target, { maxBytes, signal });
     for (const { path: name, reason } of leftOut) complain(`left out ${name}: ${reason}`);
   } else if (kind === 'file') {
-    await copyFile(fs.createReadStream(path), target, mode & 0o777, signal);
+    const maxBytes = maxSize ?? (await halfOfFree(target));
+    await copyFile(atMost(maxBytes, fs.createReadStream(path)), target, mode & 0o777, signal);
   } else throw new UsageError(`${from.path} is no file or directory.`);
   return target;
 }
 
 /** `target` has its old content or all of the new one, never a part. A link in its place is replaced, not followed. */
 async function copyFile(
-  content: NodeJS.ReadableStream,
+  content: AsyncIterable<Uint8Array>,
   target: string,
   mode: number,
   signal: AbortSignal,
@@ -96,5 +142,24 @@ async function copyFile(
   } catch (error) {
     await rm(part, { force: true });
     throw error;
+  }
+}
+
+/** A sandbox can send without end: it must not fill the disk of this machine. */
+async function halfOfFree(target: string): Promise<number> {
+  const { bavail, bsize } = await statfs(dirname(target)).catch((error: NodeJS.ErrnoException) => {
+    throw new UsageError(`Nothing can be copied to ${dirname(target)}: ${error.code ?? error.message}`, {
+      cause: error,
+    });
+  });
+  return Math.floor((bavail * bsize) / 2);
+}
+
+async function* atMost(maxBytes: number, content: Readable): AsyncGenerator<Uint8Array> {
+  let bytes = 0;
+  for await (const chunk of content as AsyncIterable<Uint8Array>) {
+    bytes += chunk.length;
+    if (bytes > maxBytes) throw new CopyLimitError({ maxBytes });
+    yield chunk;
   }
 }

@@ -21,8 +21,22 @@ export type ActionContext<Input extends Schema | undefined = undefined> = {
 /** What a caller writes. An action without an input schema takes nothing. */
 export type InputOf<Input extends Schema | undefined> = Input extends Schema ? v.InferInput<Input> : undefined;
 
-/** What `run` returns: the input side of the output schema, whose parsed side is then delivered. */
-export type Returned<Output extends Schema | undefined> = Output extends Schema ? v.InferInput<Output> : unknown;
+/**
+ * What `run` returns: the input side of the output schema, whose parsed side is then delivered. Its arrays may be
+ * readonly: a type parameter that keeps literals as they are written, for picklists, makes them so.
+ */
+export type Returned<Output extends Schema | undefined> = Output extends Schema
+  ? Readable<v.InferInput<Output>>
+  : unknown;
+
+type Readable<T> = T extends readonly unknown[] | Record<string, unknown>
+  ? { readonly [Key in keyof T]: Readable<T[Key]> }
+  : T;
+
+/** A copy is the caller's own. */
+type Writable<T> = T extends readonly unknown[] | Record<string, unknown>
+  ? { -readonly [Key in keyof T]: Writable<T[Key]> }
+  : T;
 
 /** What a caller gets. Nothing is delivered as `null`. */
 export type Delivered<Output extends Schema | undefined, Result> = Output extends Schema
@@ -30,16 +44,22 @@ export type Delivered<Output extends Schema | undefined, Result> = Output extend
   : unknown extends Result
     ? unknown
     : Result extends NonNullable<unknown> | null
-      ? Result
+      ? Writable<Result>
       : null;
 
 export interface ActionOptions<Input extends Schema | undefined, Output extends Schema | undefined, Result> {
+  /** What a model calls it by: a letter or `_`, then letters, digits, `_`, `-`; at most 64. */
   name: string;
+  /** A model sees it when the action is given to an agent. */
   description: string;
+  /** An object schema. Default: the action takes no input */
   input?: Input;
+  /** Default: any JSON value may be returned */
   output?: Output;
   run: (context: ActionContext<Input>) => Result | Promise<Result>;
+  /** Whether `run` works on the files themselves; the only value in this version. Default: `'shared'` */
   files?: 'shared';
+  /** For the whole run; then it is aborted and `ActionTimeoutError` thrown. Default: none */
   timeoutMs?: number;
 }
 
@@ -77,7 +97,7 @@ export interface ActionDefinition<Input = unknown, Output = unknown> {
 export function defineAction<
   Input extends Schema | undefined = undefined,
   Output extends Schema | undefined = undefined,
-  Result extends Returned<Output> = Returned<Output>,
+  const Result extends Returned<Output> = Returned<Output>,
 >(options: ActionOptions<Input, Output, Result>): ActionDefinition<InputOf<Input>, Delivered<Output, Result>> {
   const problems = new Problems('The action');
   const { name, description, ...body } = problems.record(options, '', {

@@ -2,26 +2,32 @@ import type * as v from 'valibot';
 import type { Log } from '../events/log.ts';
 import { inputSchemaIssues, outputSchemaIssues } from '../schema/check.ts';
 import type { Schema } from '../schema/parse.ts';
+import type { Returned } from './action.ts';
 import { type Fields, Problems } from './checks.ts';
 import { defined, isDefined } from './definition.ts';
 import { toolNamePattern } from './names.ts';
 
 /** What `run` of a tool gets. `input` is there when the tool has an input schema. */
 export type ToolContext<Input extends Schema | undefined = undefined> = {
+  /** Aborts with the prompt, and when `timeoutMs` is over. */
   readonly signal: AbortSignal;
   readonly toolCallId: string;
   readonly log: Log;
 } & (Input extends Schema ? { readonly input: v.InferOutput<Input> } : unknown);
 
-export interface ToolOptions<Input extends Schema | undefined, Output extends Schema | undefined> {
+export interface ToolOptions<Input extends Schema | undefined, Output extends Schema | undefined, Result> {
+  /** What a model calls it by: a letter or `_`, then letters, digits, `_`, `-`; at most 64. */
   name: string;
+  /** For the model. */
   description: string;
+  /** An object schema. Default: the tool takes no input */
   input?: Input;
+  /** Default: any JSON value may be returned; a text is given to the model as it is */
   output?: Output;
-  run: (
-    context: ToolContext<Input>,
-  ) => Output extends Schema ? v.InferInput<Output> | Promise<v.InferInput<Output>> : unknown;
+  run: (context: ToolContext<Input>) => Result | Promise<Result>;
+  /** Calls of one turn run one after the other, in order. Default: false */
   sequential?: boolean;
+  /** Then the model gets an error as result. Default: 600,000 */
   timeoutMs?: number;
 }
 
@@ -49,10 +55,19 @@ const fields: Fields = {
  * @param options.sequential - calls of one turn run one after the other, in order. Default: false
  * @param options.timeoutMs - then the model gets an error as result. Default: 600,000
  * @throws {DefinitionError} with everything that is wrong with the definition
+ * @example
+ * const now = defineTool({
+ *   name: 'now',
+ *   description: 'The time.',
+ *   output: v.object({ iso: v.string() }),
+ *   run: () => ({ iso: new Date().toISOString() }),
+ * });
  */
-export function defineTool<Input extends Schema | undefined = undefined, Output extends Schema | undefined = undefined>(
-  options: ToolOptions<Input, Output>,
-): ToolDefinition {
+export function defineTool<
+  Input extends Schema | undefined = undefined,
+  Output extends Schema | undefined = undefined,
+  const Result extends Returned<Output> = Returned<Output>,
+>(options: ToolOptions<Input, Output, Result>): ToolDefinition {
   const problems = new Problems('The tool');
   checkTool(problems, options, '');
   problems.throwIfAny();

@@ -17,6 +17,7 @@ import { agentNamePattern } from './names.ts';
 
 export interface BoundWorkflowOptions<Input, Output> {
   agent: AgentDefinition;
+  /** Default: that of the action */
   name?: string;
   action: ActionDefinition<Input, Output>;
 }
@@ -45,14 +46,14 @@ export interface WorkflowDefinition<Input = unknown, Output = unknown> {
  * @throws {DefinitionError} with everything that is wrong with the definition
  * @example const fixBug = defineWorkflow({ name: 'fix-bug', agent: coder, action: fixBugAction });
  */
-export function defineWorkflow<Input, Output>(
-  options: BoundWorkflowOptions<Input, Output>,
-): WorkflowDefinition<Input, Output>;
 export function defineWorkflow<
   Input extends Schema | undefined = undefined,
   Output extends Schema | undefined = undefined,
-  Result extends Returned<Output> = Returned<Output>,
+  const Result extends Returned<Output> = Returned<Output>,
 >(options: InlineWorkflowOptions<Input, Output, Result>): WorkflowDefinition<InputOf<Input>, Delivered<Output, Result>>;
+export function defineWorkflow<Input, Output>(
+  options: BoundWorkflowOptions<Input, Output>,
+): WorkflowDefinition<Input, Output>;
 export function defineWorkflow(
   options: BoundWorkflowOptions<unknown, unknown> | InlineWorkflowOptions<Schema, Schema, unknown>,
 ): WorkflowDefinition {

@@ -1,10 +1,10 @@
 import * as v from 'valibot';
 import { expect, expectTypeOf, test } from 'vitest';
-import { defineAction, isAction } from '../../../src/runtime/define/action.ts';
+import { type ActionDefinition, defineAction, isAction } from '../../../src/runtime/define/action.ts';
 import { defineAgent, defineAgentProfile, resolveAgent } from '../../../src/runtime/define/agent.ts';
 import { DefinitionError } from '../../../src/runtime/define/errors.ts';
 import { defineTool } from '../../../src/runtime/define/tool.ts';
-import { defineWorkflow } from '../../../src/runtime/define/workflow.ts';
+import { defineWorkflow, type WorkflowDefinition } from '../../../src/runtime/define/workflow.ts';
 import { scriptedModel } from '../../../src/testing/scripted-model.ts';
 
 const agent = defineAgent(() => ({}));
@@ -152,15 +152,12 @@ test('infers what an action takes and gives from its schemas', () => {
     run({ input, harness }) {
       expectTypeOf(input).toEqualTypeOf<{ when: Date; size: number }>();
       expectTypeOf(harness.session).returns.resolves.toHaveProperty('prompt');
-      return { kind: 'a' as const };
+      return { kind: 'a' };
     },
   });
   const workflow = defineWorkflow({ agent, action });
   expectTypeOf(action).toExtend<
-    import('../../../src/runtime/define/action.ts').ActionDefinition<
-      { when: string; size?: number | undefined },
-      { kind: 'a' | 'b'; at: string }
-    >
+    ActionDefinition<{ when: string; size?: number | undefined }, { kind: 'a' | 'b'; at: string }>
   >();
   expectTypeOf(workflow.action).toEqualTypeOf(action);
   defineAction({
@@ -172,8 +169,54 @@ test('infers what an action takes and gives from its schemas', () => {
   });
   // @ts-expect-error an action without an input schema has no input
   defineAction({ name: 'none', description: 'x', run: ({ input }) => input });
-  const plain = defineAction({ name: 'plain', description: 'x', run: async () => ({ n: 1 }) });
-  expectTypeOf(plain).toEqualTypeOf<
-    import('../../../src/runtime/define/action.ts').ActionDefinition<undefined, { n: number }>
+  const plain = defineAction({ name: 'plain', description: 'x', run: async () => ({ n: Date.now(), list: ['a'] }) });
+  expectTypeOf(plain).toEqualTypeOf<ActionDefinition<undefined, { n: number; list: ['a'] }>>();
+});
+
+test('takes literals for what a schema picks from, without a word more, wherever they are returned', () => {
+  const output = v.object({
+    level: v.picklist(['low', 'high']),
+    kind: v.optional(v.literal('x')),
+    list: v.optional(v.array(v.string())),
+    when: v.optional(v.date()),
+  });
+  const input = v.object({ n: v.number() });
+  const common = { name: 'a', description: 'd' };
+  const variant = v.variant('t', [v.object({ t: v.literal('a'), x: v.number() }), v.object({ t: v.literal('b') })]);
+  const actions = [
+    defineAction({ ...common, output, run: () => ({ level: 'low', list: ['a'] }) }),
+    defineAction({ ...common, output, run: async () => ({ level: 'high', when: new Date() }) }),
+    defineAction({
+      ...common,
+      input,
+      output,
+      async run({ input, harness }) {
+        const list: string[] = [harness.name];
+        if (input.n > 1) return { level: 'low', kind: 'x', list };
+        return { level: input.n > 0 ? 'low' : 'high' };
+      },
+    }),
+    defineAction({ ...common, input, output: v.picklist(['a', 'b']), run: ({ input }) => (input.n > 1 ? 'a' : 'b') }),
+    defineAction({
+      ...common,
+      input,
+      output: variant,
+      run: ({ input: { n } }) => (n > 1 ? { t: 'a', x: n } : { t: 'b' }),
+    }),
+    defineTool({ ...common, output, run: async ({ log }) => ({ level: log ? 'low' : 'high' }) }),
+    defineWorkflow({ agent, output, run: async ({ log }) => ({ level: log ? 'low' : 'high' }) }),
+    defineWorkflow({ agent, output, run: () => ({ level: 'low' }) }),
+  ];
+  expect(actions).toHaveLength(8);
+  expectTypeOf(defineWorkflow({ agent, output, run: () => ({ level: 'low' }) })).toEqualTypeOf<
+    WorkflowDefinition<undefined, v.InferOutput<typeof output>>
   >();
+  // @ts-expect-error the schema has no such level
+  defineAction({ ...common, output, run: async () => ({ level: 'mid' }) });
+  // @ts-expect-error a field is missing
+  defineAction({ ...common, output, run: () => ({ kind: 'x' }) });
+  // @ts-expect-error an item is of another type
+  defineTool({ ...common, output, run: async () => ({ level: 'low', list: [1] }) });
+  // @ts-expect-error the schema has no such level
+  defineWorkflow({ agent, output, run: ({ log }) => ({ level: log ? 'low' : 'mid' }) });
 });

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { defineAction } from '../../src/runtime/define/action.ts';
 import { defineAgent } from '../../src/runtime/define/agent.ts';
 import { defineWorkflow } from '../../src/runtime/define/workflow.ts';
+import type { RuntimeEvent } from '../../src/runtime/events/event.ts';
 import { createRuntime } from '../../src/runtime/run/runtime.ts';
 import type { SandboxFactory } from '../../src/runtime/sandbox/env.ts';
 import { scriptedModel } from '../../src/testing/scripted-model.ts';
@@ -100,6 +101,41 @@ export function smallestProgram(name: string, sandbox: () => SandboxFactory): vo
         harness: `action:${started?.actionId}`,
         attributes: { action: 'summarize_document', toolCallId: started?.toolCallId },
       });
+    });
+
+    test('an agent instance calls it for a message that was dispatched: own sessions, the same files', async () => {
+      await using runtime = await open();
+      const model = scriptedModel([
+        { toolCalls: [{ name: 'write', input: { path: 'notes.txt', content: 'from the parent' } }] },
+        { toolCalls: [{ name: 'summarize_document', input: { text: 'A long text.' } }] },
+        { toolCalls: [{ name: 'bash', input: { command: 'cat notes.txt; echo child > child.txt' } }] },
+        'The child read it.',
+        { toolCalls: [{ name: 'read', input: { path: 'child.txt' } }] },
+        'Done by the parent.',
+      ]);
+      const assistant = defineAgent(() => ({ model, actions: [summarizeDocument] }), { name: 'assistant' });
+      const events: RuntimeEvent[] = [];
+      runtime.observe((event) => events.push(event));
+      const receipt = await runtime.dispatch(assistant, { instance: 'one', message: 'Summarize it.' });
+      expect((await receipt.result()).text).toBe('Done by the parent.');
+
+      const [, , child, childAgain, parent, last] = model.requests.map(({ messages }) => messages);
+      expect(child).toMatchObject([{ role: 'user', content: [{ text: 'Summarize this text:\nA long text.' }] }]);
+      expect(JSON.stringify(childAgain)).toContain('from the parent');
+      // The parent sees what the action gave, and nothing of the conversation that gave it.
+      expect(JSON.stringify(parent)).toContain('The child read it.');
+      expect(JSON.stringify(parent)).not.toContain('Summarize this text');
+      expect(last?.at(-1)).toMatchObject({ toolName: 'read', content: [{ text: 'child\n' }] });
+
+      const sessions = ofType(events, 'turn_start').map(({ harness, session }) => [harness, session]);
+      const [{ actionId = '' } = {}] = ofType(events, 'action_start');
+      const [own, childs] = [
+        ['default', 'default'],
+        [`action:${actionId}`, 'default'],
+      ];
+      expect(sessions).toEqual([own, own, childs, childs, own, own]);
+      expect(ofType(events, 'log')).toMatchObject([{ message: 'Summarizing', submissionId: receipt.submissionId }]);
+      expect(ofType(events, 'submission_settled')).toMatchObject([{ outcome: 'completed', instanceId: 'one' }]);
     });
 
     test('a wrong input of a model is a tool error that names each path and asks for another call', async () => {

@@ -1,4 +1,4 @@
-import type { Emit, EventScope } from './event.ts';
+import type { Emit } from './event.ts';
 import { frozenCopy } from './frozen-copy.ts';
 
 /** Writes `log` events. Attributes may be anything; what JSON can't hold is written as text. */
@@ -11,11 +11,11 @@ export interface Log {
 const maxBytes = 64 * 1024;
 
 /** A log that writes events, each with `added` among its attributes. */
-export function eventLog(emit: Emit, added: Record<string, unknown> = {}, scope: EventScope = {}): Log {
+export function eventLog(emit: Emit, added: Record<string, unknown> = {}): Log {
   const write = (level: 'info' | 'warn' | 'error') => (message: string, attributes?: Record<string, unknown>) => {
     const all = { ...cut(frozenCopy(attributes, { stacks: true })), ...added };
     const text = cutText(typeof message === 'string' ? message : JSON.stringify(frozenCopy(message)));
-    emit({ type: 'log', level, message: text, ...(Object.keys(all).length > 0 && { attributes: all }) }, scope);
+    emit({ type: 'log', level, message: text, ...(Object.keys(all).length > 0 && { attributes: all }) });
   };
   return { info: write('info'), warn: write('warn'), error: write('error') };
 }

@@ -23,13 +23,13 @@ export class UsageMeter {
   /** An emitter that counts the requests it tells of. */
   counting(emit: Emit): Emit {
     return (body, scope) => {
-      if (body.type === 'turn' && body.usage) this.add(body.usage);
+      if (body.type === 'turn' && body.usage) this.#add(body.usage);
       emit(body, scope);
     };
   }
 
-  private add(usage: Usage): void {
+  #add(usage: Usage): void {
     this.#total = addUsage(this.#total, usage);
-    this.#parent?.add(usage);
+    if (this.#parent) this.#parent.#add(usage);
   }
 }

@@ -36,7 +36,6 @@ export function aiSdkModel(options: AiSdkModelOptions): Model {
 
   async function* stream(request: ModelRequest, signal: AbortSignal): AsyncGenerator<ModelEvent> {
     made ??= options.make();
-    const maxOutputTokens = request.maxOutputTokens ?? maxTokens;
     const providerOptions = optionsOf(options, request);
     let parts: AsyncIterable<LanguageModelV3StreamPart>;
     try {
@@ -45,7 +44,7 @@ export function aiSdkModel(options: AiSdkModelOptions): Model {
         abortSignal: signal,
         // Every chunk then shows that the provider is alive, also those that the library has no use for.
         includeRawChunks: true,
-        ...(maxOutputTokens !== undefined && { maxOutputTokens }),
+        ...(maxTokens !== undefined && { maxOutputTokens: maxTokens }),
         ...(request.tools.length > 0 && { tools: toolsOf(request, api) }),
         ...(providerOptions && { providerOptions }),
       });

@@ -15,14 +15,12 @@ import type {
   ToolCallPart,
   Usage,
 } from './model.ts';
-import { noUsage } from './usage.ts';
 
 /** One model request and what came of it. When it failed, `message` is what the model had said until then. */
 export interface Turn {
   turnId: string;
   message: AssistantMessage;
   calls: ToolCallPart[];
-  usage: Usage;
   /** `empty`: the answer was complete, but without text and tool call. */
   failure?: { error: unknown; empty: boolean };
 }
@@ -86,7 +84,7 @@ export async function ask(options: AskOptions): Promise<Turn> {
     ...recorded,
   });
   const calls = message.content.filter((part) => part.type === 'tool-call');
-  return { turnId, message, calls, usage: finish?.usage ?? noUsage(), ...(failure && { failure }) };
+  return { turnId, message, calls, ...(failure && { failure }) };
 }
 
 /** Why an answer that ended is none, if so. */
@@ -136,7 +134,7 @@ async function* watched(model: Model, request: ModelRequest, signal: AbortSignal
     stop.release();
     stop.abort();
     // Not awaited: a generator that hangs in an await would never answer.
-    iterator?.return?.().catch(() => {});
+    Promise.resolve(iterator?.return?.()).catch(() => {});
   }
 }
 
@@ -248,6 +246,6 @@ function summary(model: Model, request: ModelRequest): TurnRequest {
     ...(server && { serverAddress: server.hostname }),
     ...(server && server.port !== '' && { serverPort: Number(server.port) }),
     reasoningLevel: request.thinkingLevel,
-    ...(request.maxOutputTokens !== undefined && { maxTokens: request.maxOutputTokens }),
+    ...(model.maxOutputTokens !== undefined && { maxTokens: model.maxOutputTokens }),
   };
 }

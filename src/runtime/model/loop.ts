@@ -6,16 +6,14 @@ import { ask, type Turn } from './ask.ts';
 import { runBatch } from './batch.ts';
 import { sendable, textOf } from './conversation.ts';
 import { ModelRequestError, OperationFailedError, TurnLimitError } from './errors.ts';
-import type { AssistantMessage, Message, Model, ThinkingLevel, ToolMessage, Usage, UserMessage } from './model.ts';
+import type { Message, Model, ThinkingLevel, ToolMessage, UserMessage } from './model.ts';
 import type { LoopTool } from './tool.ts';
-import { addUsage, noUsage } from './usage.ts';
 
 export interface LoopOptions {
   model: Model;
   system: string;
   tools: LoopTool[];
   thinkingLevel: ThinkingLevel;
-  maxOutputTokens?: number;
   /** What errors call the work: `prompt`, say. */
   operation: string;
   /** Stops the request, a wait and the tools; the loop rejects with an `AbortError` when these have ended. */
@@ -45,11 +43,6 @@ export interface LoopResult {
   text: string;
   finishReason: 'stop' | 'length';
   turns: number;
-  /** Of all requests, also failed ones: the sum of the `turn` events. */
-  usage: Usage;
-  message: AssistantMessage;
-  /** A tool ended the loop: its result has `endsLoop`. */
-  endedByTool: boolean;
 }
 
 const RETRIES = 3;
@@ -65,15 +58,12 @@ const CUT_OFF =
  */
 export async function runLoop(options: LoopOptions): Promise<LoopResult> {
   const { signal, emit, record, maxTurns = 200 } = options;
-  let usage = noUsage();
   for (let turns = 1; ; turns++) {
     if (signal.aborted) throw abortError(signal.reason);
     if (turns > maxTurns) throw new TurnLimitError({ maxTurns });
-    const { turnId, message, calls } = await answeredTurn(options, (added) => {
-      usage = addUsage(usage, added);
-    });
+    const { turnId, message, calls } = await answeredTurn(options);
     const finishReason = message.finishReason === 'length' ? 'length' : 'stop';
-    const result = { text: textOf(message), finishReason, turns, usage, message } as const;
+    const result = { text: textOf(message), finishReason, turns } as const;
     const turnMessages = (toolResults: ToolMessage[]) =>
       emit({ type: 'turn_messages', purpose: 'agent', message, toolResults }, { turnId });
 
@@ -87,12 +77,12 @@ export async function runLoop(options: LoopOptions): Promise<LoopResult> {
         ...(finishReason === 'length' && { refusal: CUT_OFF }),
       });
       turnMessages(batch.results);
-      if (batch.endsLoop && !batch.interrupted) return { ...result, endedByTool: true };
+      if (batch.endsLoop && !batch.interrupted) return result;
       continue;
     }
     turnMessages([]);
     const followUp = options.followUp?.();
-    if (!followUp) return { ...result, endedByTool: false };
+    if (!followUp) return result;
     emit({ type: 'message_start', message: followUp });
     await record(followUp);
     emit({ type: 'message_end', message: followUp });
@@ -100,7 +90,7 @@ export async function runLoop(options: LoopOptions): Promise<LoopResult> {
 }
 
 /** One turn that the model answered. A request that failed in passing is made again, up to three times in a row. */
-async function answeredTurn(options: LoopOptions, addToSum: (usage: Usage) => void): Promise<Turn> {
+async function answeredTurn(options: LoopOptions): Promise<Turn> {
   const { model, signal, emit, record, idleTimeoutMs = 120_000 } = options;
   const tools = options.tools.map(({ name, description, parameters }) => ({ name, description, parameters }));
   let emptyFails = true;
@@ -110,10 +100,8 @@ async function answeredTurn(options: LoopOptions, addToSum: (usage: Usage) => vo
       messages: sendable(await options.context()),
       tools,
       thinkingLevel: options.thinkingLevel,
-      ...(options.maxOutputTokens !== undefined && { maxOutputTokens: options.maxOutputTokens }),
     };
     const turn = await ask({ model, request, signal, emit, record, emptyFails, idleTimeoutMs });
-    addToSum(turn.usage);
     if (!turn.failure) return turn;
     const { error } = turn.failure;
     if (signal.aborted) throw abortError(signal.reason);

@@ -91,7 +91,6 @@ export interface ModelRequest {
   messages: Message[];
   tools: ModelTool[];
   thinkingLevel: ThinkingLevel;
-  maxOutputTokens?: number;
 }
 
 /**

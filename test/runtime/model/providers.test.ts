@@ -49,14 +49,15 @@ describe.each(wires)('$api', (wire) => {
     const { provider, model } = await served(wire, [stream({ text: 'Hello, wörld!' })]);
     await using _ = provider;
     const { result, events } = converse(model);
-    const { text, finishReason, usage } = await result;
-    expect({ text, finishReason }).toEqual({ text: 'Hello, wörld!', finishReason: 'stop' });
-    expect(usage).toMatchObject({ input: 15, output: 7, cacheRead: 5, cacheWrite: 0, totalTokens: 27 });
-    expect(usage.cost).toMatchObject({ input: 15, output: 70, cacheRead: 0.5, total: 85.5 });
+    expect(await result).toEqual({ text: 'Hello, wörld!', finishReason: 'stop', turns: 1 });
     expect(events.filter(({ type }) => type === 'text_delta').length).toBeGreaterThan(3);
     expect(events.find(({ type }) => type === 'turn')).toMatchObject({
       request: { providerId: 'here', requestedModel: wire.model, api: wire.api, serverAddress: '127.0.0.1' },
       response: { finishReason: 'stop' },
+      usage: {
+        ...{ input: 15, output: 7, cacheRead: 5, cacheWrite: 0, totalTokens: 27 },
+        cost: { input: 15, output: 70, cacheRead: 0.5, total: 85.5 },
+      },
     });
   });
 

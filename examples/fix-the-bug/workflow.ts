@@ -2,10 +2,10 @@ import { defineAgent, defineWorkflow, docker } from 'berth';
 import { fixTheBug } from './fix-the-bug.ts';
 import { scriptedFix } from './scripted.ts';
 
-/** `berth run --model provider/model` sets BERTH_MODEL. Without it the answers of the model are written down. */
+/** The answers of the model are written down: `berth run --model provider/model` puts a real one in its place. */
 const coder = defineAgent(
-  ({ env }) => ({
-    model: env.BERTH_MODEL ?? scriptedFix(),
+  () => ({
+    model: scriptedFix(),
     instructions: 'You mend small TypeScript projects. You find the cause of a failure before you change any code.',
     sandbox: docker(),
   }),

@@ -36,7 +36,7 @@ program
   .argument('<file | workflow>', 'a file that exports a workflow as default, or the NAME of workflows/NAME.ts')
   .option('--input <JSON>', 'the input of the workflow')
   .option('--input-file <file>', 'a file with the input, JSON')
-  .option('--model <provider/model>', 'what agents see as env.BERTH_MODEL')
+  .option('--model <provider/model>', 'in place of the model of the workflow’s agent')
   .addOption(json)
   .addHelpText(
     'after',

@@ -50,14 +50,19 @@ test('says what the workflow lacks when its file can not be loaded', async ({ be
 test('an engine that can not be reached is exit code 3, for every command that needs it', async ({ berth }) => {
   const env = { DOCKER_HOST: `unix://${berth.stateDir}/no.sock` };
   const commands = [
-    ['run', 'test/cli/fixtures/works-for-ever.ts', '--json'],
+    ['run', 'test/cli/fixtures/works-for-ever.ts'],
     ['sandbox', 'ls'],
     ['sandbox', 'create'],
     ['gc'],
     ['image', 'ls'],
+    ['sandbox', 'rm', 'x'],
+    ['sandbox', 'exec', 'x', '--', 'true'],
+    ['sandbox', 'cp', 'x:a', '.'],
+    ['image', 'build', '--json'],
   ];
   for (const args of commands) {
-    const { exitCode, stderr } = await berth.run(args, env);
+    const { exitCode, stdout, stderr } = await berth.run(args, env);
+    expect(stdout).toBe('');
     expect(stderr, args.join(' ')).toMatch(/^berth: .*DOCKER_HOST/);
     expect(stderr.split('\n')).toHaveLength(1);
     expect(exitCode).toBe(3);

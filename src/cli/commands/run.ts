@@ -7,9 +7,8 @@ import {
   type RuntimeEvent,
   type WorkflowDefinition,
 } from '../../index.ts';
-import { Models } from '../../runtime/model/providers.ts';
 import type { RunHandle } from '../../runtime/run/run.ts';
-import type { Runtime } from '../../runtime/run/runtime.ts';
+import type { InvokeOptions, Runtime } from '../../runtime/run/runtime.ts';
 import { issueText } from '../../runtime/schema/issue.ts';
 import { UsageError } from '../errors.ts';
 import { complain, exitCodes, failedWork } from '../failure.ts';
@@ -30,10 +29,7 @@ interface RunOptions {
 /** 128 and the number of SIGPIPE: what a shell says of a command whose reader went away. */
 const brokenPipe = 141;
 
-/**
- * Runs a workflow to its end, shown live or, with `--json`, as its events. `--model` reaches agents as the variable
- * BERTH_MODEL of the runtime's environment, for an initializer `({ env }) => ({ model: env.BERTH_MODEL ?? … })`.
- */
+/** Runs a workflow to its end, shown live or, with `--json`, as its events. */
 export async function run(target: string, options: RunOptions): Promise<number> {
   let view: RunView | undefined;
   const interruption = new Interruption(() => {
@@ -42,15 +38,13 @@ export async function run(target: string, options: RunOptions): Promise<number> 
   process.stdout.on('error', () => interruption.stop(brokenPipe));
   const input = await readInput(options);
   const { name, workflow } = await loadWorkflow(target);
-  if (options.model !== undefined) checkModel(options.model);
-  const runtime = await createRuntime({
-    workflows: { [name]: workflow },
-    env: { ...process.env, ...(options.model !== undefined && { BERTH_MODEL: options.model }) },
-  });
+  const runtime = await createRuntime({ workflows: { [name]: workflow } });
   try {
     if (options.json) runtime.observe(printEvent);
     else view = showLive(runtime, name, workflow);
-    const handle = await start(runtime, workflow, input, interruption.signal);
+    const { model } = options;
+    const invocation = { ...(input !== undefined && { input }), ...(model !== undefined && { model }) };
+    const handle = await start(runtime, workflow, { ...invocation, signal: interruption.signal });
     if (handle === undefined) return interruption.code ?? exitCodes.usage;
     const outcome = await handle.result().then(
       (value) => ({ value }),
@@ -74,16 +68,6 @@ function printEvent(event: RuntimeEvent): void {
   if (event.type !== 'turn_request') printJson(event);
 }
 
-/** A model that nobody can ask is found before anything is made. */
-function checkModel(model: string): void {
-  try {
-    new Models().resolve(model);
-  } catch (error) {
-    if (!(error instanceof InvalidModelError || error instanceof ModelNotFoundError)) throw error;
-    throw new UsageError(`${error.message} ${error.hint ?? ''}`.trim(), { cause: error });
-  }
-}
-
 function showLive(runtime: Runtime, name: string, { action }: WorkflowDefinition): RunView {
   const view = new RunView(openScreen(process.stdout), { workflow: name, action: action.name });
   runtime.observe((event) => view.add(event));
@@ -94,13 +78,15 @@ function showLive(runtime: Runtime, name: string, { action }: WorkflowDefinition
 async function start(
   runtime: Runtime,
   workflow: WorkflowDefinition,
-  input: unknown,
-  signal: AbortSignal,
+  invocation: InvokeOptions & { signal: AbortSignal },
 ): Promise<RunHandle | undefined> {
   try {
-    return await runtime.invoke(workflow, { signal, ...(input !== undefined && { input }) });
+    return await runtime.invoke(workflow, invocation);
   } catch (error) {
-    if (signal.aborted) return undefined;
+    if (invocation.signal.aborted) return undefined;
+    if (error instanceof InvalidModelError || error instanceof ModelNotFoundError) {
+      throw new UsageError(`${error.message} ${error.hint ?? ''}`.trim(), { cause: error });
+    }
     if (!(error instanceof ActionInputValidationError)) throw error;
     for (const issue of error.meta.issues) complain(`The input does not fit: ${issueText(issue, 'input')}`);
     return undefined;

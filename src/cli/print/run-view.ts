@@ -19,6 +19,7 @@ const textRows = 12;
 /** A workflow, an action or a session: what other lines stand below. */
 interface Group {
   label: Span[];
+  right?: Span[];
   parent?: Group;
   depth: number;
   printed: boolean;
@@ -82,7 +83,8 @@ export class RunView {
   add(event: RuntimeEvent): void {
     switch (event.type) {
       case 'run_start':
-        this.#print(this.#root, [], [[event.runId ?? '', this.#style.dim]]);
+        // Printed with the first thing below it: a run that could not begin is told by its error alone.
+        this.#root.right = [[event.runId ?? '', this.#style.dim]];
         break;
       case 'operation_start':
         this.#startOperation(event);
@@ -139,6 +141,7 @@ export class RunView {
         ]);
         break;
       case 'run_end':
+        if (event.isError && !this.#root.printed) break;
         this.#leave(this.#root, [[event.state, event.isError ? this.#style.red : this.#style.green]], event);
         break;
     }
@@ -303,15 +306,10 @@ export class RunView {
     const again: Span[] = group.printed ? [[' …', this.#style.dim]] : [];
     group.printed = true;
     this.#open = group;
-    this.#line(group.depth, [['◆ ', this.#style.magenta], ...group.label, ...again]);
+    this.#line(group.depth, [['◆ ', this.#style.magenta], ...group.label, ...again], group.right);
   }
 
   #print(group: Group, spans: Span[], right: Span[] = []): void {
-    if (group === this.#root && spans.length === 0) {
-      group.printed = true;
-      this.#line(0, [['◆ ', this.#style.magenta], ...group.label], right);
-      return;
-    }
     this.#enter(group);
     this.#line(group.depth + 1, spans, right);
   }

@@ -3,7 +3,7 @@ import { abortError } from '../../errors.ts';
 import { SandboxHost } from '../../sandbox/index.ts';
 import { actionInput } from '../action/execute.ts';
 import { AgentInstance, type Payload, type Receipt } from '../agent/instance.ts';
-import { type AgentDefinition, checkFactory, isAgent, resolveAgent } from '../define/agent.ts';
+import { type AgentDefinition, checkFactory, checkModel, isAgent, resolveAgent } from '../define/agent.ts';
 import { Problems } from '../define/checks.ts';
 import { isWorkflow, type WorkflowDefinition } from '../define/workflow.ts';
 import {
@@ -22,7 +22,7 @@ import type { Log } from '../events/log.ts';
 import { MemoryEvents } from '../events/memory-events.ts';
 import { type HarnessParts, OpenHarness } from '../harness/open-harness.ts';
 import { newId } from '../id.ts';
-import type { ImagePart } from '../model/model.ts';
+import type { ImagePart, Model } from '../model/model.ts';
 import { type ModelSource, Models } from '../model/providers.ts';
 import { checkOptions } from '../options.ts';
 import { docker } from '../sandbox/docker.ts';
@@ -61,6 +61,8 @@ export interface InvokeOptions<Input = unknown> {
   id?: string;
   /** Cancels the run. */
   signal?: AbortSignal;
+  /** In place of the one that the workflow's agent has. A prompt that names one of its own keeps that. */
+  model?: string | Model;
 }
 
 /** `instance` is which instance of the agent: an id that the application chooses. `id` is the same. */
@@ -137,6 +139,7 @@ export class Runtime {
    * @throws {WorkflowInputSerializationError} the input can't be kept as JSON
    * @throws {ActionInputValidationError} the input does not fit the schema
    * @throws {RunConflictError} the id was used with another workflow or input
+   * @throws {InvalidModelError} or {ModelNotFoundError} `model` names none
    * @throws {RuntimeUnavailableError} the runtime is closing
    */
   async invoke<Input, Output>(
@@ -146,7 +149,8 @@ export class Runtime {
   async invoke(workflow: string, options?: InvokeOptions): Promise<RunHandle>;
   async invoke(target: string | WorkflowDefinition, options: InvokeOptions = {}): Promise<RunHandle> {
     if (this.#closing) throw new RuntimeUnavailableError();
-    checkOptions('invoke', options, { input: true, id: true, signal: true });
+    checkOptions('invoke', options, { input: true, id: true, signal: true, model: true });
+    if (options.model !== undefined) this.#checkModel(options.model);
     const { name, workflow } = this.#findWorkflow(target);
     const input = workflowInput(name, workflow, options.input);
     const id = options.id ?? newId('run');
@@ -166,7 +170,7 @@ export class Runtime {
       input,
       log: this.#openLog(id, { runId: id }),
       admit: this.#admit,
-      openHarness: this.#rootHarness(workflow.agent, id, 'run'),
+      openHarness: this.#rootHarness(workflow.agent, id, 'run', options.model),
     });
     this.#runs.set(id, run);
     const { signal } = options;
@@ -316,9 +320,17 @@ export class Runtime {
     return name;
   }
 
-  #rootHarness(agent: AgentDefinition, id: string, kind: 'run' | 'agent'): OpenRootHarness {
+  #checkModel(model: string | Model): void {
+    const problems = new Problems('The call of invoke');
+    checkModel(problems, model, 'model');
+    problems.throwIfAny();
+    this.#models.resolve(model);
+  }
+
+  #rootHarness(agent: AgentDefinition, id: string, kind: 'run' | 'agent', model?: string | Model): OpenRootHarness {
     return async ({ emit, meter, signal }) => {
-      const resolved = await resolveAgent(agent, { id, env: this.#env });
+      const own = await resolveAgent(agent, { id, env: this.#env });
+      const resolved = model === undefined ? own : { ...own, model };
       if (resolved.model !== undefined) this.#models.resolve(resolved.model);
       OpenHarness.checkTools(resolved);
       const factory = resolved.sandbox ?? this.#defaultSandbox;

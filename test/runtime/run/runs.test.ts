@@ -19,8 +19,10 @@ import {
   WorkflowNotFoundError,
 } from '../../../src/runtime/errors.ts';
 import type { RuntimeEvent } from '../../../src/runtime/events/event.ts';
+import { ModelNotFoundError } from '../../../src/runtime/model/errors.ts';
 import { invoke } from '../../../src/runtime/run/default-runtime.ts';
 import { createRuntime } from '../../../src/runtime/run/runtime.ts';
+import { scriptedModel } from '../../../src/testing/scripted-model.ts';
 import { eventsOf, ofType, test } from '../../support/runtime.ts';
 
 const agent = defineAgent(() => ({}));
@@ -339,4 +341,28 @@ test('an action run by code has its own harness, and a fifth level is refused', 
   await expect(run.result()).rejects.toMatchObject({ code: 'delegation_depth_exceeded', meta: { maxDepth: 4 } });
   expect(names).toHaveLength(4);
   expect(new Set(names).size).toBe(4);
+});
+
+test('asks the model of the call in place of the agent’s, also in actions, unless a prompt names its own', async ({
+  runtime,
+}) => {
+  const ask = defineAction({
+    name: 'ask',
+    description: 'Asks.',
+    run: async ({ harness }) => (await (await harness.session()).prompt('From the action.')).text,
+  });
+  const own = scriptedModel(['own']);
+  const workflow = defineWorkflow({
+    name: 'asks',
+    agent: defineAgent(() => ({ model: 'openai/not-asked' })),
+    run: async ({ harness }) => {
+      const session = await harness.session();
+      const { text } = await session.prompt('From the workflow.');
+      return [text, await harness.run(ask), (await session.prompt('To another.', { model: own })).text];
+    },
+  });
+  const run = await runtime.invoke(workflow, { model: scriptedModel(['one', 'two']) });
+  expect(await run.result()).toEqual(['one', 'two', 'own']);
+  await expect(runtime.invoke(workflow, { model: 'nobody/model' })).rejects.toThrow(ModelNotFoundError);
+  await expect(runtime.invoke(workflow, untyped({ model: {} }))).rejects.toThrow(DefinitionError);
 });

@@ -13,6 +13,7 @@ export interface ShellOptions {
   cwd?: string;
   /** Then the whole process tree is killed and the result says `timedOut`, with code 124. Default: none */
   timeoutMs?: number;
+  /** Kills the whole process tree; the call then rejects with an `AbortError`. */
   signal?: AbortSignal;
   /** Kept per stream, the newest bytes. Default: 16 MiB */
   maxOutput?: number;
@@ -31,6 +32,7 @@ export interface Harness {
   readonly name: string;
   /** Files, outside of any conversation. */
   readonly fs: Files;
+  /** Also what is special to it: `sandbox.session` with `docker()`. */
   readonly sandbox: SandboxEnv;
   readonly sessions: {
     /** @throws {SessionNotFoundError} there is none of that name */
@@ -38,18 +40,33 @@ export interface Harness {
     /** @throws {SessionAlreadyExistsError} there is one of that name */
     create(name?: string): Promise<Session>;
   };
-  /** The session of a name, made when it is asked for the first time. Default: `'default'` */
+  /**
+   * The session of a name, made when it is asked for the first time.
+   * @param name - 1 to 128 characters, not beginning with `task:` or `action:`. Default: `'default'`
+   * @throws {InvalidRequestError} it is no name
+   * @throws {HarnessClosedError} the run of the action has ended; all calls below then reject so
+   */
   session(name?: string): Promise<Session>;
   /**
    * Runs a command, outside of any conversation.
    * @returns also for a command that fails: look at `exitCode`
+   * @throws {InvalidRequestError} an option is not known, or not of its type
+   * @throws {SandboxDiedError} the sandbox ended meanwhile
    */
   shell(command: string, options?: ShellOptions): CallHandle<ExecResult>;
-  /** Runs an action in a child harness: the same files, its own sessions and processes. */
+  /**
+   * Runs an action in a child harness: the same files, its own sessions and processes.
+   * @throws {ActionInputValidationError} the input does not fit; the action was not started
+   * @throws {ActionTimeoutError} its `timeoutMs` was over
+   * @throws {DelegationDepthExceededError} actions are nested more than 4 deep
+   */
   run<Input, Output>(
     action: ActionDefinition<Input, Output>,
     ...rest: OptionalInput<NoInfer<Input>>
   ): CallHandle<Output>;
-  /** Writes a `data` event for user interfaces; a later one of the same name and id may replace it there. */
+  /**
+   * Writes a `data` event for user interfaces; a later one of the same name and id may replace it there.
+   * @param data - anything; what JSON can't hold is written as text
+   */
   emit(name: string, data: unknown, options?: { id?: string }): void;
 }

@@ -10,14 +10,18 @@ export interface RunRecord {
   runId: string;
   workflowName: string;
   state: RunState;
+  /** When it was accepted. */
   createdAt: string;
   startedAt?: string;
   endedAt?: string;
+  /** From the start to the end; of a run that never started, from its acceptance. */
   durationMs?: number;
+  /** As it was given, before the schema. */
   input?: JsonValue;
   /** `null` for none. */
   result?: JsonValue;
   error?: RecordedError;
+  /** Of all models, so far. */
   usage: Usage;
 }
 

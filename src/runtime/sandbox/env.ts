@@ -30,6 +30,7 @@ export interface EnvStat {
 export interface GlobOptions {
   /** The directory that the pattern is relative to. Default: `cwd` */
   path?: string;
+  /** Most paths to give. Default: 1,000 */
   limit?: number;
 }
 
@@ -87,9 +88,12 @@ export interface SandboxFactory {
   /** What whoever runs the program must know; written to the log when a runtime first uses the factory. */
   readonly warning?: string;
   createSandbox(request: {
+    /** Of the agent instance or run. */
     id: string;
     kind: 'agent' | 'run';
+    /** Interrupted work goes on: the files of before must be there. Always false in this version. */
     resume: boolean;
+    /** Aborts when the sandbox is no longer wanted. */
     signal: AbortSignal;
     /** The host of the runtime, opened when it is first asked for. */
     host: () => Promise<SandboxHost>;

@@ -13,12 +13,15 @@ export interface PromptOptions {
   result?: Schema;
   /** Further tools, for this call only. */
   tools?: readonly ToolDefinition[];
+  /** `'provider/model'` or a model itself. Default: that of the agent */
   model?: string | Model;
+  /** Default: that of the agent */
   thinkingLevel?: ThinkingLevel;
-  /** Up to 14 MB each. */
+  /** Up to 14 MB each, in base64. */
   images?: readonly ImagePart[];
   /** How often the model may be asked; then `TurnLimitError`. Default: 200 */
   maxTurns?: number;
+  /** Stops the model, its tools and their commands; the call then rejects with an `AbortError`. */
   signal?: AbortSignal;
 }
 
@@ -29,29 +32,41 @@ export interface PromptResult {
   usage: Usage;
   /** The one that was selected. */
   model: { provider: string; id: string };
+  /** `length`: the last answer was cut off at the model's output limit. */
   finishReason: 'stop' | 'length';
+  /** Answers of the model. */
   turns: number;
 }
 
 /** A conversation with a model that works in the sandbox. One operation at a time. */
 export interface Session {
   readonly name: string;
+  /** Of this conversation in events; another one of the same name has another. */
   readonly conversationId: string;
+  /** The files of the sandbox: no operation, so also while one is under way. */
   readonly fs: Files;
   /**
    * Sends a user message and lets the model work until it stops.
    * @throws {SessionBusyError} another operation of this session is under way
+   * @throws {ModelNotConfiguredError} neither the agent nor the call names a model
+   * @throws {OperationFailedError} the provider refused, or failed also when it was asked again
+   * @throws {TurnLimitError} the model wanted more than `maxTurns` turns
    * @throws {ResultUnavailableError} `result` was asked for, and the model gave none
+   * @example const { data } = await session.prompt('How many?', { result: v.object({ count: v.number() }) });
    */
   prompt<Result extends Schema>(
     text: string,
     options: PromptOptions & { result: Result },
   ): CallHandle<PromptResult & { data: v.InferOutput<Result> }>;
   prompt(text: string, options?: PromptOptions): CallHandle<PromptResult>;
-  /** Runs a command and records it in the conversation, so that the model knows. */
+  /**
+   * Runs a command and records it in the conversation, so that the model knows.
+   * @returns also for a command that fails: look at `exitCode`
+   * @throws {SessionBusyError} another operation of this session is under way
+   */
   shell(command: string, options?: ShellOptions): CallHandle<ExecResult>;
-  /** The messages so far. */
+  /** The messages so far, the results of tools in their calls; also while an operation is under way. */
   history(): Promise<HistoryMessage[]>;
-  /** Removes the conversation. Its name is free again; this object is then dead. */
+  /** Aborts what is under way and removes the conversation. Its name is free again; this object is then dead. */
   delete(): Promise<void>;
 }

@@ -111,7 +111,7 @@ export class Run implements RunHandle<JsonValue> {
       this.#end(signal.aborted ? 'cancelled' : 'failed', { error: recordedError(error) });
       throw error;
     }
-    this.#end('completed', { result });
+    this.#end('completed', { result: structuredClone(result) }); // what is delivered is the caller's own
     return result;
   }
 

@@ -114,7 +114,7 @@ export class Runtime {
   readonly #runs = new Map<string, Run>();
   readonly #instances = new Map<string, AgentInstance>();
   readonly #observers = new Set<Observer>();
-  readonly #warnedOf = new Set<SandboxFactory>();
+  readonly #warnings = new Set<string>();
   readonly #givenHost: SandboxHost | undefined;
   #ownHost: Promise<SandboxHost> | undefined;
   #closing: Promise<void> | undefined;
@@ -334,8 +334,9 @@ export class Runtime {
       if (resolved.model !== undefined) this.#models.resolve(resolved.model);
       OpenHarness.checkTools(resolved);
       const factory = resolved.sandbox ?? this.#defaultSandbox;
-      if (factory.warning !== undefined && !this.#warnedOf.has(factory)) {
-        this.#warnedOf.add(factory);
+      // By their text: an agent may make a factory for each of its runs.
+      if (factory.warning !== undefined && !this.#warnings.has(factory.warning)) {
+        this.#warnings.add(factory.warning);
         this.#logger.warn(factory.warning);
       }
       const env = await factory.createSandbox({ id, kind, resume: false, signal, host: () => this.#host() });
@@ -376,7 +377,10 @@ export class Runtime {
       owner,
       store: this.#events,
       deliver: (event) => {
-        for (const observer of this.#observers) this.#tell(observer, event, observed);
+        // A copy, without those that come meanwhile; who has ended meanwhile is not told.
+        for (const observer of [...this.#observers]) {
+          if (this.#observers.has(observer)) this.#tell(observer, event, observed);
+        }
       },
     });
   }

@@ -85,7 +85,7 @@ export interface SandboxEnv extends SandboxDriver {
 
 /** Makes the sandbox of one agent instance or run: runtime-contract.md, section 10.1. */
 export interface SandboxFactory {
-  /** What whoever runs the program must know; written to the log when a runtime first uses the factory. */
+  /** What whoever runs the program must know; written to the log once per runtime. */
   readonly warning?: string;
   createSandbox(request: {
     /** Of the agent instance or run. */

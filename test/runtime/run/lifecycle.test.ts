@@ -122,6 +122,13 @@ describe('a run', () => {
     expect(await runtime.invoke(workflow, { id: 'same', input: { list: ['yours'] } })).toBe(run);
   });
 
+  test('keeps its result from what whoever asked for it does to it', async ({ runtime }) => {
+    const workflow = defineWorkflow({ agent, name: 'w', run: ({ harness }) => ({ list: [harness.name] }) });
+    const run = await runtime.invoke(workflow);
+    (await run.result()).list.push('mine');
+    expect(run.record().result).toEqual({ list: ['default'] });
+  });
+
   test('resolves its agent anew, with its own id and the environment of the runtime', async ({ directory }) => {
     const contexts: object[] = [];
     const own = defineAgent((context) => {
@@ -399,6 +406,26 @@ describe('a run', () => {
 });
 
 describe('observe', () => {
+  test('tells of what comes from then on, also to one that is added while an event is told', async ({ runtime }) => {
+    const early: string[] = [];
+    const late: string[] = [];
+    runtime.observe(({ type }) => {
+      early.push(type);
+      if (early.length === 1) runtime.observe((event) => late.push(event.type));
+    });
+    await (await runtime.invoke(defineWorkflow({ agent, name: 'w', run: () => 1 }))).result();
+    expect({ early, late }).toEqual({ early: ['run_start', 'run_end'], late: ['run_end'] });
+  });
+
+  test('does not tell one that another has just ended', async ({ runtime }) => {
+    const told: string[] = [];
+    let end = () => {};
+    runtime.observe(() => end());
+    end = runtime.observe(({ type }) => told.push(type));
+    await (await runtime.invoke(defineWorkflow({ agent, name: 'w', run: () => 1 }))).result();
+    expect(told).toEqual([]);
+  });
+
   test('tells one that observes twice twice, until each is ended', async ({ runtime }) => {
     let told = 0;
     const count = () => {
@@ -418,6 +445,17 @@ describe('observe', () => {
 });
 
 describe('a runtime', () => {
+  test('warns once of a sandbox that is none, also when the agent names it anew for each run', async ({
+    runtime,
+    directory,
+    logged,
+  }) => {
+    const own = defineAgent(() => ({ sandbox: local({ cwd: directory }) }));
+    const workflow = defineWorkflow({ agent: own, name: 'w', run: () => 1 });
+    for (let i = 0; i < 3; i++) await (await runtime.invoke(workflow)).result();
+    expect(logged.filter(({ msg }) => msg.startsWith('local() is no sandbox'))).toHaveLength(1);
+  });
+
   test('keeps the newest 1,000 runs that have ended', async ({ directory }) => {
     await using runtime = await createRuntime({ sandbox: local({ cwd: directory }), concurrency: 50, logger: silent });
     const workflow = defineWorkflow({ agent, name: 'w', run: () => 1 });

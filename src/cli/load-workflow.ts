@@ -1,5 +1,5 @@
-import { access } from 'node:fs/promises';
-import { basename, extname, resolve } from 'node:path';
+import { access, readFile } from 'node:fs/promises';
+import { basename, dirname, extname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { isWorkflow, type WorkflowDefinition } from '../runtime/define/workflow.ts';
 import { UsageError } from './errors.ts';
@@ -44,7 +44,21 @@ async function load(path: string, target: string): Promise<{ default?: unknown }
       );
     }
     const reason = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
-    throw new UsageError(`${target} can't be loaded: ${reason}`, { cause: error });
+    const advice = (await isCommonJs(path))
+      ? ` Node takes it for CommonJS: name it ${basename(path, extname(path))}.m${extname(path).slice(1)}, or have ` +
+        'a package.json with "type": "module" above it.'
+      : '';
+    throw new UsageError(`${target} can't be loaded: ${reason}${advice}`, { cause: error });
+  }
+}
+
+/** Whether the nearest package.json leaves a file that could be either to the older kind of modules. */
+async function isCommonJs(path: string): Promise<boolean> {
+  if (!/^\.[jt]s$/.test(extname(path))) return false;
+  for (let folder = dirname(path); ; folder = dirname(folder)) {
+    const text = await readFile(join(folder, 'package.json'), 'utf8').catch(() => undefined);
+    if (text !== undefined) return !/"type"\s*:\s*"module"/.test(text);
+    if (folder === dirname(folder)) return true;
   }
 }
 

@@ -47,6 +47,17 @@ test('says what the workflow lacks when its file can not be loaded', async ({ be
   expect(stderr.split('\n')).toHaveLength(1);
 });
 
+test('says how to name a file that Node takes for the older kind of modules', async ({ berth }) => {
+  const path = join(berth.stateDir, 'flow.ts');
+  await writeFile(path, "export { defineWorkflow as default } from 'berth';\n");
+  const { exitCode, stderr } = await berth.run(['run', path]);
+  expect(exitCode).toBe(2);
+  expect(stderr).toMatch(
+    /flow\.ts can't be loaded: .* name it flow\.mts, or have a package\.json with "type": "module"/,
+  );
+  expect(stderr.split('\n')).toHaveLength(1);
+});
+
 test('an engine that can not be reached is exit code 3, for every command that needs it', async ({ berth }) => {
   const env = { DOCKER_HOST: `unix://${berth.stateDir}/no.sock` };
   const commands = [

@@ -2,6 +2,7 @@ import { after } from '../after.ts';
 import type { Emit, RecordedError } from '../events/event.ts';
 import { recordedError } from '../events/recorded-error.ts';
 import { LinkedAbort } from '../linked-abort.ts';
+import { unlessIgnored } from '../unless-ignored.ts';
 import type { Message, ToolCallPart, ToolMessage } from './model.ts';
 import { type LoopTool, type ToolResult, textResult } from './tool.ts';
 
@@ -126,26 +127,19 @@ async function runTool(toolCallId: string, tool: LoopTool, input: unknown, optio
     timedOut = true;
     stop.abort(new DOMException(`${tool.name} took longer than ${tool.timeoutMs} ms.`, 'TimeoutError'));
   });
-  let grace: NodeJS.Timeout | undefined;
-  const abandoned = new Promise<undefined>((resolve) => {
-    stop.signal.addEventListener('abort', () => {
-      grace = setTimeout(resolve, graceMs, undefined);
-    });
-  });
   const output = (stream: 'stdout' | 'stderr', text: string) => {
     // A tool that was given up may still write; nothing of it may come after its end.
     if (!over) emit({ type: 'tool_output', toolCallId, stream, text });
   };
+  const giveUp = () => {
+    const message = `Tool ${tool.name} did not end when it was aborted; it may still be at work.`;
+    emit({ type: 'log', level: 'warn', message, attributes: { tool: tool.name, toolCallId } });
+  };
   try {
     // Asynchronous, so that a tool that throws at once is like one that rejects.
     const running = (async () => tool.run(input, { toolCallId, signal: stop.signal, output }))();
-    const result = await Promise.race([running, abandoned]);
-    if (result === undefined) {
-      const message = `Tool ${tool.name} did not end when it was aborted; it may still be at work.`;
-      emit({ type: 'log', level: 'warn', message, attributes: { tool: tool.name, toolCallId } });
-    }
-    if (timedOut) return { result: textResult(timeoutText(tool), { isError: true }) };
-    return result === undefined ? interrupted() : { result };
+    const result = await unlessIgnored(running, stop.signal, { graceMs, giveUp });
+    return timedOut ? { result: textResult(timeoutText(tool), { isError: true }) } : { result };
   } catch (error) {
     if (timedOut) return { result: textResult(timeoutText(tool), { isError: true }) };
     if (signal.aborted) return interrupted();
@@ -154,7 +148,6 @@ async function runTool(toolCallId: string, tool: LoopTool, input: unknown, optio
   } finally {
     over = true;
     stopTimer();
-    clearTimeout(grace);
     stop.release();
   }
 }

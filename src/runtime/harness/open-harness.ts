@@ -24,7 +24,7 @@ import type { Models } from '../model/providers.ts';
 import type { LoopTool } from '../model/tool.ts';
 import { checkOptions } from '../options.ts';
 import type { SandboxEnv } from '../sandbox/env.ts';
-import type { Files } from '../sandbox/files.ts';
+import { checkedFiles, type Files } from '../sandbox/files.ts';
 import type { JsonValue } from '../schema/snapshot.ts';
 import { OpenSession } from '../session/open-session.ts';
 import { builtinTools } from '../tools/builtin.ts';
@@ -102,7 +102,9 @@ export class OpenHarness implements Harness {
     this.parts = parts;
     this.name = parts.name;
     this.sandbox = parts.env;
-    this.fs = parts.env;
+    this.fs = checkedFiles(parts.env, () => {
+      if (this.#closing) throw new HarnessClosedError();
+    });
     this.#emitPlain = (body, scope) => {
       if (!this.#ended) parts.emit(body, scope); // work that ignores its end may still say something
     };

@@ -116,6 +116,15 @@ test('takes id for instance, and one object for both arguments', async ({ runtim
   await (await runtime.dispatch({ agent: 'helper', instance: 'a', input: null })).result();
   expect(new Set(seen.map(({ instanceId }) => instanceId))).toEqual(new Set(['a']));
   expect(ofType(seen, 'submission_settled')).toHaveLength(2);
+  const check = async () => {
+    // @ts-expect-error: one of message and input
+    await runtime.dispatch(agent, { instance: 'a' });
+    // @ts-expect-error: not both
+    await runtime.dispatch(agent, { instance: 'a', message: 'x', input: 1 });
+    // @ts-expect-error: an instance
+    await runtime.dispatch({ agent, message: 'x' });
+  };
+  expect(check).toBeTypeOf('function');
 });
 
 test.each<[string, object]>([

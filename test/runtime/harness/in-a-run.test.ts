@@ -51,6 +51,10 @@ test('ends all that is open before the result is delivered; later calls reject w
   await expect(kept?.harness.shell('true')).rejects.toThrow(HarnessClosedError);
   await expect(kept?.session.prompt('Again.')).rejects.toThrow(HarnessClosedError);
   expect(() => kept?.harness.emit('x', 1)).toThrow(HarnessClosedError);
+  for (const fs of [kept?.harness.fs, kept?.session.fs]) {
+    await expect(fs?.writeFile('late', '')).rejects.toThrow(HarnessClosedError);
+    await expect(fs?.exists('late')).rejects.toThrow(HarnessClosedError);
+  }
   expect((await kept?.session.history())?.[0]).toMatchObject({ role: 'user' });
   await expect(access(join(directory, 'late'))).rejects.toThrow();
 });

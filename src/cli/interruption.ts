@@ -9,12 +9,14 @@ const codes = { SIGINT: 130, SIGTERM: 143 } as const;
  */
 export class Interruption {
   readonly #abort = new AbortController();
-  readonly #onFirst: (() => void) | undefined;
+  readonly #onFirst: () => void;
+  readonly #onAgain: () => void;
   /** What the process ends with; `undefined` until it is interrupted. */
   code: number | undefined;
 
-  constructor(onFirst?: () => void) {
+  constructor({ onFirst = () => {}, onAgain = askForPatience }: { onFirst?: () => void; onAgain?: () => void } = {}) {
     this.#onFirst = onFirst;
+    this.#onAgain = onAgain;
     process.on('SIGINT', this.#interrupt).on('SIGTERM', this.#interrupt);
   }
 
@@ -24,16 +26,19 @@ export class Interruption {
 
   /** Stops the work for a reason of its own, such as a reader that is gone. */
   stop(code: number): void {
-    this.code ??= code;
+    if (this.code !== undefined) return;
+    this.code = code;
     this.#abort.abort();
+    this.#onFirst();
   }
 
   readonly #interrupt = (name: NodeJS.Signals): void => {
-    if (this.code === undefined) {
+    if (this.code === undefined)
       this.stop(codes[name as keyof typeof codes]); // only these two are listened to
-      this.#onFirst?.();
-    } else {
-      complain('cleaning up, so that nothing is left behind; this takes a moment');
-    }
+    else this.#onAgain();
   };
+}
+
+function askForPatience(): void {
+  complain('cleaning up, so that nothing is left behind; this takes a moment');
 }

@@ -12,7 +12,7 @@ const extensions = ['.ts', '.mts', '.js', '.mjs'];
  * @throws {UsageError} there is none
  */
 export async function loadWorkflow(target: string): Promise<{ name: string; workflow: WorkflowDefinition }> {
-  const path = await findFile(target);
+  const path = await findWorkflow(target);
   const loaded = await load(path, target);
   const workflow = loaded.default;
   if (isWorkflow(workflow)) return { name: workflow.name ?? basename(path, extname(path)), workflow };
@@ -20,7 +20,8 @@ export async function loadWorkflow(target: string): Promise<{ name: string; work
   throw new UsageError(`${target} ${what}. Write: export default defineWorkflow({ … })`);
 }
 
-async function findFile(target: string): Promise<string> {
+/** The path of its file. @throws {UsageError} there is none */
+export async function findWorkflow(target: string): Promise<string> {
   const isWord = !/[\\/.]/.test(target);
   const paths = isWord ? extensions.map((extension) => `workflows/${target}${extension}`) : [target];
   for (const path of paths) if (await exists(resolve(path))) return resolve(path);

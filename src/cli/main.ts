@@ -38,13 +38,16 @@ program
   .option('--input-file <file>', 'a file with the input, JSON')
   .option('--model <provider/model>', 'in place of the model of the workflow’s agent')
   .addOption(json)
+  .option('--watch', 'run again when the file changes, or one that it imports')
+  .addOption(new Option('--watched').hideHelp())
   .addHelpText(
     'after',
     '\nWith --json each line is an event of the run; the last line is {"type":"run","record":…}, the record of the run.',
   )
   .action(async (target, options) => {
     const { run } = await import('./commands/run.ts');
-    exitCode = await run(target, options);
+    const { watch } = await import('./watch.ts');
+    exitCode = options.watch ? await watch(target, options) : await run(target, options);
   });
 
 const sandbox = program.command('sandbox').description('make and use sandboxes');

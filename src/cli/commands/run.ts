@@ -18,23 +18,32 @@ import { printJson } from '../output.ts';
 import { RunView } from '../print/run-view.ts';
 import { openScreen } from '../print/screen.ts';
 import { valueLines } from '../print/value.ts';
+import { reportImports } from '../report-imports.ts';
 
-interface RunOptions {
+export interface RunOptions {
   input?: string;
   inputFile?: string;
   model?: string;
   json?: boolean;
+  /** Started by `berth run --watch`. */
+  watched?: boolean;
 }
 
 /** 128 and the number of SIGPIPE: what a shell says of a command whose reader went away. */
-const brokenPipe = 141;
+export const brokenPipe = 141;
+
+/** Of a run that gives way to the next one; nobody looks at it. */
+const stopped = 130;
 
 /** Runs a workflow to its end, shown live or, with `--json`, as its events. */
 export async function run(target: string, options: RunOptions): Promise<number> {
   let view: RunView | undefined;
-  const interruption = new Interruption(() => {
-    if (view) view.status = 'stopping: ends the commands and removes the sandbox';
+  const interruption = new Interruption({
+    onFirst: () => {
+      if (view) view.status = 'stopping: ends the commands and removes the sandbox';
+    },
   });
+  if (options.watched) reportImports(() => interruption.stop(stopped));
   process.stdout.on('error', () => interruption.stop(brokenPipe));
   const input = await readInput(options);
   const { name, workflow } = await loadWorkflow(target);
@@ -99,7 +108,7 @@ function printResult(value: unknown): void {
   screen.print(['', ...valueLines(value, screen.style, screen.columns)]);
 }
 
-async function readInput({ input, inputFile }: RunOptions): Promise<unknown> {
+export async function readInput({ input, inputFile }: RunOptions): Promise<unknown> {
   if (input !== undefined && inputFile !== undefined) {
     throw new UsageError('Give the input by --input or by --input-file, not by both.');
   }

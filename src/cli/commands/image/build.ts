@@ -4,7 +4,7 @@ import { Interruption } from '../../interruption.ts';
 import { printJson, sayProgress } from '../../output.ts';
 
 export async function build({ json }: { json?: boolean }): Promise<number> {
-  const interruption = new Interruption(() => sayProgress('stopping: removes what was made so far'));
+  const interruption = new Interruption({ onFirst: () => sayProgress('stopping: removes what was made so far') });
   try {
     const { docker } = await openEngine();
     const image = await ensureBaseImage(docker, { onProgress: sayProgress, signal: interruption.signal });

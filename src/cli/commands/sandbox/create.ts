@@ -27,7 +27,7 @@ export async function create({ json, env, label, memory, cpus, pids, ...rest }: 
       ...(pids !== undefined && { pids }),
     },
   };
-  const interruption = new Interruption(() => sayProgress('stopping: removes the sandbox'));
+  const interruption = new Interruption({ onFirst: () => sayProgress('stopping: removes the sandbox') });
   return withHost(async (host) => {
     const sandbox = await host.create(options);
     if (interruption.code !== undefined) {

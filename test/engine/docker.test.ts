@@ -57,6 +57,8 @@ test('fills the volume of the sandbox-agent again when somebody has removed it',
 });
 
 test('two hosts that come first at once both get a sandbox', async () => {
+  const { Volumes } = await docker.listVolumes({ filters: { label: ['berth.volume=agent'], dangling: ['true'] } });
+  for (const { Name } of Volumes) await docker.getVolume(Name).remove();
   await using one = await openHost();
   await using other = await openHost();
   const made = await Promise.all([one.host, other.host].map((host) => host.create()));

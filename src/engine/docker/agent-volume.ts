@@ -56,10 +56,14 @@ chown -R ${agentGroup}:${agentGroup} private
 /** A fill takes a second or two. One that is older was left by a process that died. */
 export const fillPatienceMs = 60_000;
 
+/** Of the container that is the lock of a fill. */
+export const lockSuffix = '-lock';
+
 /**
  * The volume that every sandbox of this version mounts at /.berth; it is filled once. A volume is whole when it carries
- * our label (the engine makes an empty one without labels for any name that it does not know) and no container that
- * fills it is left: that container's name is the lock, and its removal the end of the work.
+ * our label (the engine makes an empty one without labels for any name that it does not know) and the lock of its fill
+ * is gone. The lock is a container that is never started, because the engine gives a name to one only. It is there
+ * before the volume: the engine makes the volumes of a container before it shows that container to anyone.
  */
 export async function ensureAgentVolume(
   docker: Docker,
@@ -77,90 +81,101 @@ export async function ensureAgentVolume(
     .update(bundle)
     .digest('hex')
     .slice(0, 12);
-  const name = `berth-agent-${hash}`;
+  const fill: Fill = {
+    volume: `berth-agent-${hash}`,
+    container: `berth-fill-${hash}`,
+    lock: `berth-fill-${hash}${lockSuffix}`,
+    image: baseImage.Id,
+    labels: { ...labels, [agentVolumeLabel]: 'agent' },
+  };
   for (;;) {
-    const fill = docker.getContainer(`berth-fill-${hash}`);
-    // In this order: a volume that was ours before there was no container that fills it is whole.
-    const isThere = await isAgentVolume(docker, name);
-    const running = await found(fill.inspect());
-    if (isThere && !running) return { name, version };
-    if (running && Date.now() - Date.parse(running.Created) < fillPatienceMs) {
-      // Another process fills it: its end is the removal of the container.
-      await Promise.race([fill.wait({ condition: 'removed' }).catch(() => {}), wait(1_000, undefined, { ref: false })]);
-      continue;
+    // In this order: a volume that was there before there was no lock is whole.
+    const isThere = await isAgentVolume(docker, fill.volume);
+    const lock = await found(docker.getContainer(fill.lock).inspect());
+    if (isThere && !lock) return { name: fill.volume, version };
+    if (lock && Date.now() - Date.parse(lock.Created) < fillPatienceMs) {
+      await wait(50, undefined, { ref: false }); // another process fills it
+    } else if (lock) {
+      await undoFill(docker, fill); // of a process that died
+    } else {
+      await fillVolume(docker, fill, bundle);
     }
-    try {
-      // Of a process that died; or an empty volume, which the engine made for a name that it did not know.
-      if (running) await removeFill(docker, fill, name);
-      else await found(docker.getVolume(name).remove());
-    } catch (error) {
-      if (await isAgentVolume(docker, name)) continue; // another process began meanwhile
-      throw error;
-    }
-    await fillVolume(docker, name, `berth-fill-${hash}`, baseImage.Id, labels, bundle);
   }
 }
 
-async function fillVolume(
+interface Fill {
+  volume: string;
+  container: string;
+  lock: string;
+  image: string;
+  labels: Record<string, string>;
+}
+
+/** Does nothing when another process was faster. */
+async function fillVolume(docker: Docker, fill: Fill, bundle: Buffer): Promise<void> {
+  const common = { Image: fill.image, Labels: fill.labels, Cmd: [], User: '0:0', WorkingDir: '/' };
+  try {
+    await docker.createContainer({ ...common, name: fill.lock, Entrypoint: ['/bin/true'] });
+  } catch (error) {
+    if (statusOf(error) === 409) return;
+    throw error;
+  }
+  try {
+    // Another process may have been faster all along.
+    if (!(await isAgentVolume(docker, fill.volume))) {
+      await clear(docker, fill);
+      await copyRuntime(docker, { ...common, name: fill.container }, fill, bundle);
+    }
+  } catch (error) {
+    await undoFill(docker, fill).catch(() => {}); // the first error is the one to report
+    throw error;
+  }
+  await docker.getContainer(fill.lock).remove();
+}
+
+async function copyRuntime(
   docker: Docker,
-  volume: string,
-  containerName: string,
-  image: string,
-  labels: Readonly<Record<string, string>>,
+  common: Docker.ContainerCreateOptions,
+  fill: Fill,
   bundle: Buffer,
 ): Promise<void> {
-  const allLabels = { ...labels, [agentVolumeLabel]: 'agent' };
-  let container: Docker.Container;
-  try {
-    container = await docker.createContainer({
-      name: containerName,
-      Image: image,
-      Labels: allLabels,
-      Entrypoint: ['/bin/sh', '-c', fillScript],
-      Cmd: [],
-      User: '0:0',
-      WorkingDir: '/',
-      HostConfig: {
-        NetworkMode: 'none',
-        Mounts: [
-          {
-            Type: 'volume',
-            Source: volume,
-            Target: '/.berth',
-            VolumeOptions: { NoCopy: true, Labels: allLabels, DriverConfig: { Name: 'local', Options: {} } },
-          },
-        ],
-      },
-    });
-  } catch (error) {
-    if (statusOf(error) === 409) return; // another process was faster
-    throw error;
+  const container = await docker.createContainer({
+    ...common,
+    Entrypoint: ['/bin/sh', '-c', fillScript],
+    HostConfig: {
+      NetworkMode: 'none',
+      Mounts: [
+        {
+          Type: 'volume',
+          Source: fill.volume,
+          Target: '/.berth',
+          VolumeOptions: { NoCopy: true, Labels: fill.labels, DriverConfig: { Name: 'local', Options: {} } },
+        },
+      ],
+    },
+  });
+  const archive = pack();
+  archive.entry({ name: 'agent.cjs', mode: 0o644 }, bundle);
+  archive.finalize();
+  await container.putArchive(Readable.from(archive), { path: '/.berth' });
+  await container.start();
+  const { StatusCode } = await container.wait();
+  if (StatusCode !== 0) {
+    const log = (await container.logs({ stdout: true, stderr: true, tail: 20 })).toString();
+    throw new ContainerStartError({ reason: 'its runtime could not be prepared', exitCode: StatusCode, log });
   }
-  try {
-    const archive = pack();
-    archive.entry({ name: 'agent.cjs', mode: 0o644 }, bundle);
-    archive.finalize();
-    await container.putArchive(Readable.from(archive), { path: '/.berth' });
-    await container.start();
-    const { StatusCode } = await container.wait();
-    if (StatusCode !== 0) {
-      const log = (await container.logs({ stdout: true, stderr: true, tail: 20 })).toString();
-      throw new ContainerStartError({ reason: 'its runtime could not be prepared', exitCode: StatusCode, log });
-    }
-    await container.remove();
-  } catch (error) {
-    await removeFill(docker, container, volume).catch(() => {}); // the first error is the one to report
-    throw error;
-  }
+  await container.remove();
 }
 
-/**
- * The engine keeps a volume while a container has it, so the container goes first. Who takes the volume for whole in
- * between makes a sandbox that does not start, and then looks again.
- */
-async function removeFill(docker: Docker, container: Docker.Container, volume: string): Promise<void> {
-  await found(container.remove({ force: true }));
-  await found(docker.getVolume(volume).remove());
+async function undoFill(docker: Docker, fill: Fill): Promise<void> {
+  await clear(docker, fill);
+  await found(docker.getContainer(fill.lock).remove({ force: true }));
+}
+
+/** In this order: the engine keeps a volume while a container has it. */
+async function clear(docker: Docker, fill: Fill): Promise<void> {
+  await found(docker.getContainer(fill.container).remove({ force: true }));
+  await found(docker.getVolume(fill.volume).remove());
 }
 
 /** Whether a volume of this name is there, and is not the empty one that the engine makes for any name. */

@@ -14,6 +14,7 @@ import {
   ensureAgentVolume,
   fillPatienceMs,
   isAgentVolume,
+  lockSuffix,
 } from './agent-volume.ts';
 import { baseImageTag } from './base-image.ts';
 import { agentCommand, agentGroup, createContainer, transportLabel } from './create.ts';
@@ -98,6 +99,12 @@ export class DockerEngine implements Engine {
       }
     });
     const transport = this.#transport;
+    // Not before: now that a container has it, nobody can remove it.
+    if (!(await this.#try('look for the sandbox-agent', () => isAgentVolume(this.#docker, agent.name)))) {
+      this.#agent = undefined;
+      await this.remove(id);
+      return this.create(spec);
+    }
     return {
       id,
       state: 'created',
@@ -211,33 +218,33 @@ export class DockerEngine implements Engine {
     return this.#try('look for leftovers', async () => {
       const labels = labelFilter({ 'berth.host': hostId, [agentVolumeLabel]: 'agent' });
       const leftovers: Leftover[] = [];
-      for (const fill of await this.#docker.listContainers({ all: true, filters: { label: labels } })) {
-        if (Date.now() - fill.Created * 1000 < fillPatienceMs) continue;
-        leftovers.push({ kind: 'container', name: (fill.Names[0] ?? fill.Id).replace(/^\//, '') });
-        if (!dryRun) await this.remove(fill.Id);
-      }
+      const removeContainers = async (containers: Docker.ContainerInfo[]) => {
+        for (const { Id, Names } of containers) {
+          leftovers.push({ kind: 'container', name: (Names[0] ?? Id).replace(/^\//, '') });
+          if (!dryRun) await this.remove(Id);
+        }
+      };
+      const fills = await this.#docker.listContainers({ all: true, filters: { label: labels } });
+      const dead = fills.filter(({ Created }) => Date.now() - Created * 1000 >= fillPatienceMs);
+      const isLock = ({ Names }: Docker.ContainerInfo) => Names.some((name) => name.endsWith(lockSuffix));
+      await removeContainers(dead.filter((one) => !isLock(one)));
       const { Volumes } = await this.#docker.listVolumes({ filters: { label: labels, dangling: ['true'] } });
       for (const { Name } of Volumes ?? []) {
         leftovers.push({ kind: 'volume', name: Name });
         if (!dryRun) await this.#docker.getVolume(Name).remove();
       }
+      // Last, as without it a volume counts as whole.
+      await removeContainers(dead.filter(isLock));
       return leftovers;
     });
   }
 
-  /** Filled once per process, unless somebody removes it; a failure is not kept. */
+  /** Looked at once per process; a failure is not kept. */
   async #ensureAgent(): Promise<AgentVolume> {
-    this.#agent ??= this.#fillAgentVolume();
-    const agent = await this.#agent;
-    if (await isAgentVolume(this.#docker, agent.name)) return agent;
-    this.#agent = undefined;
-    return this.#ensureAgent();
-  }
-
-  async #fillAgentVolume(): Promise<AgentVolume> {
+    const { labels, onProgress = () => {} } = this.#options;
+    this.#agent ??= ensureAgentVolume(this.#docker, labels, onProgress);
     try {
-      const { labels, onProgress = () => {} } = this.#options;
-      return await ensureAgentVolume(this.#docker, labels, onProgress);
+      return await this.#agent;
     } catch (error) {
       this.#agent = undefined;
       throw error;

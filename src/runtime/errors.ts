@@ -197,15 +197,15 @@ export class SubmissionConflictError extends BerthError<{ key: string }> {
   }
 }
 
-/** The submission was aborted before it was complete. */
-export class SubmissionAbortedError extends BerthError<{ submissionId: string }> {
+/** The submission was aborted before it was complete; `reason` is why. */
+export class SubmissionAbortedError extends BerthError<{ submissionId: string; reason: string }> {
   static {
     SubmissionAbortedError.prototype.name = 'SubmissionAbortedError';
   }
   readonly code = 'submission_aborted';
   override readonly status = 409;
-  constructor(meta: { submissionId: string }, options?: ErrorOptions) {
-    super(`The submission ${meta.submissionId} was aborted.`, meta, options);
+  constructor(meta: { submissionId: string; reason: string }, options?: ErrorOptions) {
+    super(`The submission ${meta.submissionId} was aborted: ${meta.reason}`, meta, options);
   }
 }
 

@@ -151,7 +151,7 @@ export class AgentInstance {
       result = await this.#admit(() => this.#work(submission, emit), signal);
     } catch (cause) {
       const error = signal.aborted
-        ? new SubmissionAbortedError({ submissionId: scope.submissionId }, { cause })
+        ? new SubmissionAbortedError({ submissionId: scope.submissionId, reason: String(signal.reason) }, { cause })
         : cause;
       const outcome = signal.aborted ? 'aborted' : 'failed';
       emit({ type: 'submission_settled', outcome, error: recordedError(error), ...ending(true) });

@@ -217,14 +217,16 @@ export class Runtime {
   /**
    * Aborts all messages of an agent instance that are not settled: the one that is worked on stops, those that wait are
    * settled without a model being asked. An answer that is complete stays. The instance can be used on.
+   * @param options.reason - told by the `SubmissionAbortedError` of each. Default: that the instance was aborted
    * @returns whether there was any, when all are settled
    * @throws {AgentNotFoundError} no agent is registered under that name
    */
-  async abort(target: string | AgentDefinition, options: { instance: string }): Promise<boolean> {
-    checkOptions('abort', options, { instance: true });
+  async abort(target: string | AgentDefinition, options: { instance: string; reason?: string }): Promise<boolean> {
+    checkOptions('abort', options, { instance: true, reason: true });
+    const { reason = 'The instance was aborted.' } = options;
     const { name } = this.#findAgent(target);
     const instance = this.#instances.get(JSON.stringify([name, options.instance]));
-    return (await instance?.abort('The instance was aborted.')) ?? false;
+    return (await instance?.abort(reason)) ?? false;
   }
 
   /** Calls `observer` with every event from now on. @returns ends it */

@@ -135,11 +135,11 @@ test('aborting an instance stops what it works on and settles what waits, withou
   const first = await runtime.dispatch(agent, { instance: 'a', message: '1' });
   const second = await runtime.dispatch(agent, { instance: 'a', message: '2' });
   await asked;
-  expect(await runtime.abort('helper', { instance: 'a' })).toBe(true);
+  expect(await runtime.abort('helper', { instance: 'a', reason: 'Enough.' })).toBe(true);
   for (const receipt of [first, second]) {
     await expect(receipt.result()).rejects.toMatchObject({
       name: 'SubmissionAbortedError',
-      meta: { submissionId: receipt.submissionId },
+      meta: { submissionId: receipt.submissionId, reason: 'Enough.' },
     });
   }
   const settled = ofType(events, 'submission_settled');

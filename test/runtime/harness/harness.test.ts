@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import * as v from 'valibot';
 import { describe, expect, expectTypeOf, test } from 'vitest';
 import { defineAction } from '../../../src/runtime/define/action.ts';
@@ -195,6 +196,27 @@ describe('an operation', () => {
 });
 
 describe('the end of a harness', () => {
+  test('leaves no listener on a signal that outlives its calls, however many there are', async () => {
+    const turns = Array.from({ length: 20 }, () => [
+      { toolCalls: [{ name: 'act' }, { name: 'bash', input: { command: 'true' } }] },
+      'Done.',
+    ]);
+    const act = defineAction({ name: 'act', description: 'A.', timeoutMs: 60_000, run: ({ harness }) => harness.name });
+    await using bench = await harnessBench({ model: scriptedModel(turns.flat()), actions: [act] });
+    const { signal } = new AbortController();
+    const session = await bench.harness.session();
+    const listeners = () =>
+      [signal, bench.stop.signal, bench.harness.signal].map((of) => getEventListeners(of, 'abort').length);
+    const before = listeners();
+    for (let i = 0; i < 20; i++) {
+      await session.prompt('Go.', { signal });
+      await bench.harness.run(act, undefined, { signal });
+      await bench.harness.shell('true', { signal });
+    }
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(listeners()).toEqual(before);
+  });
+
   test('aborts and awaits what is open, and nothing is told afterwards', async () => {
     await using bench = await harnessBench();
     const { harness } = bench;

@@ -76,6 +76,24 @@ describe('an option that a call does not have is refused, with its name and thos
   });
 });
 
+test.for<object>([
+  { env: { A: 1 } },
+  { env: ['A=1'] },
+  { env: null },
+  { cwd: 5 },
+  { timeoutMs: 0 },
+  { timeoutMs: Number.NaN },
+  { maxOutput: -1 },
+  { maxOutput: 1.5 },
+])('shell refuses %j before it starts anything', async (options, { runtime }) => {
+  await inHarness(runtime, [], async (harness) => {
+    await expect(harness.shell('touch started', untyped(options))).rejects.toMatchObject({
+      name: 'InvalidRequestError',
+    });
+    expect(await harness.fs.exists('started')).toBe(false);
+  });
+});
+
 test('what is no signal is refused before anything is done', async ({ runtime }) => {
   const options = untyped({ signal: 5 });
   await expect(runtime.invoke(workflow, options)).rejects.toThrow('must be an AbortSignal');

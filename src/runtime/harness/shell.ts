@@ -3,6 +3,7 @@ import { InvalidRequestError } from '../errors.ts';
 import { recordedError } from '../events/recorded-error.ts';
 import { checkOptions } from '../options.ts';
 import type { SandboxEnv } from '../sandbox/env.ts';
+import { isPlainObject } from '../schema/snapshot.ts';
 import { resultText, shownOutput } from '../tools/bash.ts';
 import type { ShellOptions } from './harness.ts';
 import type { Operation } from './open-harness.ts';
@@ -11,7 +12,12 @@ import type { Operation } from './open-harness.ts';
 export function checkShell(command: string, options: ShellOptions): void {
   checkOptions('shell', options, { env: true, cwd: true, timeoutMs: true, signal: true, maxOutput: true });
   if (typeof command !== 'string') throw new InvalidRequestError('a command is a text');
-  const { timeoutMs = 1, maxOutput = 0 } = options;
+  const { env = {}, cwd = '.', timeoutMs = 1, maxOutput = 0 } = options;
+  const isRecord = typeof env === 'object' && env !== null && isPlainObject(env);
+  if (!isRecord || !Object.values(env).every((value) => typeof value === 'string')) {
+    throw new InvalidRequestError('env must be a record of strings');
+  }
+  if (typeof cwd !== 'string') throw new InvalidRequestError('cwd must be a path');
   if (!(timeoutMs > 0)) throw new InvalidRequestError('timeoutMs must be over 0');
   if (!Number.isSafeInteger(maxOutput) || maxOutput < 0) throw new InvalidRequestError('maxOutput is a count of bytes');
 }

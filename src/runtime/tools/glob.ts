@@ -22,10 +22,12 @@ export function globTool({ env }: ToolEnvironment): LoopTool {
         v.pipe(v.string(), v.minLength(1), v.description('The directory to search. Default: the working directory')),
       ),
     }),
-    async run({ pattern, path = '.' }) {
+    async run({ pattern, path = '.' }, { signal }) {
       const { isDirectory } = await env.stat(path);
       if (!isDirectory) throw new Error(`ENOTDIR: ${path} is not a directory.`);
-      const found = env.glob ? await env.glob(pattern, { path, limit: LIMIT }) : await globByFind(env, pattern, path);
+      const found = env.glob
+        ? await env.glob(pattern, { path, limit: LIMIT })
+        : await globByFind(env, pattern, path, signal);
       if (found.paths.length === 0) return textResult(`No file below ${path} matches ${pattern}.`);
       const lines = found.paths.map((name) => posix.join(path, name));
       if (found.truncated)
@@ -36,9 +38,9 @@ export function globTool({ env }: ToolEnvironment): LoopTool {
 }
 
 /** For sandboxes without a search of their own: any POSIX `find`, and `stat` of GNU or busybox. */
-async function globByFind(env: SandboxEnv, pattern: string, path: string) {
+async function globByFind(env: SandboxEnv, pattern: string, path: string, signal: AbortSignal) {
   const command = `cd ${quoted(env.resolvePath(path))} && find . -name .git -prune -o -type f -exec stat -c '%Y %n' {} +`;
-  const { stdout, stderr, exitCode, truncated } = await env.exec(command);
+  const { stdout, stderr, exitCode, truncated } = await env.exec(command, { signal });
   // Directories that may not be read make it fail; what was found is still true.
   if (exitCode !== 0 && stdout === '')
     throw new Error(`The search failed: ${stderr.trim() || `exit code ${exitCode}`}`);

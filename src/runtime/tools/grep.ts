@@ -17,6 +17,7 @@ interface Search {
   path: string;
   include: string | undefined;
   literal: boolean;
+  signal: AbortSignal;
 }
 
 interface Found {
@@ -47,10 +48,11 @@ export function grepTool({ env, shared }: ToolEnvironment): LoopTool {
       ),
       literal: v.optional(v.pipe(v.boolean(), v.description('The pattern is plain text. Default: false'))),
     }),
-    async run({ pattern, path = '.', include, literal = false }) {
+    async run({ pattern, path = '.', include, literal = false }, { signal }) {
       const stat = await env.stat(path); // a wrong path is an error here, and not "no match" later
-      const search: Search = { pattern, path, include, literal };
-      const found = env.grep ? await ownSearch(env, search) : await searchByExec(env, shared, search);
+      const found: Found = env.grep
+        ? await env.grep(pattern, { path, literal, limit: LIMIT, ...(include !== undefined && { include }) })
+        : await searchByExec(env, shared, { pattern, path, include, literal, signal });
       if (found.matches.length === 0) return textResult(`No line matches ${pattern}.`);
       const lines = found.matches.map(({ path: name, line, text }) => {
         const shown = stat.isDirectory ? posix.join(path, name) : path;
@@ -67,16 +69,10 @@ export function grepTool({ env, shared }: ToolEnvironment): LoopTool {
   });
 }
 
-async function ownSearch(env: SandboxEnv, { pattern, path, include, literal }: Search): Promise<Found> {
-  const options = { path, literal, limit: LIMIT, ...(include !== undefined && { include }) };
-  return (await env.grep?.(pattern, options)) ?? { matches: [], truncated: false };
-}
-
 /** For sandboxes without a search of their own: ripgrep where there is one, else `grep -r`. */
 async function searchByExec(env: SandboxEnv, shared: ToolEnvironment['shared'], search: Search): Promise<Found> {
-  const { path, include } = search;
-  shared.ripgrep ??= env.exec('command -v rg').then(({ exitCode }) => exitCode === 0);
-  const hasRipgrep = await shared.ripgrep;
+  const { path, include, signal } = search;
+  const hasRipgrep = await findRipgrep(env, shared);
   // `grep` knows patterns of names only; what is said of directories is looked at here.
   const matchesInclude = !hasRipgrep && include?.includes('/') ? globMatcher(include) : undefined;
   const target = quoted(env.resolvePath(path));
@@ -89,7 +85,7 @@ async function searchByExec(env: SandboxEnv, shared: ToolEnvironment['shared'], 
     // Counts on where it no longer prints. Lines are cut before they cross over; some awks count bytes: there is room.
     `awk 'NR <= ${matchesInclude ? 100_000 : LIMIT} { print substr($0, 1, 8000) } END { print NR }'`,
   ].join('\n');
-  const { stdout, stderr, exitCode } = await env.exec(command);
+  const { stdout, stderr, exitCode } = await env.exec(command, { signal });
   const lines = stdout.trimEnd().split('\n');
   const printed = Number(lines.pop());
   const [, code] = /^code (\d+)$/m.exec(stderr) ?? [];
@@ -103,6 +99,17 @@ async function searchByExec(env: SandboxEnv, shared: ToolEnvironment['shared'], 
   if (!matchesInclude) return { matches: parsed, total: printed, truncated: printed > parsed.length };
   const matches = parsed.filter((match) => matchesInclude(match.path));
   return { matches: matches.slice(0, LIMIT), total: matches.length, truncated: matches.length > LIMIT };
+}
+
+/** Looked for once per sandbox; a failure to look is not kept. */
+async function findRipgrep(env: SandboxEnv, shared: ToolEnvironment['shared']): Promise<boolean> {
+  shared.ripgrep ??= env.exec('command -v rg').then(({ exitCode }) => exitCode === 0);
+  try {
+    return await shared.ripgrep;
+  } catch (error) {
+    shared.ripgrep = undefined;
+    throw error;
+  }
 }
 
 function ripgrep({ pattern, include, literal }: Search): string {

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdir, symlink, utimes } from 'node:fs/promises';
+import { mkdir, open, symlink, utimes } from 'node:fs/promises';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { expandBraces, globMatcher } from '../../../src/runtime/tools/glob-pattern.ts';
@@ -79,6 +79,17 @@ describe.each(programs)('grep by $program', ({ ripgrep }) => {
     expect(await bench.text('grep', { pattern: 'nowhere' })).toBe('No line matches nowhere.');
     expect(await bench.error('grep', { pattern: '(' })).toContain('The search failed');
     expect(await bench.error('grep', { pattern: 'one', path: 'missing' })).toContain('ENOENT');
+  });
+
+  test('ends with the call when that is aborted', { timeout: 10_000 }, async () => {
+    await using bench = await project(ripgrep);
+    const pipe = bench.env.resolvePath('pipe');
+    spawnSync('mkfifo', [pipe]);
+    const call = bench.call('grep', { pattern: 'one', path: 'pipe' });
+    const ended = expect(call).rejects.toMatchObject({ name: 'AbortError', cause: 'enough' });
+    await using _writer = await open(pipe, 'w'); // it is open when the search reads it, which then waits for its end
+    bench.stop.abort('enough');
+    await ended;
   });
 
   test('leaves out what .gitignore names', async ({ skip }) => {

@@ -109,6 +109,9 @@ test('options that are no object are refused as well, and records that are no pl
     name: 'DefinitionError',
     issues: [{ path: 'workflows' }, { path: 'models' }],
   });
+  await expect(createRuntime({ workflows: { one: workflow, two: workflow } })).rejects.toMatchObject({
+    issues: [{ path: 'workflows.two', message: expect.stringContaining('is one already') }],
+  });
   await using made = await createRuntime({ env: process.env });
   expect(made.runs()).toEqual([]);
 });

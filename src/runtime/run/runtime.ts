@@ -434,13 +434,17 @@ function checkRuntime(options: RuntimeOptions): void {
   });
   problems.optional(record.concurrency, 'concurrency', (value, path) => problems.positiveInteger(value, path));
   problems.optional(record.sandbox, 'sandbox', (value, path) => checkFactory(problems, value, path));
-  for (const [name, agent] of problems.entries(record.agents, 'agents')) {
-    if (!isAgent(agent)) problems.add(`agents.${name}`, 'must be an agent made by defineAgent, not a copy');
-  }
-  for (const [name, workflow] of problems.entries(record.workflows, 'workflows')) {
-    if (!isWorkflow(workflow))
-      problems.add(`workflows.${name}`, 'must be a workflow made by defineWorkflow, not a copy');
-  }
+  const registered = (field: 'agents' | 'workflows', isDefinition: (value: unknown) => boolean, what: string) => {
+    const names = new Map<unknown, string>();
+    for (const [name, definition] of problems.entries(record[field], field)) {
+      const other = names.get(definition);
+      if (!isDefinition(definition)) problems.add(`${field}.${name}`, `must be ${what}, not a copy`);
+      else if (other !== undefined) problems.add(`${field}.${name}`, `is ${other} already: it can have one name only`);
+      names.set(definition, name);
+    }
+  };
+  registered('agents', isAgent, 'an agent made by defineAgent');
+  registered('workflows', isWorkflow, 'a workflow made by defineWorkflow');
   problems.entries(record.models, 'models'); // `Models` looks at each
   if (typeof (record.env ?? {}) !== 'object') problems.add('env', 'must be an object'); // `process.env` is no plain one
   problems.throwIfAny();

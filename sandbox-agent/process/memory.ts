@@ -1,4 +1,4 @@
-import { openSync, readFileSync, readSync, writeFileSync, writeSync } from 'node:fs';
+import { openSync, readSync, writeFileSync, writeSync } from 'node:fs';
 
 // cgroup v2 first, then v1; both count the processes that were killed for want of memory in a line `oom_kill N`.
 const counters = ['/sys/fs/cgroup/memory.events', '/sys/fs/cgroup/memory/memory.oom_control'];
@@ -23,8 +23,8 @@ const startingScore = Math.min(restingScore + 500, highestScore);
  * sandbox-agent. That has the whole text of Node for its memory, so would be the first to go, and the sandbox with it.
  * To be called with the ids of the command: the file of its score is theirs.
  *
- * A child begins with its parent's score, and may have children before its own is raised. So ours goes up meanwhile,
- * but less than that of the commands that run: the start itself may be what takes the last memory.
+ * A child begins with its parent's score, and may have children before its own is raised: half way will do for those.
+ * So ours goes up meanwhile, but less than that of the commands that run, as the start itself may take the last memory.
  */
 export function startKilledFirst(start: () => number): number {
   if (ownScore === undefined) return start();
@@ -38,12 +38,9 @@ export function startKilledFirst(start: () => number): number {
   }
 }
 
-/** Of a process and the children that it has: those to come begin with its score. */
 function raiseScore(pid: number): void {
   try {
     writeFileSync(`/proc/${pid}/oom_score_adj`, String(highestScore));
-    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1');
-    for (const child of children.split(' ').filter(Boolean)) raiseScore(Number(child));
   } catch {
     // It has ended, or is a program that may be executed but not read, whose files in /proc are root's. Half way will do.
   }

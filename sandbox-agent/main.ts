@@ -6,6 +6,7 @@ import { limits } from '../src/protocol/limits.ts';
 import { bridge } from './bridge.ts';
 import { type Sandbox, serve } from './connection.ts';
 import { sandboxEnvironment } from './environment.ts';
+import { RequestError } from './errors.ts';
 import { asRoot, findIdentity, type Identity, restAs } from './identity.ts';
 import { takeExits } from './process/exit.ts';
 import { Processes } from './process/processes.ts';
@@ -15,7 +16,15 @@ import { Sessions } from './session/sessions.ts';
 const socketPath = '/.berth/private/wire/agent.sock';
 
 if (process.argv[2] === 'bridge') bridge(socketPath);
-else start();
+else {
+  try {
+    start();
+  } catch (error) {
+    // Node itself would print the line of the bundle that it came from, which is most of the bundle.
+    console.error(error instanceof RequestError ? error.message : error);
+    process.exit(1);
+  }
+}
 
 function start(): void {
   // PID 1 gets no signal that it does not listen for, but Node listens for some itself, to exit. The end comes over the

@@ -1,4 +1,4 @@
-import { SandboxHost } from '../sandbox/index.ts';
+import { InvalidOptionsError, SandboxHost } from '../sandbox/index.ts';
 import { UsageError } from './errors.ts';
 
 /** Does something with the host of this state directory. */
@@ -6,9 +6,19 @@ export async function withHost<Result>(work: (host: SandboxHost) => Promise<Resu
   const host = await SandboxHost.open();
   try {
     return await work(host);
+  } catch (error) {
+    if (!(error instanceof InvalidOptionsError)) throw error;
+    const issues = error.meta.issues.map(({ path, message }) => (path ? `${optionOf(path)}: ${message}` : message));
+    throw new UsageError(issues.join('; '), { cause: error });
   } finally {
     await host.close();
   }
+}
+
+/** How the command names an option of the library: `limits.memory` is `--memory`. */
+function optionOf(path: string): string {
+  const [first = '', second = ''] = path.split('.');
+  return `--${first === 'limits' ? second : first.replace(/^labels$/, 'label')}`;
 }
 
 /** `['A=1', 'B=']` as a record. */

@@ -1,4 +1,4 @@
-import { access, readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { isWorkflow, type WorkflowDefinition } from '../runtime/define/workflow.ts';
@@ -24,7 +24,8 @@ export async function loadWorkflow(target: string): Promise<{ name: string; work
 export async function findWorkflow(target: string): Promise<string> {
   const isWord = !/[\\/.]/.test(target);
   const paths = isWord ? extensions.map((extension) => `workflows/${target}${extension}`) : [target];
-  for (const path of paths) if (await exists(resolve(path))) return resolve(path);
+  for (const path of paths) if (await isFile(resolve(path))) return resolve(path);
+  if (target === '') throw new UsageError('Give the path of a file that exports a workflow, or the name of one.');
   throw new UsageError(
     isWord
       ? `There is no workflow ${target}: make it in workflows/${target}.ts, or give the path of its file.`
@@ -63,9 +64,9 @@ async function isCommonJs(path: string): Promise<boolean> {
   }
 }
 
-function exists(path: string): Promise<boolean> {
-  return access(path).then(
-    () => true,
+function isFile(path: string): Promise<boolean> {
+  return stat(path).then(
+    (stats) => stats.isFile(),
     () => false,
   );
 }

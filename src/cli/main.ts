@@ -1,12 +1,15 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { UsageError } from './errors.ts';
 import { fail } from './failure.ts';
-import { exitWith } from './output.ts';
+import { exitWith, guardOutput } from './output.ts';
 
 const { version }: { version: string } = JSON.parse(
   readFileSync(new URL('../../package.json', import.meta.url), 'utf8'), // our own file
 );
+
+guardOutput();
 
 /** What the command that ran ends the process with. */
 let exitCode = 0;
@@ -27,6 +30,13 @@ const program = new Command('berth')
   })
   .showHelpAfterError(false)
   .helpCommand(false);
+
+program.hook('preAction', () => {
+  const level = process.env.BERTH_LOG;
+  const levels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'];
+  if (!level) delete process.env.BERTH_LOG;
+  else if (!levels.includes(level)) throw new UsageError(`BERTH_LOG is one of ${levels.join(', ')}, not ${level}.`);
+});
 
 const json = new Option('--json', 'print JSON on standard output and nothing else');
 
@@ -50,7 +60,7 @@ program
     exitCode = options.watch ? await watch(target, options) : await run(target, options);
   });
 
-const sandbox = program.command('sandbox').description('make and use sandboxes');
+const sandbox = program.command('sandbox').description('make and use sandboxes').helpCommand(false);
 sandbox
   .command('create')
   .description('make a sandbox, which lives until it is removed, and print its id')
@@ -113,7 +123,7 @@ sandbox
     exitCode = await rm(ids, options);
   });
 
-const image = program.command('image').description('the images that Berth ships');
+const image = program.command('image').description('the images that Berth ships').helpCommand(false);
 image
   .command('build')
   .description('make the base image of sandboxes, unless the engine has it')

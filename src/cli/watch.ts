@@ -4,11 +4,11 @@ import { constants } from 'node:os';
 import { createInterface } from 'node:readline';
 import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
-import { brokenPipe, type RunOptions, readInput } from './commands/run.ts';
+import { type RunOptions, readInput } from './commands/run.ts';
 import { complain, exitCodes } from './failure.ts';
 import { Interruption } from './interruption.ts';
 import { findWorkflow } from './load-workflow.ts';
-import { sayProgress } from './output.ts';
+import { brokenPipe, sayProgress } from './output.ts';
 import { WatchedFiles } from './watched-files.ts';
 
 /**

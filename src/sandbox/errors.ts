@@ -19,6 +19,21 @@ export class InvalidOptionsError extends BerthError<{ operation: string; issues:
   }
 }
 
+/** The directory in which a host keeps who it is can't be used. */
+export class StateDirError extends BerthError<{ path: string; reason: string }> {
+  static {
+    StateDirError.prototype.name = 'StateDirError';
+  }
+  readonly code = 'state_dir';
+  constructor(meta: { path: string; reason: string }, options?: ErrorOptions) {
+    super(
+      `The state directory ${meta.path} can't be used: ${meta.reason}. Set BERTH_STATE_DIR to a directory of this user.`,
+      meta,
+      options,
+    );
+  }
+}
+
 /** There is no sandbox with this id in this state directory. */
 export class SandboxNotFoundError extends BerthError<{ sandboxId: string }> {
   static {

@@ -138,11 +138,15 @@ const labels = v.pipe(
 // the limit.
 const minMemory = 128 * 1024 * 1024;
 
-const positive = v.pipe(v.number(), v.finite(), v.gtValue(0));
+/** The engine says whether it is one; this keeps out what could not even be asked for. */
+const imageName = v.pipe(v.string(), v.maxLength(512), v.regex(/^[\w][\w./:@-]*$/, 'is not the name of an image'));
+
+/** Linux divides a CPU no finer. */
+const cpus = v.pipe(v.number(), v.finite(), v.minValue(0.01));
 
 export const createOptions = v.strictObject({
   id: v.optional(sandboxId),
-  image: v.optional(v.pipe(v.string(), v.minLength(1), v.maxLength(512))),
+  image: v.optional(imageName),
   workspace: v.optional(
     v.union([
       v.strictObject({ bind: v.pipe(v.string(), v.check(isAbsolute, 'is not an absolute path')) }),
@@ -161,7 +165,7 @@ export const createOptions = v.strictObject({
           v.minValue(minMemory, 'is less than 128 MiB: the sandbox-agent needs up to half of that'),
         ),
       ),
-      cpus: v.optional(positive),
+      cpus: v.optional(cpus),
       pids: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(16))),
     }),
     {},

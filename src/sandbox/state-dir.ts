@@ -4,6 +4,7 @@ import { createServer, type Server } from 'node:net';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { connectUnix, withSocketPath } from '../engine/transport/unix.ts';
+import { StateDirError } from './errors.ts';
 
 /** `BERTH_STATE_DIR`, else `$XDG_STATE_HOME/berth`, else `~/.local/state/berth`. */
 export function defaultStateDir(env: NodeJS.ProcessEnv = process.env): string {
@@ -37,7 +38,17 @@ export class StateDir {
     this.publicKey = der.subarray(-32).toString('hex');
   }
 
+  /** @throws {StateDirError} */
   static async open(path: string): Promise<StateDir> {
+    try {
+      return await StateDir.#open(path);
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException; // every call in there rejects with nothing but errors
+      throw new StateDirError({ path, reason: code ?? message }, { cause: error });
+    }
+  }
+
+  static async #open(path: string): Promise<StateDir> {
     await mkdir(path, { recursive: true, mode: 0o700 });
     await Promise.all(
       ['wire', 'processes', 'owners'].map((name) => mkdir(join(path, name), { recursive: true, mode: 0o700 })),

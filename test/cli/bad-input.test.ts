@@ -17,6 +17,33 @@ describe('wrong usage is one line that says what to do, and exit code 2', () => 
     ['an unknown provider', ['run', typed, '--model', 'nobody/m'], /nobody.*Known providers: anthropic, /],
     ['an unknown option', ['run', typed, '--fast'], /unknown option '--fast'/],
     ['an unknown command', ['sandboxes'], /unknown command 'sandboxes'/],
+    ['a directory in place of a file', ['run', 'test/cli/fixtures'], /no file .*fixtures\. Give the path of a file/],
+    ['no name at all', ['run', ''], /^berth: Give the path of a file/],
+    ['two inputs', ['run', typed, '--input', '{}', '--input-file', 'x'], /by --input or by --input-file, not by both/],
+    ['an argument too many', ['run', typed, 'more'], /too many arguments for 'run'/],
+    ['a missing argument', ['sandbox', 'exec', 'id'], /missing required argument 'command'/],
+    ['a number that is none', ['sandbox', 'create', '--memory', '2g'], /'--memory <bytes>' argument '2g' is invalid/],
+    [
+      'limits below what works',
+      ['sandbox', 'create', '--memory', '1', '--pids', '1.5'],
+      /^berth: --memory: .*; --pids: /,
+    ],
+    ['a share of a CPU that is too small', ['sandbox', 'create', '--cpus', '0.0001'], /^berth: --cpus: .*0\.01/],
+    [
+      'an image that can not be one',
+      ['sandbox', 'create', '--image', 'Bad Image!'],
+      /^berth: --image: is not the name/,
+    ],
+    ['a label of Berth’s own', ['sandbox', 'create', '--label', 'berth.x=1'], /^berth: --label: names that begin/],
+    ['an id that is none', ['sandbox', 'create', '--id', 'Bad Id'], /^berth: --id: is not 1 to 63 of/],
+    ['a copy within this machine', ['sandbox', 'cp', 'a', 'b'], /One of the two must be in a sandbox, written ID:PATH/],
+    ['a file that is not there', ['sandbox', 'cp', '/no/such', 'x:a', '--json'], /\/no\/such can't be read: ENOENT/],
+    [
+      'a limit where none applies',
+      ['sandbox', 'cp', 'a', 'x:a', '--max-size', '5'],
+      /--max-size is for what comes out/,
+    ],
+    ['a sandbox that is not there', ['sandbox', 'cp', 'none:a', '.', '--json'], /There is no sandbox none\./],
     ['an environment without names', ['sandbox', 'create', '--env', 'A'], /--env takes NAME=VALUE, not "A"/],
   ];
   for (const [name, args, text] of cases) {
@@ -102,4 +129,23 @@ test('an action that fails is exit code 1 and one line', async ({ berth }) => {
   expect(stderr).toMatch(/^berth: This work can not be done: it is too hard\./);
   expect(stderr.split('\n')).toHaveLength(1);
   expect(exitCode).toBe(1);
+});
+
+test('a user that the image does not have is one line, and leaves no sandbox', async ({ berth }) => {
+  const { exitCode, stderr } = await berth.run(['sandbox', 'create', '--user', 'nobody-here']);
+  expect(stderr).toMatch(/could not be started: .*user nobody-here is not in \/etc\/passwd of the image$/);
+  expect(stderr.length).toBeLessThan(300);
+  expect(exitCode).toBe(1);
+  expect(await berth.containers()).toEqual([]);
+});
+
+test('a state directory that can not be made, and a level of the log that is none, are one line', async ({ berth }) => {
+  const state = await berth.run(['sandbox', 'ls'], { BERTH_STATE_DIR: '/etc/passwd/x' });
+  expect(state.stderr).toBe(
+    "berth: The state directory /etc/passwd/x can't be used: ENOTDIR. Set BERTH_STATE_DIR to a directory of this user.",
+  );
+  expect(state.exitCode).toBe(1);
+  const level = await berth.run(['sandbox', 'ls'], { BERTH_LOG: 'loud' });
+  expect(level.stderr).toMatch(/^berth: BERTH_LOG is one of trace, .*, not loud\.$/);
+  expect(level.exitCode).toBe(2);
 });

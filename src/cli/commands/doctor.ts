@@ -125,7 +125,8 @@ async function checkStateDirectory(): Promise<Finding> {
     name,
     ok,
     detail: `this user may not write to ${existing}`,
-    mend: [`sudo chown "$(id -u)" ${existing}`, 'export BERTH_STATE_DIR=DIRECTORY'],
+    // Whose the directories above it are is not for Berth to say.
+    mend: [...(existing === path ? [`sudo chown -R "$(id -u)" ${path}`] : []), 'export BERTH_STATE_DIR=DIRECTORY'],
   };
 }
 

@@ -14,7 +14,7 @@ import { UsageError } from '../errors.ts';
 import { complain, exitCodes, failedWork } from '../failure.ts';
 import { Interruption } from '../interruption.ts';
 import { loadWorkflow } from '../load-workflow.ts';
-import { printJson } from '../output.ts';
+import { brokenPipe, printJson } from '../output.ts';
 import { RunView } from '../print/run-view.ts';
 import { openScreen } from '../print/screen.ts';
 import { valueLines } from '../print/value.ts';
@@ -28,9 +28,6 @@ export interface RunOptions {
   /** Started by `berth run --watch`. */
   watched?: boolean;
 }
-
-/** 128 and the number of SIGPIPE: what a shell says of a command whose reader went away. */
-export const brokenPipe = 141;
 
 /** Of a run that gives way to the next one; nobody looks at it. */
 const stopped = 130;

@@ -7,7 +7,13 @@ import { addAbortSignal, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { packDirectory } from '../../../sandbox/fs/pack-directory.ts';
 import { unpackArchive } from '../../../sandbox/fs/unpack-archive.ts';
-import { CopyLimitError, type FileSystem, type SandboxHost, UnsafeEntryError } from '../../../sandbox/index.ts';
+import {
+  CopyLimitError,
+  FileError,
+  type FileSystem,
+  type SandboxHost,
+  UnsafeEntryError,
+} from '../../../sandbox/index.ts';
 import { UsageError } from '../../errors.ts';
 import { complain, exitCodes, failedWork } from '../../failure.ts';
 import { withHost } from '../../host.ts';
@@ -105,7 +111,10 @@ async function copyOut(
   signal: AbortSignal,
 ): Promise<string> {
   const { fs } = await host.connect(from.id);
-  const path = await fs.realpath(from.path);
+  const path = await fs.realpath(from.path).catch((error: unknown) => {
+    if (!(error instanceof FileError)) throw error;
+    throw new UsageError(`${from.id}:${from.path} can't be read: ${error.code}`, { cause: error });
+  });
   const { kind, mode } = await fs.stat(path);
   const isBelow = await stat(to).then(
     (stats) => stats.isDirectory(),

@@ -2,7 +2,7 @@ import { constants } from 'node:os';
 import type { Readable } from 'node:stream';
 import type { ExecResult, Process } from '../../../sandbox/index.ts';
 import { pairs, withHost } from '../../host.ts';
-import { printJson } from '../../output.ts';
+import { brokenPipe, isOutputLost, printJson } from '../../output.ts';
 import { HarmlessStream } from '../../print/harmless.ts';
 
 interface Options {
@@ -12,9 +12,6 @@ interface Options {
   timeout?: number;
   json?: boolean;
 }
-
-/** What a shell says of a command whose reader went away: 128 and the number of SIGPIPE. */
-const brokenPipe = 141;
 
 /**
  * Runs a command in a sandbox with the three standard streams of this process. What goes to a terminal is made
@@ -35,7 +32,7 @@ export async function exec(id: string, command: readonly string[], options: Opti
       if (json) printJson(result);
       return codeOf(result);
     } catch (error) {
-      if (error instanceof Error && 'code' in error && error.code === 'EPIPE') return brokenPipe;
+      if (isOutputLost()) return brokenPipe;
       throw error;
     } finally {
       stopListening();

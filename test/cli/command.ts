@@ -39,7 +39,7 @@ export const test = base.extend<{ berth: Cli }>({
   },
 });
 
-async function openDocker(): Promise<Docker> {
+export async function openDocker(): Promise<Docker> {
   const { address } = await findEngine();
   return new Docker({ host: undefined, ...address });
 }

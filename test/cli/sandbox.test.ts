@@ -1,7 +1,7 @@
 import { mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect } from 'vitest';
-import { test } from './command.ts';
+import { openDocker, test } from './command.ts';
 
 test('makes, lists, uses and removes a sandbox', async ({ berth }) => {
   const created = await berth.run(['sandbox', 'create', '--id', 'cli-one', '--label', 'for=test', '--json']);
@@ -113,4 +113,20 @@ test('copies no more out of a sandbox than it may', async ({ berth }) => {
   expect(small, small.stderr).toMatchObject({ exitCode: 0 });
   expect(await readFile(join(to, 'small/file'), 'utf8')).toBe('hello\n');
   await berth.run(['sandbox', 'rm', 'cli-huge']);
+}, 60_000);
+
+test('Ctrl-C ends a copy also when the sandbox does not answer any more', async ({ berth }) => {
+  const from = join(berth.stateDir, 'large');
+  await writeFile(from, '');
+  await truncate(from, 64 * 1024 ** 3);
+  await berth.run(['sandbox', 'create', '--id', 'cli-frozen']);
+  const copying = berth.run(['sandbox', 'cp', from, 'cli-frozen:file']);
+  const files = 'until find . -type f -size +1M | grep -q .; do :; done';
+  await berth.run(['sandbox', 'exec', 'cli-frozen', '--', 'sh', '-c', files]);
+  await (await openDocker()).getContainer('berth-cli-frozen').pause();
+  copying.kill('SIGINT');
+  const { exitCode, stderr } = await copying;
+  expect(stderr).toMatch(/^berth: the sandbox does not answer/);
+  expect(exitCode).toBe(130);
+  await berth.run(['sandbox', 'rm', 'cli-frozen']);
 }, 60_000);

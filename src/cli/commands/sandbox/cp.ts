@@ -6,7 +6,7 @@ import { basename as insideBasename, dirname as insideDirname, join as insideJoi
 import { addAbortSignal, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { packDirectory } from '../../../sandbox/fs/pack-directory.ts';
-import { unpackArchive } from '../../../sandbox/fs/unpack-archive.ts';
+import { type UnpackedArchive, unpackArchive } from '../../../sandbox/fs/unpack-archive.ts';
 import {
   CopyLimitError,
   FileError,
@@ -20,9 +20,17 @@ import { withHost } from '../../host.ts';
 import { Interruption } from '../../interruption.ts';
 import { printJson, sayProgress } from '../../output.ts';
 
+const patienceMs = 5_000;
+
 interface Inside {
   id: string;
   path: string;
+}
+
+interface Copy {
+  /** Where it is now. */
+  copied: string;
+  leftOut?: UnpackedArchive['leftOut'];
 }
 
 interface Options {
@@ -37,7 +45,7 @@ export async function cp(source: string, destination: string, { maxSize, json }:
   const interruption = new Interruption();
   const { signal } = interruption;
   try {
-    const copied = await withHost((host) => {
+    const work = withHost((host) => {
       if (from && !to) return copyOut(host, from, resolve(destination), maxSize, signal);
       if (to && !from) {
         if (maxSize !== undefined) throw new UsageError('--max-size is for what comes out of a sandbox.');
@@ -45,9 +53,10 @@ export async function cp(source: string, destination: string, { maxSize, json }:
       }
       throw new UsageError('One of the two must be in a sandbox, written ID:PATH, the other a path of this machine.');
     });
+    const result = await Promise.race([work, endOfPatience(signal)]);
     if (interruption.code !== undefined) return interruption.code;
-    if (json) printJson({ copied });
-    else sayProgress(`copied to ${copied}`);
+    if (json) printJson(result);
+    else sayProgress(`copied to ${result.copied}`);
     return 0;
   } catch (error) {
     if (interruption.code !== undefined) return interruption.code;
@@ -64,6 +73,18 @@ export async function cp(source: string, destination: string, { maxSize, json }:
   }
 }
 
+/** After Ctrl-C a sandbox is to take back what was begun in it. One that is paused does not. */
+function endOfPatience(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    signal.addEventListener('abort', () => {
+      setTimeout(() => {
+        complain('the sandbox does not answer: a hidden *.part of what was copied may be left in it');
+        reject(signal.reason);
+      }, patienceMs).unref();
+    });
+  });
+}
+
 /** `undefined`: a path of this machine, also `./a:b`. */
 function inside(text: string): Inside | undefined {
   const [, id, path] = text.match(/^([a-z0-9][a-z0-9_.-]*):(.*)$/) ?? [];
@@ -71,7 +92,7 @@ function inside(text: string): Inside | undefined {
   return { id, path: path === '' ? '.' : path };
 }
 
-async function copyIn(host: SandboxHost, from: string, to: Inside, signal: AbortSignal): Promise<string> {
+async function copyIn(host: SandboxHost, from: string, to: Inside, signal: AbortSignal): Promise<Copy> {
   const source = await stat(from).catch((error: NodeJS.ErrnoException) => {
     throw new UsageError(`${from} can't be read: ${error.code ?? error.message}`, { cause: error });
   });
@@ -85,7 +106,7 @@ async function copyIn(host: SandboxHost, from: string, to: Inside, signal: Abort
   else if (source.isFile()) {
     await pipeline(createReadStream(from), fs.createWriteStream(target, { mode: source.mode & 0o777 }), { signal });
   } else throw new UsageError(`${from} is no file or directory.`);
-  return `${to.id}:${target}`;
+  return { copied: `${to.id}:${target}` };
 }
 
 /** A directory that is not there yet gets its name when all of it is there; into one that is there it is merged. */
@@ -109,7 +130,7 @@ async function copyOut(
   to: string,
   maxSize: number | undefined,
   signal: AbortSignal,
-): Promise<string> {
+): Promise<Copy> {
   const { fs } = await host.connect(from.id);
   const path = await fs.realpath(from.path).catch((error: unknown) => {
     if (!(error instanceof FileError)) throw error;
@@ -129,23 +150,21 @@ async function copyOut(
     const maxBytes = maxSize ?? (await halfOfFree(target));
     const { leftOut } = await unpackArchive(fs.download(path), target, { maxBytes, signal });
     for (const { path: name, reason } of leftOut) complain(`left out ${name}: ${reason}`);
-  } else if (kind === 'file') {
+    return { copied: target, leftOut };
+  }
+  if (kind === 'file') {
     const maxBytes = maxSize ?? (await halfOfFree(target));
-    await copyFile(atMost(maxBytes, fs.createReadStream(path)), target, mode & 0o777, signal);
-  } else throw new UsageError(`${from.path} is no file or directory.`);
-  return target;
+    await copyFile(atMost(maxBytes, addAbortSignal(signal, fs.createReadStream(path))), target, mode & 0o777);
+    return { copied: target };
+  }
+  throw new UsageError(`${from.path} is no file or directory.`);
 }
 
 /** `target` has its old content or all of the new one, never a part. A link in its place is replaced, not followed. */
-async function copyFile(
-  content: AsyncIterable<Uint8Array>,
-  target: string,
-  mode: number,
-  signal: AbortSignal,
-): Promise<void> {
+async function copyFile(content: AsyncIterable<Uint8Array>, target: string, mode: number): Promise<void> {
   const part = `${target}.${randomUUID()}.part`;
   try {
-    await pipeline(content, createWriteStream(part, { flags: 'wx', mode: 0o600 }), { signal });
+    await pipeline(content, createWriteStream(part, { flags: 'wx', mode: 0o600 }));
     await chmod(part, mode);
     await rename(part, target);
   } catch (error) {

@@ -54,7 +54,7 @@ function toId(text: string): number | undefined {
 }
 
 /** Of the sandbox-agent alone: its socket is behind it. */
-export const agentGroup = 65_432;
+const agentGroup = 65_432;
 let resting: Pick<Identity, 'uid' | 'gid'> = { uid: 0, gid: agentGroup };
 
 /**

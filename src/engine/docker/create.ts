@@ -24,8 +24,8 @@ export const agentCommand = [
   '--library-path',
   '/.berth/lib',
   '/.berth/bin/node',
-  // Little memory: most of the time it waits.
-  '--max-semi-space-size=1',
+  // Little memory, as most of the time it waits; with 1 it would collect garbage during its start already.
+  '--max-semi-space-size=2',
   '--v8-pool-size=0',
   // A command that runs as root may send it any signal.
   '--disable-sigusr1',

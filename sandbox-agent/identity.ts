@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
 import { RequestError } from './errors.ts';
 import { setRootHasCapabilities, setThreadGroup, setThreadGroups, setThreadUser, setUndumpable } from './kernel.ts';
 
@@ -23,12 +23,14 @@ export function findIdentity(text: string): Identity {
   const passwd = entries('/etc/passwd').find((fields) => fields[0] === user || fields[2] === user);
   const uid = passwd ? Number(passwd[2]) : toId(user);
   if (uid === undefined) throw new RequestError('unknown_user', `user ${user} is not in /etc/passwd of the image`);
-  let gid: number | undefined = passwd ? Number(passwd[3]) : 0;
+  let gid = passwd ? toId(passwd[3] ?? '') : 0;
   if (group !== undefined) {
     const found = entries('/etc/group').find((fields) => fields[0] === group || fields[2] === group);
     gid = found ? Number(found[2]) : toId(group);
     if (gid === undefined) throw new RequestError('unknown_user', `group ${group} is not in /etc/group of the image`);
   }
+  if (gid === undefined)
+    throw new RequestError('unknown_user', `user ${user} has no group in /etc/passwd of the image`);
   const groups = passwd ? groupsOf(passwd[0] ?? '') : [];
   if ([gid, ...groups].includes(agentGroup)) throw new RequestError('EPERM', `no command may have group ${agentGroup}`);
   return { user: passwd?.[0] ?? user, uid, gid, groups, home: passwd?.[5] || '/', shell: passwd?.[6] || '/bin/sh' };
@@ -41,7 +43,7 @@ function groupsOf(user: string): number[] {
 
 function entries(path: string): string[][] {
   try {
-    const lines = readFileSync(path, 'utf8').split('\n');
+    const lines = readSmallFile(path).split('\n');
     return lines.map((line) => line.split(':')).filter((fields) => toId(fields[2] ?? '') !== undefined);
   } catch {
     // An image without these files has no names: numbers still work.
@@ -49,6 +51,21 @@ function entries(path: string): string[][] {
   }
 }
 
+const maxFileBytes = 16 * 1024 * 1024;
+
+/** A command that is root may have put anything there: a FIFO would hold the sandbox-agent for ever. */
+function readSmallFile(path: string): string {
+  const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const stats = fstatSync(file);
+    if (!stats.isFile() || stats.size > maxFileBytes) throw new Error(`${path} is no file that has users or groups`);
+    return readFileSync(file, 'utf8');
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** The kernel has 32 bits for an id and drops what is above: a larger number could be that of another one. */
 function toId(text: string): number | undefined {
   return /^\d{1,9}$/.test(text) ? Number(text) : undefined;
 }
@@ -88,11 +105,11 @@ export function asRoot<Result>(action: () => Result): Result {
  */
 export function asCommand<Result>({ uid, gid, groups }: Identity, action: () => Result): Result {
   return asRoot(() => {
-    setRootHasCapabilities(false);
-    setThreadGroups(groups);
-    setThreadGroup(gid, gid, agentGroup);
-    setThreadUser(uid, uid, 0);
     try {
+      setRootHasCapabilities(false);
+      setThreadGroups(groups);
+      setThreadGroup(gid, gid, agentGroup);
+      setThreadUser(uid, uid, 0);
       return action();
     } finally {
       setThreadUser(0, 0, 0);

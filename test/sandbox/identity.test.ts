@@ -1,4 +1,5 @@
 import { expect } from 'vitest';
+import { SandboxRequestError } from '../../src/sandbox/errors.ts';
 import { test } from '../support/sandbox-fixture.ts';
 
 test('a command has no capabilities, also as root, and can gain none', async ({ sandbox }) => {
@@ -29,4 +30,24 @@ test('a command can not read, trace, reach or end the sandbox-agent', async ({ s
 test('a command sees loopback only, and nothing of the host in its environment', async ({ sandbox }) => {
   expect((await sandbox.exec('ls /sys/class/net')).stdout).toBe('lo\n');
   expect((await sandbox.exec('env | grep -E "PUBLIC_KEY|BERTH_ENV|UV_"')).stdout).toBe('');
+});
+
+test('nothing that root writes to /etc/passwd brings a command into the group of the sandbox-agent', async ({
+  sandbox,
+}) => {
+  // As the kernel takes 32 bits: the group of the sandbox-agent, and the one that it has already.
+  for (const group of ['65432', '4295032728', '-1', '65432.0', 'none', '']) {
+    await sandbox.exec('echo "someone:x:0:$GROUP::/:/bin/sh" >> /etc/passwd', { user: 'root', env: { GROUP: group } });
+    const starting = sandbox.exec('ls /.berth/private', { user: 'someone' });
+    await expect(starting, group).rejects.toBeInstanceOf(SandboxRequestError);
+    await sandbox.exec('sed -i /^someone:/d /etc/passwd', { user: 'root' });
+  }
+});
+
+test('what root puts in place of /etc/passwd does not hold the sandbox-agent up', async ({ sandbox }) => {
+  for (const command of ['mkfifo /etc/passwd', 'ln -s /dev/zero /etc/passwd']) {
+    await sandbox.exec(`rm /etc/passwd; ${command}`, { user: '0' });
+    await expect(sandbox.exec('true', { user: 'nobody' }), command).rejects.toBeInstanceOf(SandboxRequestError);
+    expect((await sandbox.exec('id -u', { user: '7' })).stdout, command).toBe('7\n');
+  }
 });

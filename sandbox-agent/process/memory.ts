@@ -1,4 +1,4 @@
-import { openSync, readSync, writeFileSync, writeSync } from 'node:fs';
+import { openSync, readFileSync, readSync, writeFileSync, writeSync } from 'node:fs';
 
 // cgroup v2 first, then v1; both count the processes that were killed for want of memory in a line `oom_kill N`.
 const counters = ['/sys/fs/cgroup/memory.events', '/sys/fs/cgroup/memory/memory.oom_control'];
@@ -38,9 +38,15 @@ export function startKilledFirst(start: () => number): number {
   }
 }
 
+/**
+ * Of a process and the children that it has: those to come begin with its score. On a busy machine a shell has some
+ * before its start is over here, and the kernel would kill the shell in place of them.
+ */
 function raiseScore(pid: number): void {
   try {
     writeFileSync(`/proc/${pid}/oom_score_adj`, String(highestScore));
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1');
+    for (const child of children.split(' ').filter(Boolean)) raiseScore(Number(child));
   } catch {
     // It has ended, or is a program that may be executed but not read, whose files in /proc are root's. Half way will do.
   }

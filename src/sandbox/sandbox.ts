@@ -174,13 +174,11 @@ export class Sandbox implements AsyncDisposable {
   /** Ends all that runs; the files stay, for `start`. */
   async stop(): Promise<void> {
     this.#ended = 'stopped';
-    const ended = this.#engine.ended(this.#container.id, AbortSignal.timeout(endPatienceMs));
-    ended.catch(() => {}); // looked at below
+    const asked = this.#open().then((wire) => wire.call({ type: 'shutdown' }, 'ok'));
     try {
-      await (await this.#open()).call({ type: 'shutdown' }, 'ok');
-      await ended;
+      await Promise.all([asked, this.#engine.ended(this.#container.id, AbortSignal.timeout(endPatienceMs))]);
     } catch {
-      // It does not listen, or it is not as fast as it should be.
+      // It does not listen, is paused, or is not as fast as it should be.
       await this.#engine.stop(this.#container.id);
     }
   }

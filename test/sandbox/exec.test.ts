@@ -154,6 +154,13 @@ describe('spawn', () => {
     expect(await sleeping(sandbox)).toEqual([]);
   });
 
+  test('kill says of a signal that is none, and a real-time signal has its number', async ({ sandbox }) => {
+    const process = await sandbox.spawn('sleep 1004');
+    await expect(process.kill('SIGNONE')).rejects.toBeInstanceOf(SandboxRequestError);
+    await process.kill('SIG35');
+    expect(await process.wait()).toMatchObject({ exitCode: null, signal: 'SIG35' });
+  });
+
   test('attach follows what runs, from any byte', async ({ sandbox }) => {
     const process = await sandbox.spawn('echo first; read line; echo $line');
     await new Promise((resolve) => process.stdout.once('data', resolve));

@@ -1,6 +1,7 @@
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
 import Docker from 'dockerode';
 import { execa } from 'execa';
 import { describe, expect, onTestFinished } from 'vitest';
@@ -139,6 +140,15 @@ describe('lifecycle', () => {
     expect((await waiting).stdout).toBe('on\n');
   });
 
+  test('stop ends also what does not answer, as it is paused', async ({ sandbox }) => {
+    await sandbox.fs.writeFile('file', 'kept');
+    await sandbox.pause();
+    await sandbox.stop();
+    expect(await sandbox.info()).toMatchObject({ state: 'exited', end: { reason: 'stopped' } });
+    await sandbox.start();
+    expect(await sandbox.fs.readFile('file')).toBe('kept');
+  });
+
   test.for(['killed', 'removed'] as const)(
     'tells every pending call that the container was %s',
     async (how, { host }) => {
@@ -147,6 +157,7 @@ describe('lifecycle', () => {
       const calls = Promise.allSettled([
         sandbox.exec('echo up; sleep 1000', { onStdout: resolve }),
         sandbox.exec('sleep 1000'),
+        sandbox.fs.upload(new PassThrough(), '.'), // nothing to send now
       ]);
       await started;
       await (how === 'killed' ? container(sandbox.id).kill() : container(sandbox.id).remove({ force: true }));

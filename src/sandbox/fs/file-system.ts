@@ -321,8 +321,7 @@ export class FileSystem {
   /** What a request takes. */
   #writing(call: WithoutStream, operation: string, path: string): Writable {
     const opening = this.#open(call, { send: true, receive: false }, 'ok');
-    opening.catch(ignored); // told to those who write
-    return writable({
+    const stream = writable({
       write: (chunk) => explained(opening, operation, path, ({ stream }) => stream.write(chunk)),
       end: () =>
         explained(opening, operation, path, async ({ stream, done }) => {
@@ -336,6 +335,9 @@ export class FileSystem {
         await opened?.done.catch(ignored);
       },
     });
+    // Who has nothing to write at the moment is told all the same.
+    explained(opening, operation, path, ({ done }) => done).catch((error: Error) => stream.destroy(error));
+    return stream.on('error', ignored); // who writes gets it; an event that nobody listens for would end the host
   }
 
   /** Gives each line that a request sends to `take`; resolves to its answer. */

@@ -284,7 +284,11 @@ async function begin(
     ended.catch(() => {}); // told to those who wait for it
     const kill = async (signal: string, killMs?: number) => {
       const grace = killMs !== undefined && { graceMs: killMs };
-      await wire.call({ type: 'process.kill', processId, signal, ...grace }, 'ok');
+      try {
+        await wire.call({ type: 'process.kill', processId, signal, ...grace }, 'ok');
+      } catch (error) {
+        throw requestError(error, 'send a signal');
+      }
     };
     return { ...streams, processId, pid, ended, kill };
   } catch (error) {

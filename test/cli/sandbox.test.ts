@@ -13,6 +13,9 @@ test('makes, lists, uses and removes a sandbox', async ({ berth }) => {
   const ran = await berth.run(['sandbox', 'exec', 'cli-one', '--', 'sh', '-c', 'echo out; echo err >&2; exit 7']);
   expect(ran).toMatchObject({ exitCode: 7, stdout: 'out', stderr: 'err' });
 
+  const signalled = await berth.run(['sandbox', 'exec', 'cli-one', '--', 'bash', '-c', 'kill -35 $$']);
+  expect(signalled.exitCode).toBe(128 + 35);
+
   const removed = await berth.run(['sandbox', 'rm', 'cli-one', '--json']);
   expect(JSON.parse(removed.stdout)).toEqual({ removed: ['cli-one'], failed: [] });
   expect(JSON.parse((await berth.run(['sandbox', 'ls', '--json'])).stdout)).toEqual([]);

@@ -69,5 +69,6 @@ function write(to: NodeJS.WriteStream, chunk: string | Uint8Array): Promise<void
 function codeOf({ exitCode, signal, timedOut }: ExecResult): number {
   if (timedOut) return 124;
   if (exitCode !== null) return exitCode;
-  return 128 + (constants.signals[signal as NodeJS.Signals] ?? 0); // a name that this system does not know counts as 0
+  // Real-time signals have their number for a name; one that this system does not know counts as 0.
+  return 128 + (constants.signals[signal as NodeJS.Signals] ?? (Number(signal?.slice(3)) || 0));
 }

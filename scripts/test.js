@@ -1,7 +1,7 @@
 // npm test [-- ARGUMENTS OF VITEST]: sets up what is missing, runs the tests, and looks for what they left behind.
 // The last line is `N passed, N failed`, with `, N skipped` where some were.
 import './node-version.js';
-import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { prepare } from './prepare.js';
@@ -13,6 +13,8 @@ const { findLeftFiles, listEngineObjects } = await import('./leftovers.ts');
 // All temporary files of the tests, and the state of each host that does not ask for a place of its own, are below one
 // folder. Its name is short: the path of a Unix socket has room for 107 bytes.
 const folder = await mkdtemp(join(tmpdir(), 'bt-'));
+// A test runs a host of another user below it.
+await chmod(folder, 0o711);
 const counts = join(folder, 'counts.json');
 const env = { TMPDIR: join(folder, 'tmp'), BERTH_STATE_DIR: join(folder, 'state') };
 await mkdir(env.TMPDIR);

@@ -112,13 +112,15 @@ export class SandboxHost implements AsyncDisposable {
       await this.#engine.start(container.id);
       const sandbox = this.#toSandbox(id, container);
       await sandbox.connect();
-      await this.#state.own(id, { finished: true });
+      await this.#state.own(id);
       return sandbox;
     } catch (error) {
       // The first error is the one to report.
       if (container) await this.#engine.remove(container.id).catch(() => {});
       if (error instanceof ContainerExistsError) {
         const ownedHere = error.meta.labels[hostLabel] === this.#state.hostId;
+        // One of ours that nobody had written down is now.
+        await (ownedHere ? this.#state.own(id) : this.#state.forget(id)).catch(() => {});
         throw new SandboxExistsError({ sandboxId: id, ownedHere }, { cause: error });
       }
       await this.#state.forget(id).catch(() => {});
@@ -134,7 +136,7 @@ export class SandboxHost implements AsyncDisposable {
   async connect(id: string): Promise<Sandbox> {
     const container = await this.#find(id);
     if (!container) throw new SandboxNotFoundError({ sandboxId: id });
-    await this.#state.own(id, { finished: true });
+    await this.#state.own(id);
     const sandbox = this.#toSandbox(id, container);
     if (container.state === 'running') await sandbox.connect();
     return sandbox;
@@ -179,12 +181,17 @@ export class SandboxHost implements AsyncDisposable {
     await this.close();
   }
 
-  /** Takes an id for a new sandbox, unless somebody has it. */
+  /** Takes an id for a new sandbox, unless somebody has it. Only who has it may clear up after it. */
   async #claim(id: string): Promise<void> {
-    if (await this.#state.owner(id)) {
-      if (await this.#find(id)) throw new SandboxExistsError({ sandboxId: id, ownedHere: true });
+    const owner = await this.#state.owner(id);
+    const isBeingMade = owner?.isAlive && !owner.finished;
+    if (isBeingMade || (owner && (await this.#find(id)))) {
+      throw new SandboxExistsError({ sandboxId: id, ownedHere: true });
     }
-    await Promise.all([this.#state.makeWireDirectory(id), this.#state.own(id, { finished: false })]);
+    // Of a sandbox that is gone.
+    if (owner) await this.#state.forget(id);
+    if (!(await this.#state.claim(id))) throw new SandboxExistsError({ sandboxId: id, ownedHere: true });
+    await this.#state.makeWireDirectory(id);
   }
 
   async #find(id: string): Promise<Container | undefined> {

@@ -72,9 +72,16 @@ export class StateDir {
     return path;
   }
 
+  /** Writes down that this process makes a sandbox, which nobody else may do meanwhile. `false`: somebody was faster. */
+  async claim(sandboxId: string): Promise<boolean> {
+    const owner: Owner = { process: this.#processId, finished: false };
+    return writeOnce(this.path, join('owners', sandboxId), JSON.stringify(owner));
+  }
+
   /** Writes down that this process has the sandbox. */
-  async own(sandboxId: string, { finished }: { finished: boolean }): Promise<void> {
-    await writeFile(this.#ownerFile(sandboxId), JSON.stringify({ process: this.#processId, finished }));
+  async own(sandboxId: string): Promise<void> {
+    const owner: Owner = { process: this.#processId, finished: true };
+    await writeFile(this.#ownerFile(sandboxId), JSON.stringify(owner));
   }
 
   async forget(sandboxId: string): Promise<void> {
@@ -164,12 +171,22 @@ async function readIdentity(directory: string): Promise<Identity> {
       hostId: randomBytes(8).toString('hex'),
       privateKey: generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
     };
-    const part = `${path}.${randomBytes(4).toString('hex')}`;
-    await writeFile(part, JSON.stringify(identity), { mode: 0o600, flag: 'wx' });
+    await writeOnce(directory, 'identity.json', JSON.stringify(identity));
+  }
+}
+
+/** Makes a file, whole; `false` when there is one. */
+async function writeOnce(directory: string, name: string, text: string): Promise<boolean> {
+  const part = join(directory, `${randomBytes(8).toString('hex')}.part`);
+  await writeFile(part, text, { mode: 0o600, flag: 'wx' });
+  try {
     // Unlike a rename, a link does not replace what another process made meanwhile.
-    await link(part, path).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EEXIST') throw error;
-    });
+    await link(part, join(directory, name));
+    return true;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'EEXIST') return false;
+    throw error;
+  } finally {
     await rm(part);
   }
 }

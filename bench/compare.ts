@@ -1,6 +1,9 @@
-/** How often each row runs, and how many of its calls are under way at once. */
 export interface CompareOptions {
+  /** How often each row has its turn. Default: 50 */
   rounds?: number;
+  /** Calls of one turn, one after the other, each of which counts. Default: 1 */
+  inARow?: number;
+  /** Calls that are under way together, of which the mean counts. Default: 1 */
   atOnce?: number;
 }
 
@@ -13,21 +16,23 @@ export interface Row {
 }
 
 /**
- * Times the rows in turn, one call (or `atOnce` calls together, of which the mean counts) each a round, so that drift of
- * the machine meets all alike. Prints percentiles, and how often the first row fits into each of the others.
+ * Times the rows in turn, so that drift of the machine meets all alike. Prints percentiles, and how often the first row
+ * fits into each of the others.
  */
 export async function compare(
   title: string,
   rows: Record<string, () => Promise<unknown>>,
-  { rounds = 50, atOnce = 1 }: CompareOptions = {},
+  { rounds = 50, inARow = 1, atOnce = 1 }: CompareOptions = {},
 ): Promise<Row[]> {
   const times = new Map(Object.keys(rows).map((name) => [name, [] as number[]]));
   // The first round fills caches and is not counted.
   for (let round = -1; round < rounds; round++) {
     for (const [name, call] of Object.entries(rows)) {
-      const start = performance.now();
-      await Promise.all(Array.from({ length: atOnce }, call));
-      if (round >= 0) times.get(name)?.push((performance.now() - start) / atOnce);
+      for (let done = 0; done < inARow; done++) {
+        const start = performance.now();
+        await Promise.all(Array.from({ length: atOnce }, call));
+        if (round >= 0) times.get(name)?.push((performance.now() - start) / atOnce);
+      }
     }
   }
   const results = Array.from(times, ([name, all]): Row => {
@@ -35,14 +40,14 @@ export async function compare(
     const at = (share: number) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
     return { name, p50: at(0.5), p90: at(0.9), p99: at(0.99) };
   });
-  print(title, results, rounds, atOnce);
+  print(title, results, { rounds, inARow, atOnce });
   return results;
 }
 
-function print(title: string, rows: Row[], rounds: number, atOnce: number): void {
+function print(title: string, rows: Row[], { rounds, inARow, atOnce }: Required<CompareOptions>): void {
   const width = Math.max(...rows.map(({ name }) => name.length));
   const first = rows[0]?.p50 ?? Number.NaN;
-  console.log(`\n${title} (${rounds} rounds${atOnce > 1 ? `, ${atOnce} at once, ms a call` : ', ms'})`);
+  console.log(`\n${title} (${rounds} rounds of ${inARow * atOnce} calls, ms a call)`);
   console.log(`  ${''.padEnd(width)}       p50       p90       p99   × first`);
   for (const { name, p50, p90, p99 } of rows) {
     const figures = [p50, p90, p99].map((value) => value.toFixed(2).padStart(9));

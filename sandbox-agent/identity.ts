@@ -72,19 +72,19 @@ function toId(text: string): number | undefined {
 
 /** Of the sandbox-agent alone: its socket is behind it. */
 const agentGroup = 65_432;
-let resting: Pick<Identity, 'uid' | 'gid'> = { uid: 0, gid: agentGroup };
+let resting: Pick<Identity, 'uid' | 'gid' | 'groups'> = { uid: 0, gid: agentGroup, groups: [] };
 
 /**
  * From now on files are made, read and checked by the kernel with this user's rights. The real and saved ids stay
- * root's: no command may signal or trace the sandbox-agent, and it can take root back for a moment. Its group stays as
- * a further one.
+ * root's: no command may signal or trace the sandbox-agent, and it can take root back for a moment. Its group is no
+ * longer looked at: a path that somebody outside gave must not lead to its socket.
  */
-export function restAs({ uid, gid }: Identity): void {
-  process.setgroups?.([agentGroup]);
+export function restAs({ uid, gid, groups }: Identity): void {
+  process.setgroups?.(groups);
   process.setegid?.(gid);
   process.seteuid?.(uid);
   setUndumpable();
-  resting = { uid, gid };
+  resting = { uid, gid, groups };
 }
 
 /** Runs `action`, which must not wait, as root: on this thread only, so that no file operation under way is touched. */
@@ -114,7 +114,7 @@ export function asCommand<Result>({ uid, gid, groups }: Identity, action: () => 
     } finally {
       setThreadUser(0, 0, 0);
       setThreadGroup(agentGroup, resting.gid, agentGroup);
-      setThreadGroups([agentGroup]);
+      setThreadGroups(resting.groups);
       setRootHasCapabilities(true);
     }
   });

@@ -8,7 +8,7 @@ const libc = dlopen(null, {
   prctl: { arguments: ['i32', 'i64', 'i64', 'i64', 'i64'], return: 'i32' },
   waitpid: { arguments: ['i32', 'buffer', 'i32'], return: 'i32' },
   pipe2: { arguments: ['buffer', 'i32'], return: 'i32' },
-  posix_spawn: { arguments: ['buffer', 'buffer', 'buffer', 'buffer', 'i64', 'i64'], return: 'i32' },
+  posix_spawn: { arguments: ['buffer', 'buffer', 'buffer', 'buffer', 'buffer', 'buffer'], return: 'i32' },
   posix_spawn_file_actions_init: { arguments: ['buffer'], return: 'i32' },
   posix_spawn_file_actions_destroy: { arguments: ['buffer'], return: 'i32' },
   posix_spawn_file_actions_adddup2: { arguments: ['buffer', 'i32', 'i32'], return: 'i32' },
@@ -46,10 +46,13 @@ export function setThreadGroup(real: number, effective: number, saved: number): 
   systemCall('setresgid', setresgid, real, effective, saved);
 }
 
+/** Held here while the kernel reads it: the collector does not see an address. */
+let groupList: Uint32Array<ArrayBuffer>;
+
 /** As `setThreadUser`: the further groups. */
 export function setThreadGroups(groups: readonly number[]): void {
-  const list = Uint32Array.from(groups);
-  systemCall('setgroups', setgroups, groups.length, getRawPointer(list.buffer), 0);
+  groupList = Uint32Array.from(groups);
+  systemCall('setgroups', setgroups, groups.length, getRawPointer(groupList.buffer), 0);
 }
 
 function systemCall(name: string, number: bigint, ...values: (number | bigint)[]): void {
@@ -141,15 +144,13 @@ export function spawnProgram({ path, argv, env, cwd, stdin, stdout, stderr }: Pr
     else libc.posix_spawn_file_actions_adddup2(fileActions, stdin, 0);
     libc.posix_spawn_file_actions_adddup2(fileActions, stdout, 1);
     libc.posix_spawn_file_actions_adddup2(fileActions, stderr, 2);
-    const arguments_ = stringTable(argv);
-    const environment = stringTable(Object.entries(env).map(([name, value]) => `${name}=${value}`));
     const failure = libc.posix_spawn(
       new Uint8Array(pid.buffer),
       cString(path),
       fileActions,
       attributes,
-      getRawPointer(arguments_),
-      getRawPointer(environment),
+      stringTable(argv),
+      stringTable(Object.entries(env).map(([name, value]) => `${name}=${value}`)),
     );
     if (failure !== 0) {
       const code = getSystemErrorName(-failure);
@@ -166,7 +167,7 @@ function cString(text: string): Buffer {
 }
 
 /** `char *[]` with its strings behind it, in memory that does not move. */
-function stringTable(strings: readonly string[]): ArrayBuffer {
+function stringTable(strings: readonly string[]): Uint8Array {
   const all = cString(strings.join('\0'));
   const tableBytes = (strings.length + 1) * 8;
   const memory = new ArrayBuffer(tableBytes + all.length);
@@ -177,7 +178,7 @@ function stringTable(strings: readonly string[]): ArrayBuffer {
     table[index] = address;
     address += BigInt(Buffer.byteLength(text) + 1);
   });
-  return memory;
+  return new Uint8Array(memory);
 }
 
 /** The number of a signal by its name, as in `SIGTERM`, or `SIG35` for one without; `undefined` where Linux has none. */

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { chmodSync, chownSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { chownSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { WebSocketServer } from 'ws';
 import { limits } from '../src/protocol/limits.ts';
@@ -61,16 +61,21 @@ function setting(name: string): string {
   return value;
 }
 
-/** The image need not have it. A volume that is new is root's; the commands' user is to own it. */
+/**
+ * The image need not have it, or has it for another user, and a volume that is new is root's: the commands' user is to
+ * own it. What holds something is left as it is, and a directory of the host's to whoever has it there.
+ */
 function makeWorkingDirectory(path: string, { uid, gid }: Identity): void {
   try {
     const made = mkdirSync(path, { recursive: true });
     if (made !== undefined) {
       // `made` is the first directory of the path that was missing.
       for (let at = path; at.length >= made.length; at = at.slice(0, at.lastIndexOf('/'))) chownSync(at, uid, gid);
-    } else if (statSync(path).uid === 0 && readdirSync(path).length === 0) {
-      chownSync(path, uid, gid);
+      return;
     }
+    const { uid: owner, dev } = statSync(path);
+    const isOfImage = dev === statSync('/').dev;
+    if ((owner === 0 || isOfImage) && readdirSync(path).length === 0) chownSync(path, uid, gid);
   } catch (error) {
     // Commands that name another directory work; those that do not say what is missing.
     console.error(`The working directory ${path} can't be made:`, error);
@@ -88,7 +93,8 @@ function listen(sandbox: Sandbox): void {
   webSockets.on('connection', (socket, request) => serve(socket, request.socket, sandbox));
   // A socket of an earlier start of this container.
   rmSync(socketPath, { force: true });
-  server.listen(socketPath, () => asRoot(() => chmodSync(socketPath, 0o666)));
+  // The host need not have a user of the sandbox.
+  server.listen({ path: socketPath, readableAll: true, writableAll: true });
 }
 
 function shutdown(): void {

@@ -80,6 +80,12 @@ describe('create', () => {
     expect((await host.list({ labels: { team: 'blue' } })).map(({ id }) => id)).toEqual([sandbox.id]);
   });
 
+  test.for(['root', 'nobody'])('lets %s write in the working directory, as its user', async (user, { host }) => {
+    await using sandbox = await host.create({ user });
+    await sandbox.fs.writeFile('file', 'content');
+    expect((await sandbox.exec('id -un; cat file')).stdout).toBe(`${user}\ncontent`);
+  });
+
   test('works in a directory of the host when that is the workspace', async ({ host }) => {
     const directory = await mkdtemp(join(tmpdir(), 'berth-test-workspace-'));
     onTestFinished(() => rm(directory, { recursive: true, force: true }));

@@ -51,3 +51,19 @@ test('what root puts in place of /etc/passwd does not hold the sandbox-agent up'
     expect((await sandbox.exec('id -u', { user: '7' })).stdout, command).toBe('7\n');
   }
 });
+
+test('no path leads the file operations to the socket of the sandbox-agent', async ({ sandbox: { fs } }) => {
+  await fs.symlink('/.berth/private', 'link');
+  await expect(fs.readdir('link')).rejects.toMatchObject({ code: 'EACCES' });
+  await expect(fs.rm('/.berth/private/wire/agent.sock')).rejects.toMatchObject({ code: 'EACCES' });
+  await expect(fs.writeFile('/.berth/private/wire/file', '')).rejects.toMatchObject({ code: 'EACCES' });
+});
+
+test('file operations have all groups of the user, as commands do', async ({ sandbox }) => {
+  await sandbox.exec('echo "team:x:4000:berth" >> /etc/group', { user: 'root' });
+  await sandbox.exec('umask 027; echo shared > /tmp/file', { user: '0:4000' });
+  await sandbox.stop();
+  await sandbox.start();
+  expect((await sandbox.exec('cat /tmp/file')).stdout).toBe('shared\n');
+  expect(await sandbox.fs.readFile('/tmp/file')).toBe('shared\n');
+});

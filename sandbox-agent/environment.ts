@@ -1,9 +1,6 @@
 import type { Environment } from '../src/protocol/values.ts';
 import type { Identity } from './identity.ts';
 
-/** The variable that marks a process, and so all that it starts, as `<session>/<process>` of Berth. */
-export const marker = 'BERTH_PROCESS';
-
 // A variable that would change how the sandbox-agent itself runs (NODE_OPTIONS, LD_PRELOAD) comes from the host with
 // this prefix and gets its own name back for commands.
 const givenAgain = 'BERTH_ENV_';
@@ -29,7 +26,6 @@ export function sandboxEnvironment(own: NodeJS.ProcessEnv): Map<string, string> 
 export function commandEnvironment(
   sources: (Environment | Map<string, string>)[],
   identity: Identity,
-  processMarker: string,
 ): Record<string, string> {
   const result = new Map([
     ['HOME', identity.home],
@@ -38,6 +34,5 @@ export function commandEnvironment(
     ['SHELL', identity.shell],
   ]);
   for (const source of sources) for (const [name, value] of source) result.set(name, value);
-  result.set(marker, processMarker);
   return Object.fromEntries(result);
 }

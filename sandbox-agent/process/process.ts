@@ -9,7 +9,7 @@ import { signalNumber } from '../kernel.ts';
 import { outOfMemoryKills } from './memory.ts';
 import { type Spawned, spawn } from './spawn.ts';
 import { Spool } from './spool.ts';
-import { findTree, killTree, signalTree, type Tree } from './tree.ts';
+import { forgetTree, killTree, liveProcesses, signalTree, type Tree } from './tree.ts';
 
 export interface Command {
   processId: string;
@@ -19,8 +19,8 @@ export interface Command {
   argv: string[];
   cwd: string;
   env: Record<string, string>;
-  /** The value of the environment's marker. */
-  marker: string;
+  /** Its own, and that of its session, unless it is to outlive it. */
+  trees: readonly [own: Tree, ...session: Tree[]];
   identity: Identity;
   timeoutMs: number | undefined;
   detached: boolean;
@@ -73,7 +73,7 @@ export class SandboxProcess {
   }
 
   get tree(): Tree {
-    return { leaders: new Set([this.pid]), hasMarker: (value) => value === this.command.marker };
+    return this.command.trees[0];
   }
 
   #signal(name: string): void {
@@ -89,7 +89,7 @@ export class SandboxProcess {
     const timer = setTimeout(() => void this.kill(), graceMs);
     void this.ended.then(() => {
       // The command's end is not that of what it started; only a tree that is gone needs no second signal.
-      if (findTree(this.tree).length === 0) clearTimeout(timer);
+      if (!liveProcesses().has(this.tree)) clearTimeout(timer);
     });
   }
 
@@ -116,7 +116,8 @@ export class SandboxProcess {
     }
   }
 
-  list(): ListedProcess {
+  /** @param pids - what is alive of its tree */
+  list(pids: readonly number[]): ListedProcess {
     return {
       processId: this.command.processId,
       sessionId: this.command.sessionId,
@@ -124,14 +125,15 @@ export class SandboxProcess {
       pid: this.pid,
       startedAt: this.startedAt,
       running: this.running,
-      pids: findTree(this.tree).slice(0, 1_024),
+      pids: pids.slice(0, 1_024),
     };
   }
 
-  /** Drops the kept output. */
+  /** Drops the kept output. What it has left running goes on. */
   close(): void {
     this.stdout.close();
     this.stderr.close();
+    forgetTree(this.tree);
   }
 
   async #run({ exit, stdout, stderr }: Spawned): Promise<ProcessEnd> {

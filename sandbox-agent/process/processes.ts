@@ -7,6 +7,7 @@ import { findIdentity } from '../identity.ts';
 import type { Session } from '../session/sessions.ts';
 import { sendOutput } from './output.ts';
 import { SandboxProcess } from './process.ts';
+import { liveProcesses, newTree } from './tree.ts';
 
 /** Ended processes whose output is kept for those who attach late; the oldest goes first. */
 const keptEnded = 64;
@@ -51,7 +52,10 @@ export class Processes {
 
   /** Those that run, or have left something running; oldest first. */
   list(): ReturnType<SandboxProcess['list']>[] {
-    return [...this.#byId.values()].map((one) => one.list()).filter((one) => one.running || one.pids.length > 0);
+    const live = liveProcesses();
+    return [...this.#byId.values()]
+      .map((one) => one.list(live.get(one.tree) ?? []))
+      .filter((one) => one.running || one.pids.length > 0);
   }
 
   /** Sends what `attachments` ask for, then the end. */
@@ -72,22 +76,21 @@ export class Processes {
   async #start(request: ProcessStart, session: Session, key: string | undefined): Promise<SandboxProcess> {
     const processId = `p_${randomBytes(8).toString('hex')}`;
     const identity = request.user === undefined ? session.identity : findIdentity(request.user);
-    const marker = `${request.sessionId}/${processId}`;
+    const tree = newTree();
     const one = SandboxProcess.start({
       processId,
       sessionId: request.sessionId,
       key,
       argv: request.argv,
       cwd: request.cwd ?? session.cwd ?? this.#cwd,
-      env: commandEnvironment([this.#sandboxEnvironment, session.env, request.env], identity, marker),
-      marker,
+      env: commandEnvironment([this.#sandboxEnvironment, session.env, request.env], identity),
+      trees: request.detached ? [tree] : [tree, session.tree],
       identity,
       timeoutMs: request.timeoutMs,
       detached: request.detached,
       hasStdin: request.stdin !== undefined,
     });
     this.#byId.set(processId, one);
-    session.add(one);
     void one.ended.then(() => this.#dropOldest());
     return one;
   }

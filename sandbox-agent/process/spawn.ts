@@ -7,6 +7,7 @@ import { makePipe, type Program, spawnProgram } from '../kernel.ts';
 import { exitOf } from './exit.ts';
 import { startKilledFirst } from './memory.ts';
 import type { Command } from './process.ts';
+import { isTree } from './tree.ts';
 
 export interface Spawned {
   pid: number;
@@ -31,7 +32,8 @@ export function spawn(command: Command): Spawned | NodeJS.ErrnoException {
   try {
     const [stdout, stderr] = [makeKept(), makeKept()];
     const stdin = command.hasStdin ? makeKept() : undefined;
-    const pid = asCommand(command.identity, () =>
+    const groups = [...command.identity.groups.filter((group) => !isTree(group)), ...command.trees];
+    const pid = asCommand({ ...command.identity, groups }, () =>
       startKilledFirst(() =>
         search(command, { stdin: stdin?.readEnd, stdout: stdout.writeEnd, stderr: stderr.writeEnd }),
       ),

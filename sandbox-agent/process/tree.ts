@@ -1,98 +1,81 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
-import { marker } from '../environment.ts';
 import { asRoot } from '../identity.ts';
 
-/** What a tree is made of: processes with such a marker, and what descends from, or is in a group or session of, `leaders`. */
-export interface Tree {
-  leaders: ReadonlySet<number>;
-  hasMarker: (value: string) => boolean;
+/**
+ * A tree is all that a command or a session has started, by the number of a supplementary group that its first process
+ * got. Every process inherits its groups, and only CAP_SETGID, which no command has, can shed one: neither a cleared
+ * environment nor a session of its own nor the death of all parents leads out of a tree. credentials(7)
+ */
+export type Tree = number;
+
+const { first, count } = groupsForTrees();
+const known = new Set<Tree>();
+let alive: ReadonlyMap<Tree, unknown> = new Map();
+let last = -1;
+
+/** A number that is no other tree's, nor that of a process that a forgotten tree left. Until it is forgotten itself. */
+export function newTree(): Tree {
+  for (;;) {
+    last = (last + 1) % count;
+    // The numbers begin again: those that still live are passed over from here on.
+    if (last === 0) alive = liveProcesses();
+    const tree = first + last;
+    if (known.has(tree) || alive.has(tree)) continue;
+    known.add(tree);
+    return tree;
+  }
 }
 
-interface Entry {
-  pid: number;
-  parent: number;
-  group: number;
-  session: number;
-  marker: string | undefined;
+export function forgetTree(tree: Tree): void {
+  known.delete(tree);
 }
 
-/** Every process of the sandbox but this one, zombies left out: they are dead already. */
-function processTable(): Entry[] {
-  const result: Entry[] = [];
+/** Whether a group is kept for trees: no user may be in it. */
+export function isTree(group: number): boolean {
+  return group >= first && group < first + count;
+}
+
+/**
+ * In a user namespace of 65,536 ids, as of a rootless engine, there are no others than these. Elsewhere it is numbers that
+ * no system gives to people or services, as files of a bind-mounted workspace may belong to their groups.
+ */
+function groupsForTrees(): { first: number; count: number } {
+  const [, , mapped = '0'] = readFileSync('/proc/self/gid_map', 'latin1').trim().split(/\s+/);
+  return Number(mapped) >= 2 ** 31 ? { first: 2 ** 30, count: 2 ** 30 - 2 ** 16 } : { first: 45_000, count: 15_000 };
+}
+
+/** The processes of every tree that are alive. */
+export function liveProcesses(): Map<Tree, number[]> {
+  const result = new Map<Tree, number[]>();
   for (const name of readdirSync('/proc')) {
     const pid = Number(name);
     if (!Number.isInteger(pid) || pid === process.pid) continue;
-    try {
-      const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-      // The name in parentheses may hold spaces and parentheses itself: proc_pid_stat(5).
-      const [state, parent, group, session] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-      if (state === 'Z' || state === 'X') continue;
-      result.push({
-        pid,
-        parent: Number(parent),
-        group: Number(group),
-        session: Number(session),
-        marker: readMarker(pid),
-      });
-    } catch {
-      // It ended meanwhile.
+    for (const tree of treesOf(pid)) {
+      const pids = result.get(tree);
+      if (pids) pids.push(pid);
+      else result.set(tree, [pid]);
     }
   }
   return result;
 }
 
-/**
- * The kernel shows an environment to whoever has the same ids as the process, or CAP_SYS_PTRACE: root without it sees
- * only root's. So it is read with the ids of the commands' user first, then as root.
- */
-function readMarker(pid: number): string | undefined {
-  const environment = readEnvironment(pid) ?? asRoot(() => readEnvironment(pid));
-  if (environment === undefined) return undefined;
-  const start = `\0${environment}`.indexOf(`\0${marker}=`);
-  if (start === -1) return undefined;
-  const from = start + marker.length + 1;
-  const end = environment.indexOf('\0', from);
-  return environment.slice(from, end === -1 ? undefined : end);
-}
-
-function readEnvironment(pid: number): string | undefined {
+function treesOf(pid: number): Tree[] {
+  let status: string;
   try {
-    return readFileSync(`/proc/${pid}/environ`, 'latin1');
+    status = readFileSync(`/proc/${pid}/status`, 'latin1');
   } catch {
-    return undefined;
+    return []; // it ended meanwhile
   }
-}
-
-/** The processes of a tree that are alive. */
-export function findTree(tree: Tree): number[] {
-  const table = processTable();
-  const found = new Set<number>();
-  for (const entry of table) {
-    // A process that carries another command's marker is that one's, though it sits in a group with a number that was
-    // ours once: the kernel gives numbers again.
-    const isOurs =
-      entry.marker === undefined
-        ? tree.leaders.has(entry.pid) || tree.leaders.has(entry.group) || tree.leaders.has(entry.session)
-        : tree.hasMarker(entry.marker);
-    if (isOurs) found.add(entry.pid);
-  }
-  // A child that cleared its environment and left the group is still a child.
-  for (let grew = true; grew; ) {
-    grew = false;
-    for (const entry of table) {
-      if (found.has(entry.pid) || !found.has(entry.parent)) continue;
-      if (entry.marker !== undefined && !tree.hasMarker(entry.marker)) continue;
-      found.add(entry.pid);
-      grew = true;
-    }
-  }
-  return [...found];
+  const field = (name: string) => new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(status)?.[1] ?? '';
+  // Of a zombie with more than one thread only the first is dead.
+  if (/^[ZX]/.test(field('State')) && Number(field('Threads')) <= 1) return [];
+  return field('Groups').split(' ').map(Number).filter(isTree);
 }
 
 /** Sends one signal to every process of a tree. @returns how many there were */
 export function signalTree(tree: Tree, signal: number): number {
-  const pids = findTree(tree);
+  const pids = liveProcesses().get(tree) ?? [];
   asRoot(() => {
     for (const pid of pids) {
       try {

@@ -3,8 +3,7 @@ import { rootSessionId } from '../../src/protocol/session.ts';
 import type { Environment } from '../../src/protocol/values.ts';
 import { RequestError } from '../errors.ts';
 import { findIdentity, type Identity } from '../identity.ts';
-import type { SandboxProcess } from '../process/process.ts';
-import { killTree } from '../process/tree.ts';
+import { forgetTree, killTree, newTree } from '../process/tree.ts';
 
 /** Processes with an environment, a directory and an end of their own. */
 export class Session {
@@ -12,8 +11,8 @@ export class Session {
   readonly env: Environment;
   readonly cwd: string | undefined;
   readonly identity: Identity;
-  readonly #detached = new Set<string>();
-  readonly #leaders = new Set<number>();
+  /** Of all that was started here, but for what was detached. */
+  readonly tree = newTree();
   closing: Promise<void> | undefined;
 
   constructor(id: string, env: Environment, cwd: string | undefined, identity: Identity) {
@@ -23,21 +22,9 @@ export class Session {
     this.identity = identity;
   }
 
-  add(one: SandboxProcess): void {
-    if (one.command.detached) {
-      this.#detached.add(one.command.marker);
-      return;
-    }
-    this.#leaders.add(one.pid);
-    void one.ended.then(() => this.#leaders.delete(one.pid));
-  }
-
-  /** Kills all that was started here, but for what was detached; resolves when it is dead. */
+  /** Kills its tree; resolves when that is dead. */
   close(): Promise<void> {
-    this.closing ??= killTree({
-      leaders: this.#leaders,
-      hasMarker: (marker) => marker.startsWith(`${this.id}/`) && !this.#detached.has(marker),
-    });
+    this.closing ??= killTree(this.tree);
     return this.closing;
   }
 }
@@ -68,6 +55,6 @@ export class Sessions {
     const session = this.#open.get(sessionId);
     if (!session) return;
     await session.close();
-    this.#open.delete(sessionId);
+    if (this.#open.delete(sessionId)) forgetTree(session.tree);
   }
 }

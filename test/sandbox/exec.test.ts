@@ -182,6 +182,8 @@ describe('session', () => {
   test('its close ends what it started, and only that', async ({ sandbox }) => {
     const session = await sandbox.session('mine');
     await session.exec('setsid sleep 1001 >/dev/null 2>&1 & sleep 1002 >/dev/null 2>&1 &');
+    // An orphan without the environment, in a session of its own.
+    await session.exec('(env -i setsid sleep 1005 >/dev/null 2>&1 &)');
     await session.exec('sleep 1003 >/dev/null 2>&1 &', { detached: true });
     await sandbox.exec('sleep 1004 >/dev/null 2>&1 &');
     await session.close();

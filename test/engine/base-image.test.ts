@@ -62,6 +62,8 @@ describe('on an engine without the image and without a registry', () => {
         response.writeHead(404).end('{"message":"no such image"}');
       }
     });
+    // An engine does not close connections that rest: a request may be under way on one just then.
+    server.keepAliveTimeout = 0;
     const socketPath = join(folder, 'engine.sock');
     await once(server.listen(socketPath), 'listening');
     docker = new Docker({ socketPath });

@@ -3,7 +3,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Duplex, PassThrough } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
-import Docker from 'dockerode';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { DockerEngine } from '../../src/engine/docker/docker.ts';
 import type { ContainerEvent } from '../../src/engine/engine.ts';
@@ -11,8 +10,6 @@ import { EngineUnreachableError } from '../../src/engine/socket.ts';
 import { ExecStream } from '../../src/engine/transport/exec.ts';
 import { SandboxHost } from '../../src/sandbox/host.ts';
 import { openHost } from '../support/sandbox-fixture.ts';
-
-const docker = new Docker();
 
 test('tells what happens to a container, in order', async () => {
   await using opened = await openHost();
@@ -35,34 +32,6 @@ test('tells what happens to a container, in order', async () => {
   await sandbox.remove();
   await watching;
   expect(kinds.slice(-3)).toEqual(['resume', 'end', 'remove']);
-});
-
-test('fills the volume of the sandbox-agent again when somebody has removed it', async () => {
-  await using opened = await openHost();
-  const first = await opened.host.create();
-  const { Mounts } = await docker.getContainer(`berth-${first.id}`).inspect();
-  const volume = Mounts.find(({ Destination }) => Destination === '/.berth')?.Name ?? '';
-  await first.remove();
-  // In use by a sandbox of somebody else, it can't be removed, and nothing is to be tried.
-  const removed = await docker
-    .getVolume(volume)
-    .remove()
-    .then(
-      () => true,
-      () => false,
-    );
-  const second = await opened.host.create();
-  expect((await second.exec('echo up')).stdout).toBe('up\n');
-  if (removed) expect((await docker.getVolume(volume).inspect()).Labels).toMatchObject({ 'berth.volume': 'agent' });
-});
-
-test('two hosts that come first at once both get a sandbox', async () => {
-  const { Volumes } = await docker.listVolumes({ filters: { label: ['berth.volume=agent'], dangling: ['true'] } });
-  for (const { Name } of Volumes) await docker.getVolume(Name).remove();
-  await using one = await openHost();
-  await using other = await openHost();
-  const made = await Promise.all([one.host, other.host].map((host) => host.create()));
-  for (const sandbox of made) expect((await sandbox.exec('echo up')).stdout).toBe('up\n');
 });
 
 test('an engine that goes away is told of by every call', async () => {

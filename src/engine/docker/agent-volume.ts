@@ -55,6 +55,8 @@ chown -R ${agentGroup}:${agentGroup} private
 
 /** A fill takes a second or two. One that is older was left by a process that died. */
 export const fillPatienceMs = 60_000;
+/** Between two steps of a fill there is next to nothing to do. */
+const deadFillMs = 10_000;
 
 /** Of the container that is the lock of a fill. */
 export const lockSuffix = '-lock';
@@ -88,18 +90,23 @@ export async function ensureAgentVolume(
     image: baseImage.Id,
     labels: { ...labels, [agentVolumeLabel]: 'agent' },
   };
+  let stillSince = Date.now();
+  let stateBefore: string | undefined;
   for (;;) {
     // In this order: a volume that was there before there was no lock is whole.
     const isThere = await isAgentVolume(docker, fill.volume);
     const lock = await found(docker.getContainer(fill.lock).inspect());
     if (isThere && !lock) return { name: fill.volume, version };
-    if (lock && Date.now() - Date.parse(lock.Created) < fillPatienceMs) {
-      await wait(50, undefined, { ref: false }); // another process fills it
-    } else if (lock) {
-      await undoFill(docker, fill); // of a process that died
-    } else {
+    if (!lock) {
       await fillVolume(docker, fill, bundle);
+      continue;
     }
+    // Another process fills it, unless it died: then its container is not there, waits or has ended, and remains so.
+    const state = (await found(docker.getContainer(fill.container).inspect()))?.State.Status;
+    if (state !== stateBefore || state === 'running') stillSince = Date.now();
+    stateBefore = state;
+    if (Date.now() - stillSince > deadFillMs) await undoFill(docker, fill);
+    else await wait(50, undefined, { ref: false });
   }
 }
 

@@ -216,9 +216,14 @@ async function importDebian(
     });
     for await (const { status } of engineEvents(answer)) if (status) onProgress(`imported ${status}`);
   } catch (error) {
+    const isOver = debian.exitCode !== null || debian.signalCode !== null;
     debian.kill();
-    await debian; // when it failed by itself, its error is the one to report
-    throw error;
+    const failure = await debian.then(
+      () => undefined,
+      (reason: unknown) => reason,
+    );
+    // When it failed by itself, its error is the one to report.
+    throw isOver && failure ? failure : error;
   } finally {
     archive.destroy();
   }

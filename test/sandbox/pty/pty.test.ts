@@ -7,7 +7,7 @@ import type { PtyOptions } from '../../../src/sandbox/options.ts';
 import type { Sandbox } from '../../../src/sandbox/sandbox.ts';
 import { openDocker } from '../../cli/command.ts';
 import { openHost, test } from '../../support/sandbox-fixture.ts';
-import { Screen } from './screen.ts';
+import { Shown } from '../../support/shown.ts';
 
 const size = { cols: 80, rows: 24 };
 const ctrlC = '\x03';
@@ -36,7 +36,7 @@ describe('a terminal', () => {
 
   test('runs the shell of its user unless it is told otherwise', async ({ sandbox }) => {
     await using pty = await sandbox.pty(size);
-    const screen = new Screen(pty);
+    const screen = new Shown(pty.output);
     await pty.write('echo "$0 $-" | tr a-z A-Z\r');
     await screen.until('/BIN/BASH HIMBHS');
     await pty.write(ctrlD);
@@ -74,7 +74,7 @@ describe('a terminal', () => {
   test('tells its programs of another size', async ({ sandbox }) => {
     const command = 'trap "stty size" WINCH; echo ready; sleep 1000 & while :; do wait; done';
     await using pty = await sandbox.pty({ ...size, command });
-    const screen = new Screen(pty);
+    const screen = new Shown(pty.output);
     await screen.until('ready');
     await pty.resize({ cols: 100, rows: 30 });
     await screen.until('30 100');
@@ -88,7 +88,7 @@ describe('a terminal', () => {
 
   test('passes Ctrl-C to what is in the foreground, and Ctrl-D is an end of input', async ({ sandbox }) => {
     await using pty = await sandbox.pty(bash);
-    const screen = new Screen(pty);
+    const screen = new Shown(pty.output);
     await pty.write('sh -c "echo u\'\'p; exec sleep 1000"\r');
     await screen.until('up');
     await pty.write(ctrlC);
@@ -103,7 +103,7 @@ describe('a terminal', () => {
 
   test('has job control: Ctrl-Z stops, bg and fg go on', async ({ sandbox }) => {
     await using pty = await sandbox.pty(bash);
-    const screen = new Screen(pty);
+    const screen = new Shown(pty.output);
     await pty.write('sh -c "echo u\'\'p; read line; echo got=\\$line"\r');
     await screen.until('up');
     await pty.write(ctrlZ);
@@ -118,13 +118,13 @@ describe('a terminal', () => {
 
   test('works with programs that draw on all of it', async ({ sandbox }) => {
     await using top = await sandbox.pty({ ...size, command: ['top', '-d', '1000'] });
-    await new Screen(top).until('COMMAND');
+    await new Shown(top.output).until('COMMAND');
     await top.write('q');
     expect(await top.wait()).toMatchObject({ exitCode: 0 });
 
     await sandbox.fs.writeFile('long', Array.from({ length: 500 }, (_, line) => `line ${line}.`).join('\n'));
     await using less = await sandbox.pty({ ...size, command: ['less', 'long'] });
-    const screen = new Screen(less);
+    const screen = new Shown(less.output);
     await screen.until('line 22.');
     await less.write('G');
     await screen.until('line 499.');
@@ -134,7 +134,7 @@ describe('a terminal', () => {
 
   test('erases a character of several bytes as a whole', async ({ sandbox }) => {
     await using pty = await sandbox.pty({ ...size, command: 'echo ready; read line; echo "$line" | od -An -c' });
-    const screen = new Screen(pty);
+    const screen = new Shown(pty.output);
     await screen.until('ready');
     await pty.write('aü\x7fb\r');
     await screen.until('a   b');
@@ -145,7 +145,7 @@ describe('what is typed', () => {
   test('arrives to the last byte, however slowly it is read', async ({ sandbox }) => {
     const command = 'stty raw -echo; echo ready; sleep 0.3; head -c 3000000 | sha256sum';
     await using pty = await sandbox.pty({ ...size, command });
-    const screen = new Screen(pty);
+    const screen = new Shown(pty.output);
     await screen.until('ready');
     const typed = randomBytes(3_000_000);
     await pty.write(typed);
@@ -154,7 +154,7 @@ describe('what is typed', () => {
 
   test('waits for a program that does not read, and holds up nothing else', async ({ sandbox }) => {
     await using deaf = await sandbox.pty({ ...size, command: 'stty raw -echo; echo ready; sleep 1000' });
-    await new Screen(deaf).until('ready');
+    await new Shown(deaf.output).until('ready');
     let isTaken = false;
     const typing = deaf.write(Buffer.alloc(4_000_000)).then(() => {
       isTaken = true;
@@ -175,12 +175,12 @@ describe('what is typed', () => {
 describe('several views of a terminal', () => {
   test('show the same bytes, whenever they began, and type on the same terminal', async ({ sandbox }) => {
     await using first = await sandbox.pty(bash);
-    const one = new Screen(first);
+    const one = new Shown(first.output);
     await first.write('echo from the $((1))st\r');
     await one.until('from the 1st');
     const second = await sandbox.attachPty(first.id);
     expect(second.pid).toBe(first.pid);
-    const two = new Screen(second);
+    const two = new Shown(second.output);
     await two.until('from the 1st');
     await second.write('echo from the $((2))nd; stty size\r');
     await Promise.all([one, two].map((screen) => screen.until('from the 2nd')));
@@ -198,11 +198,11 @@ describe('several views of a terminal', () => {
 
   test('end each by itself; the terminal ends with the one that opened it', async ({ sandbox }) => {
     const first = await sandbox.pty(bash);
-    const screen = new Screen(first);
+    const screen = new Shown(first.output);
     await using left = await sandbox.attachPty(first.id);
     {
       await using other = await sandbox.attachPty(first.id);
-      await new Screen(other).until('> ');
+      await new Shown(other.output).until('> ');
     }
     await first.write('echo still $((1))\r');
     await screen.until('still 1');
@@ -222,7 +222,7 @@ describe('several views of a terminal', () => {
     await using opened = await openHost();
     const sandbox = await opened.host.create();
     const before = await sandbox.pty(bash);
-    const screen = new Screen(before);
+    const screen = new Shown(before.output);
     await before.write('echo before $((1))\r');
     await screen.until('before 1');
     await opened.host.close();
@@ -233,7 +233,7 @@ describe('several views of a terminal', () => {
     try {
       const from = screen.bytes.length;
       const after = await (await again.connect(sandbox.id)).attachPty(before.id, { from });
-      const rest = new Screen(after);
+      const rest = new Shown(after.output);
       await after.write('echo after $((2)); exit 5\r');
       expect(await after.wait()).toMatchObject({ exitCode: 5 });
       const whole = Buffer.concat([screen.bytes, rest.bytes]).toString();
@@ -251,7 +251,7 @@ describe('the end of a terminal', () => {
   test('comes with its session', async ({ sandbox }) => {
     const session = await sandbox.session({ env: { OF: 'session' }, cwd: '/tmp' });
     const pty = await session.pty({ ...size, command: 'echo $OF $PWD; setsid sleep 1001 & sleep 1001' });
-    await new Screen(pty).until('session /tmp');
+    await new Shown(pty.output).until('session /tmp');
     await session.close();
     expect(await pty.wait()).toMatchObject({ signal: 'SIGKILL' });
     expect(await sandbox.processes()).toEqual([]);
@@ -259,7 +259,7 @@ describe('the end of a terminal', () => {
 
   test('is a hang-up at first, of all that runs on it', async ({ sandbox }) => {
     const pty = await sandbox.pty({ ...size, command: 'trap "echo hung up; exit 6" HUP; echo ready; sleep 1000; :' });
-    const screen = new Screen(pty);
+    const screen = new Shown(pty.output);
     await screen.until('ready');
     await pty.kill();
     expect(await pty.wait()).toMatchObject({ exitCode: 6 });

@@ -138,7 +138,8 @@ class View implements Pty {
 
   write(data: string | Uint8Array): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.input.write(data, (error) => (error ? reject(error) : resolve()));
+      // After the first error Node only says that there was one.
+      this.input.write(data, (error) => (error ? reject(this.input.errored ?? error) : resolve()));
     });
   }
 

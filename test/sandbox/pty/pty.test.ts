@@ -169,6 +169,7 @@ describe('what is typed', () => {
     await using pty = await sandbox.pty({ ...size, command: 'exit 0' });
     await pty.wait();
     await expect(pty.write('late')).rejects.toBeInstanceOf(ProcessEndedError);
+    await expect(pty.write('later')).rejects.toBeInstanceOf(ProcessEndedError);
   });
 });
 
@@ -284,6 +285,7 @@ describe('the end of a terminal', () => {
       await Promise.all(opened.map((pty) => pty[Symbol.asyncDispose]()));
     }
     expect(await sandbox.fs.readdir('/dev/pts')).toEqual(['ptmx']);
+    expect((await sandbox.exec('ps -o tty= -p 1')).stdout.trim()).toBe('?');
     expect(await agentDescriptors(sandbox)).toEqual(before);
   });
 });
@@ -313,7 +315,6 @@ test('what is no terminal can not be used as one', async ({ sandbox }) => {
   await expect(sandbox.attachPty('p_0')).rejects.toMatchObject({ meta: { reason: 'unknown_process' } });
   await expect(sandbox.attachPty('../p')).rejects.toBeInstanceOf(InvalidOptionsError);
   await expect(sandbox.attachPty(pty.id, { from: -1 })).rejects.toBeInstanceOf(InvalidOptionsError);
-  // An offset that is not there yet is waited for.
   expect((await sandbox.exec('echo on')).stdout).toBe('on\n');
 });
 

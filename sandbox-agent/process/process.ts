@@ -1,7 +1,7 @@
 import { statSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
-import { setTimeout as wait } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as wait } from 'node:timers/promises';
 import type { WireStream } from '../../src/protocol/mux.ts';
 import type { ListedProcess, ProcessEnd } from '../../src/protocol/process.ts';
 import type { TerminalSize } from '../../src/protocol/pty.ts';
@@ -36,8 +36,6 @@ export interface Command {
 // the pipe already: it has come when nothing more did for a while. A process that prints on must not hold the end up.
 const quietMs = 20;
 const maxDrainMs = 500;
-// With the program its terminal ends, unless it had given the terminal up: the kernel hangs up on all that was left.
-const hangUpMs = 2_000;
 
 /** One command, from its start until its kept output is dropped. It belongs to the sandbox, not to a connection. */
 export class SandboxProcess {
@@ -59,6 +57,8 @@ export class SandboxProcess {
   readonly #stdin: Socket | undefined;
   readonly #terminal: Terminal | undefined;
   #timedOut = false;
+  /** Pieces of output that are being kept. */
+  #appending = 0;
 
   /**
    * Starts the command. What is not there or not executable is a process too, with code 127 or 126, as in a shell.
@@ -168,19 +168,35 @@ export class SandboxProcess {
   async #run({ exit, stdout, stderr, terminal }: Spawned): Promise<ProcessEnd> {
     const timer =
       this.command.timeoutMs === undefined ? undefined : setTimeout(() => void this.#timeout(), this.command.timeoutMs);
-    const drained = Promise.all([collect(stdout, this.stdout), stderr && collect(stderr, this.stderr)]);
+    const drained = Promise.all([this.#collect(stdout, this.stdout), stderr && this.#collect(stderr, this.stderr)]);
     const { code, signal } = await exit;
     this.running = false;
     clearTimeout(timer);
     this.#stdin?.destroy();
     // What was killed for its time is dead to the last process when the end is reported.
     if (this.#timedOut) await this.kill();
-    if (terminal) await Promise.race([drained, wait(hangUpMs)]);
-    else await this.#drain(drained);
+    // Else a reader that is far behind would keep the last of it where it is.
+    this.stdout.stopWaiting();
+    this.stderr.stopWaiting();
+    await this.#drain(drained);
+    // As a terminal does: what was left running on it gets no more of it.
     terminal?.close();
     this.stdout.end();
     this.stderr.end();
     return this.#end(code, signal);
+  }
+
+  /** Reads to the end, also after the command's: a process that it left behind must not meet a closed pipe. */
+  async #collect(output: Readable, spool: Spool): Promise<void> {
+    try {
+      for await (const chunk of output) {
+        this.#appending++;
+        await spool.append(chunk);
+        this.#appending--;
+      }
+    } catch {
+      // A pipe has no read errors, and that of a terminal is its end.
+    }
   }
 
   /** Until all output has come, or none does any more. */
@@ -191,9 +207,11 @@ export class SandboxProcess {
     try {
       for (let before = -1; performance.now() < deadline; ) {
         const now = this.stdout.total + this.stderr.total;
-        if (now === before) return;
+        if (now === before && this.#appending === 0) return;
         before = now;
         if (await Promise.race([isDrained, wait(quietMs, false, { signal: stop.signal })])) return;
+        // After a pause, for want of CPU, the timer's turn is first: what came meanwhile is read in the rest of it.
+        await nextTurn();
       }
     } finally {
       stop.abort();
@@ -226,15 +244,6 @@ export class SandboxProcess {
   async #timeout(): Promise<void> {
     this.#timedOut = true;
     await this.kill();
-  }
-}
-
-/** Reads to the end, also after the command's: a process that it left behind must not meet a closed pipe. */
-async function collect(output: Readable, spool: Spool): Promise<void> {
-  try {
-    for await (const chunk of output) await spool.append(chunk);
-  } catch {
-    // A pipe has no read errors, and that of a terminal is its end.
   }
 }
 

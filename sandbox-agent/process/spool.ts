@@ -41,6 +41,7 @@ interface Reader {
 export class Spool {
   #total = 0;
   #ended = false;
+  #waits = true;
   /** The newest chunks; together they start at byte `#memoryStart`. */
   #chunks: Buffer[] = [];
   #memoryStart = 0;
@@ -76,10 +77,16 @@ export class Spool {
     await this.#waitForReaders();
   }
 
+  /** From now on no reader slows the writer. */
+  stopWaiting(): void {
+    this.#waits = false;
+    this.#wake();
+  }
+
   /** Nothing is appended any more: readers end when they have everything. */
   end(): void {
     this.#ended = true;
-    this.#wake();
+    this.stopWaiting();
   }
 
   /** Frees what is kept. */
@@ -132,7 +139,7 @@ export class Spool {
     for (;;) {
       const now = Date.now();
       const isWaitedFor = (reader: Reader) => this.#total - reader.at > lagBytes && now - reader.movedAt < stalledMs;
-      if (this.#ended || ![...this.#readers].some(isWaitedFor)) return;
+      if (!this.#waits || ![...this.#readers].some(isWaitedFor)) return;
       await this.#changed(AbortSignal.timeout(stalledMs));
     }
   }

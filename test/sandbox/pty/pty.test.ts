@@ -251,7 +251,7 @@ describe('several views of a terminal', () => {
 describe('the end of a terminal', () => {
   test('comes with its session', async ({ sandbox }) => {
     const session = await sandbox.session({ env: { OF: 'session' }, cwd: '/tmp' });
-    const pty = await session.pty({ ...size, command: 'echo $OF $PWD; setsid sleep 1001 & sleep 1001' });
+    const pty = await session.pty({ ...size, command: 'echo $OF $PWD; setsid sleep 1001 & exec sleep 1001' });
     await new Shown(pty.output).until('session /tmp');
     await session.close();
     expect(await pty.wait()).toMatchObject({ signal: 'SIGKILL' });
@@ -265,6 +265,17 @@ describe('the end of a terminal', () => {
     await pty.kill();
     expect(await pty.wait()).toMatchObject({ exitCode: 6 });
     await screen.until('hung up');
+  });
+
+  test('does not wait for what was left running on it', async ({ sandbox }) => {
+    const command = 'trap "" HUP; (while echo on; do sleep 0.01; done; exec sleep 1002) & exit 8';
+    await using pty = await sandbox.pty({ ...size, command });
+    const exit = await pty.wait();
+    expect(exit).toMatchObject({ exitCode: 8 });
+    expect(exit.durationMs).toBeLessThan(1_500);
+    // Its terminal is gone: writing fails, and it goes on to the next.
+    const goesOn = 'until pgrep -fx "sleep 1002"; do sleep 0.05; done';
+    expect(await sandbox.exec(goesOn, { timeout: 20_000 })).toMatchObject({ exitCode: 0 });
   });
 
   test('comes on abort', async ({ sandbox }) => {

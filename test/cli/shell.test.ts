@@ -10,7 +10,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 function onTerminal({ stateDir }: Cli, args: string) {
   const lines = [
     'stty cols 90 rows 20; before=$(stty -g); echo on=$(tty)=',
-    `'${process.execPath}' --import tsx src/cli/main.ts sandbox shell ${args}; echo code=$?=`,
+    `(sh -c 'echo pid=$PPID='; exec '${process.execPath}' --import tsx src/cli/main.ts sandbox shell ${args}); echo code=$?=`,
     '[ "$(stty -g)" = "$before" ] && echo as it was',
   ];
   const running = execa('script', ['-qefc', lines.join('\n'), '/dev/null'], {
@@ -75,9 +75,9 @@ test.for<[string, (berth: Cli, pid: number) => unknown, code: number, said: stri
   // A program that has drawn on all of it, takes the mouse and hides the cursor.
   const full = String.raw`printf "\033[?1049;1006h\033[?25lready"; exec sleep 1000`;
   const { shown } = onTerminal(berth, `cli-lost -- sh -c '${full}'`);
-  const path = await shown.between('on=', '=');
+  const pid = await shown.between('pid=', '=');
   await shown.until('ready');
-  await end(berth, await pidOn(path));
+  await end(berth, Number(pid));
   await shown.until('\x1b[?1049l');
   await shown.until('\x1b[?1006l');
   await shown.until('\x1b[?25h');
@@ -105,10 +105,3 @@ test('is refused without a terminal, with the command to use', async ({ berth })
   expect(stderr).toMatch(/^berth: sandbox shell needs a terminal .* berth sandbox exec some -- COMMAND$/);
   expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: '' });
 });
-
-/** The process of `berth` on a terminal. */
-async function pidOn(path: string): Promise<number> {
-  const { stdout } = await execa('ps', ['-t', path.replace('/dev/', ''), '-o', 'pid=,args=']);
-  const line = stdout.split('\n').find((text) => text.includes('src/cli/main.ts') && !text.includes('stty'));
-  return Number(line?.trim().split(' ')[0]);
-}

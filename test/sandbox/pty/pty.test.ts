@@ -329,6 +329,13 @@ test('what is no terminal can not be used as one', async ({ sandbox }) => {
   expect((await sandbox.exec('echo on')).stdout).toBe('on\n');
 });
 
+test('a sandbox in which no terminal can be made says so, and goes on', async ({ sandbox }) => {
+  await sandbox.exec('chmod 0 /dev/pts/ptmx; mkfifo /tmp/fifo; ln -sf /tmp/fifo /dev/ptmx', { user: 'root' });
+  await expect(sandbox.pty(size)).rejects.toMatchObject({ meta: { reason: 'EACCES' } });
+  await sandbox.exec('chmod 666 /dev/pts/ptmx', { user: 'root' });
+  expect((await show(sandbox, { command: 'echo on' })).shown).toBe('on\r\n');
+});
+
 /** What the sandbox-agent has open, by kind. Commands can not see it, the engine can. */
 async function agentDescriptors({ id }: Sandbox): Promise<string[]> {
   const exec = await (await openDocker()).getContainer(`berth-${id}`).exec({

@@ -1,11 +1,14 @@
 import { statSync } from 'node:fs';
 import type { Socket } from 'node:net';
-import { setTimeout as wait } from 'node:timers/promises';
+import type { Readable } from 'node:stream';
+import { setImmediate as nextTurn, setTimeout as wait } from 'node:timers/promises';
 import type { WireStream } from '../../src/protocol/mux.ts';
 import type { ListedProcess, ProcessEnd } from '../../src/protocol/process.ts';
+import type { TerminalSize } from '../../src/protocol/pty.ts';
 import { RequestError } from '../errors.ts';
 import type { Identity } from '../identity.ts';
 import { signalNumber } from '../kernel.ts';
+import type { Terminal } from '../pty/terminal.ts';
 import { outOfMemoryKills } from './memory.ts';
 import { type Spawned, spawn } from './spawn.ts';
 import { Spool } from './spool.ts';
@@ -25,6 +28,8 @@ export interface Command {
   timeoutMs: number | undefined;
   detached: boolean;
   hasStdin: boolean;
+  /** The size of its terminal; left out: it runs on pipes. */
+  terminal: TerminalSize | undefined;
 }
 
 // After a command's end its output may stay open in a process that it left behind. What the command itself wrote is in
@@ -50,7 +55,10 @@ export class SandboxProcess {
   readonly #startedTicks = performance.now();
   readonly #oomKillsBefore = outOfMemoryKills();
   readonly #stdin: Socket | undefined;
+  readonly #terminal: Terminal | undefined;
   #timedOut = false;
+  /** Pieces of output that are being kept. */
+  #appending = 0;
 
   /**
    * Starts the command. What is not there or not executable is a process too, with code 127 or 126, as in a shell.
@@ -73,6 +81,7 @@ export class SandboxProcess {
     }
     this.pid = started.pid;
     this.#stdin = started.stdin;
+    this.#terminal = started.terminal;
     this.ended = this.#run(started);
   }
 
@@ -120,6 +129,22 @@ export class SandboxProcess {
     }
   }
 
+  /** Types what comes on `stream`, as fast as it is read, until the process ends. */
+  async type(stream: WireStream): Promise<void> {
+    void this.ended.then(() => stream.cancel());
+    try {
+      for await (const chunk of stream) if (!(await this.#terminal?.write(chunk))) return;
+    } catch {
+      // The host gave up or is gone, or the terminal has just ended. Others may type on.
+    } finally {
+      stream.cancel();
+    }
+  }
+
+  resize(size: TerminalSize): void {
+    this.#terminal?.resize(size);
+  }
+
   /** @param pids - what is alive of its tree */
   list(pids: readonly number[]): ListedProcess {
     return {
@@ -140,20 +165,38 @@ export class SandboxProcess {
     forgetTree(this.tree);
   }
 
-  async #run({ exit, stdout, stderr }: Spawned): Promise<ProcessEnd> {
+  async #run({ exit, stdout, stderr, terminal }: Spawned): Promise<ProcessEnd> {
     const timer =
       this.command.timeoutMs === undefined ? undefined : setTimeout(() => void this.#timeout(), this.command.timeoutMs);
-    const drained = Promise.all([collect(stdout, this.stdout), collect(stderr, this.stderr)]);
+    const drained = Promise.all([this.#collect(stdout, this.stdout), stderr && this.#collect(stderr, this.stderr)]);
     const { code, signal } = await exit;
     this.running = false;
     clearTimeout(timer);
     this.#stdin?.destroy();
     // What was killed for its time is dead to the last process when the end is reported.
     if (this.#timedOut) await this.kill();
+    // Else a reader that is far behind would keep the last of it where it is.
+    this.stdout.stopWaiting();
+    this.stderr.stopWaiting();
     await this.#drain(drained);
+    // As a terminal does: what was left running on it gets no more of it.
+    terminal?.close();
     this.stdout.end();
     this.stderr.end();
     return this.#end(code, signal);
+  }
+
+  /** Reads to the end, also after the command's: a process that it left behind must not meet a closed pipe. */
+  async #collect(output: Readable, spool: Spool): Promise<void> {
+    try {
+      for await (const chunk of output) {
+        this.#appending++;
+        await spool.append(chunk);
+        this.#appending--;
+      }
+    } catch {
+      // A pipe has no read errors, and that of a terminal is its end.
+    }
   }
 
   /** Until all output has come, or none does any more. */
@@ -164,9 +207,11 @@ export class SandboxProcess {
     try {
       for (let before = -1; performance.now() < deadline; ) {
         const now = this.stdout.total + this.stderr.total;
-        if (now === before) return;
+        if (now === before && this.#appending === 0) return;
         before = now;
         if (await Promise.race([isDrained, wait(quietMs, false, { signal: stop.signal })])) return;
+        // After a pause, for want of CPU, the timer's turn is first: what came meanwhile is read in the rest of it.
+        await nextTurn();
       }
     } finally {
       stop.abort();
@@ -176,7 +221,9 @@ export class SandboxProcess {
   async #endUnstarted(error: NodeJS.ErrnoException): Promise<ProcessEnd> {
     const missing = error.code === 'ENOENT' || error.code === 'ENOTDIR';
     const text = missing ? 'not found' : (error.code ?? error.message);
-    await this.stderr.append(Buffer.from(`${this.command.argv[0]}: ${text}\n`));
+    const line = `${this.command.argv[0]}: ${text}`;
+    if (this.command.terminal) await this.stdout.append(Buffer.from(`${line}\r\n`));
+    else await this.stderr.append(Buffer.from(`${line}\n`));
     this.stdout.end();
     this.stderr.end();
     return this.#end(missing ? 127 : 126, null);
@@ -197,15 +244,6 @@ export class SandboxProcess {
   async #timeout(): Promise<void> {
     this.#timedOut = true;
     await this.kill();
-  }
-}
-
-/** Reads to the end, also after the command's: a process that it left behind must not meet a closed pipe. */
-async function collect(output: Socket, spool: Spool): Promise<void> {
-  try {
-    for await (const chunk of output) await spool.append(chunk);
-  } catch {
-    // A pipe has no read errors but its end.
   }
 }
 

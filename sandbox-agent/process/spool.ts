@@ -8,6 +8,8 @@ const MiB = 1024 * KiB;
 
 /** The newest bytes that stay in memory; a process that writes no more than this needs no file. */
 const memoryBytes = 256 * KiB;
+/** Chunks up to this size are joined with the one before: a buffer costs some hundred bytes, whatever is in it. */
+const joinBytes = 4 * KiB;
 /** What the file keeps of one output: the first half of it and the newest half. */
 const keptBytes = 64 * MiB;
 const half = keptBytes / 2;
@@ -39,6 +41,7 @@ interface Reader {
 export class Spool {
   #total = 0;
   #ended = false;
+  #waits = true;
   /** The newest chunks; together they start at byte `#memoryStart`. */
   #chunks: Buffer[] = [];
   #memoryStart = 0;
@@ -56,7 +59,7 @@ export class Spool {
   /** Takes the next bytes; resolves when there is room for more. They must not change afterwards. */
   async append(chunk: Buffer): Promise<void> {
     const start = this.#total;
-    this.#chunks.push(chunk);
+    this.#keep(chunk);
     this.#memoryHeld += chunk.length;
     this.#total += chunk.length;
     this.#wake();
@@ -74,10 +77,16 @@ export class Spool {
     await this.#waitForReaders();
   }
 
+  /** From now on no reader slows the writer. */
+  stopWaiting(): void {
+    this.#waits = false;
+    this.#wake();
+  }
+
   /** Nothing is appended any more: readers end when they have everything. */
   end(): void {
     this.#ended = true;
-    this.#wake();
+    this.stopWaiting();
   }
 
   /** Frees what is kept. */
@@ -119,11 +128,18 @@ export class Spool {
     }
   }
 
+  /** A program that prints a character at a time, or a person who types, makes a chunk of each. */
+  #keep(chunk: Buffer): void {
+    const last = this.#chunks.at(-1);
+    if (last && last.length + chunk.length <= joinBytes) this.#chunks.splice(-1, 1, Buffer.concat([last, chunk]));
+    else this.#chunks.push(chunk);
+  }
+
   async #waitForReaders(): Promise<void> {
     for (;;) {
       const now = Date.now();
       const isWaitedFor = (reader: Reader) => this.#total - reader.at > lagBytes && now - reader.movedAt < stalledMs;
-      if (this.#ended || ![...this.#readers].some(isWaitedFor)) return;
+      if (!this.#waits || ![...this.#readers].some(isWaitedFor)) return;
       await this.#changed(AbortSignal.timeout(stalledMs));
     }
   }

@@ -113,6 +113,33 @@ sandbox
     const { cp } = await import('./commands/sandbox/cp.ts');
     exitCode = await cp(source, destination, options);
   });
+const changes = [
+  ['start', 'start sandboxes that were stopped, or ended, with their files'],
+  ['stop', 'end all that runs in sandboxes; their files stay, for start'],
+  ['pause', 'freeze all that runs in sandboxes, until resume'],
+  ['resume', 'let what was frozen go on'],
+] as const;
+for (const [name, description] of changes) {
+  sandbox
+    .command(name)
+    .description(description)
+    .argument('<id...>')
+    .addOption(json)
+    .action(async (ids, options) => {
+      const { changeState } = await import('./commands/sandbox/change-state.ts');
+      exitCode = await changeState(name, ids, options);
+    });
+}
+sandbox
+  .command('stats')
+  .description('say what a sandbox uses, over one second; to look does not keep it from being idle')
+  .argument('<id>')
+  .option('--disk', 'also the size of the files that it changed or made')
+  .addOption(json)
+  .action(async (id, options) => {
+    const { stats } = await import('./commands/sandbox/stats.ts');
+    exitCode = await stats(id, options);
+  });
 sandbox
   .command('rm')
   .description('remove sandboxes with their files; one that is not there makes the exit code 1')

@@ -45,6 +45,21 @@ export interface ContainerDetails extends Container {
   end?: ContainerEnd;
 }
 
+/** What a container that runs has used; without `startedAt` it does not run, and uses nothing. */
+export interface ContainerUsage {
+  startedAt?: Date;
+  /** Bytes that it could not do without: what the kernel keeps of files for later reading is left out. */
+  memory: number;
+  /** Of all its processes since its start. */
+  cpuMs: number;
+  /** Processes and threads. */
+  pids: number;
+  /** Bytes in files that it changed or made, but for volumes. Only when asked for: the engine looks at each of them. */
+  disk?: number;
+  limits: ContainerLimits;
+  state: ContainerState;
+}
+
 export interface ContainerEnd {
   exitCode: number;
   oomKilled: boolean;
@@ -91,6 +106,8 @@ export interface Engine {
 
   /** `undefined`: there is none. */
   inspect(id: string): Promise<ContainerDetails | undefined>;
+  /** `undefined`: there is none. */
+  usage(id: string, options: { disk: boolean }): Promise<ContainerUsage | undefined>;
   /** Resolves when the container does not run, or is gone. */
   ended(id: string, signal: AbortSignal): Promise<void>;
   /** All that carry these labels, running or not. */

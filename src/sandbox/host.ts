@@ -134,12 +134,20 @@ export class SandboxHost implements AsyncDisposable {
    * @throws {SandboxNotFoundError}
    */
   async connect(id: string): Promise<Sandbox> {
-    const container = await this.#find(id);
-    if (!container) throw new SandboxNotFoundError({ sandboxId: id });
+    const container = await this.#existing(id);
     await this.#state.own(id);
     const sandbox = this.#toSandbox(id, container);
     if (container.state === 'running') await sandbox.connect();
     return sandbox;
+  }
+
+  /**
+   * As `connect`, but it is connected to when that is needed first: for what the engine does alone, and for a sandbox
+   * that does not answer.
+   * @throws {SandboxNotFoundError}
+   */
+  async find(id: string): Promise<Sandbox> {
+    return this.#toSandbox(id, await this.#existing(id));
   }
 
   /** Every sandbox of this state directory, as the engine has it now; newest first. */
@@ -192,6 +200,12 @@ export class SandboxHost implements AsyncDisposable {
     if (owner) await this.#state.forget(id);
     if (!(await this.#state.claim(id))) throw new SandboxExistsError({ sandboxId: id, ownedHere: true });
     await this.#state.makeWireDirectory(id);
+  }
+
+  async #existing(id: string): Promise<Container> {
+    const container = await this.#find(id);
+    if (!container) throw new SandboxNotFoundError({ sandboxId: id });
+    return container;
   }
 
   async #find(id: string): Promise<Container | undefined> {

@@ -21,5 +21,5 @@ export { SandboxHost, type SandboxHostOptions } from './host.ts';
 export type { AttachOptions, Command, CreateOptions, ExecOptions, Input, SessionOptions } from './options.ts';
 export type { Process } from './process/exec.ts';
 export type { ExecResult } from './process/result.ts';
-export type { Sandbox, SandboxInfo } from './sandbox.ts';
+export type { Sandbox, SandboxInfo, SandboxStats } from './sandbox.ts';
 export type { Session } from './session/session.ts';

@@ -234,3 +234,4 @@ export const attachOptions = v.strictObject({
 });
 export const listOptions = v.strictObject({ labels: v.optional(labels, {}) });
 export const collectOptions = v.strictObject({ dryRun: v.optional(v.boolean(), false) });
+export const statsOptions = v.strictObject({ disk: v.optional(v.boolean(), false) });

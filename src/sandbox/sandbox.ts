@@ -14,6 +14,7 @@ import {
   runLabel,
   type SessionOptions,
   sessionOptions,
+  statsOptions,
 } from './options.ts';
 import { resolvePath } from './path.ts';
 import { attach, exec, type Place, type Process, spawn } from './process/exec.ts';
@@ -44,6 +45,21 @@ export interface SandboxInfo {
   limits?: ContainerLimits;
 }
 
+/** What a sandbox uses, in bytes and milliseconds. One that does not run uses nothing but its disk. */
+export interface SandboxStats {
+  state: SandboxInfo['state'];
+  /** Since its start. */
+  uptime: number;
+  /** Without what the kernel keeps of files for later reading, and gives back when somebody needs the room. */
+  memory: { used: number; limit: number };
+  /** `time` is that of all its processes since its start; `share` how many CPUs that was since the look before. */
+  cpu: { time: number; share: number; limit: number };
+  /** Processes and threads, the sandbox-agent's among them. */
+  processes: { count: number; limit: number };
+  /** In files that it changed or made, but for volumes. Only when asked for. */
+  disk?: number;
+}
+
 /** How long a container that just lost its connection is given to turn out dead. */
 const endPatienceMs = 2_000;
 
@@ -59,6 +75,7 @@ export class Sandbox implements AsyncDisposable {
   readonly #place: Place;
   #wire: Promise<Wire> | undefined;
   #ended: SandboxEnd['reason'] | undefined;
+  #lastLook: { startedAt: number; at: number; cpuMs: number } | undefined;
 
   /** @internal made by `SandboxHost` */
   constructor(options: {
@@ -93,6 +110,30 @@ export class Sandbox implements AsyncDisposable {
     if (!details) throw new SandboxNotFoundError({ sandboxId: this.id });
     const info = toInfo(details);
     return info.end && this.#ended ? { ...info, end: { ...info.end, reason: this.#ended } } : info;
+  }
+
+  /**
+   * What it uses now. To look is no use of it: an idle sandbox stays idle.
+   * @param options.disk - also the size of its files, for which the engine looks at each of them. Default: false
+   * @example const { memory, cpu } = await sandbox.stats();
+   */
+  async stats(given: { disk?: boolean } = {}): Promise<SandboxStats> {
+    const usage = await this.#engine.usage(this.#container.id, check('stats', statsOptions, given));
+    if (!usage) throw new SandboxNotFoundError({ sandboxId: this.id });
+    const { state, memory, cpuMs, pids, disk, limits } = usage;
+    const at = Date.now();
+    const startedAt = usage.startedAt?.getTime() ?? at;
+    // The first look since its start compares with the start.
+    const last = this.#lastLook?.startedAt === startedAt ? this.#lastLook : { at: startedAt, cpuMs: 0 };
+    this.#lastLook = { startedAt, at, cpuMs };
+    return {
+      state,
+      uptime: at - startedAt,
+      memory: { used: memory, limit: limits.memory },
+      cpu: { time: cpuMs, share: at > last.at ? (cpuMs - last.cpuMs) / (at - last.at) : 0, limit: limits.cpus },
+      processes: { count: pids, limit: limits.pids },
+      ...(disk !== undefined && { disk }),
+    };
   }
 
   /**

@@ -63,7 +63,7 @@ program
 const sandbox = program.command('sandbox').description('make and use sandboxes').helpCommand(false);
 sandbox
   .command('create')
-  .description('make a sandbox, which lives until it is removed, and print its id')
+  .description('make a sandbox, whose files live until it is removed, and print its id')
   .option('--id <id>', 'its id (default: a random one)')
   .option('--image <image>', 'any Linux image that the engine has')
   .option('--env <NAME=VALUE>', 'a variable of its environment; may be given several times', collect, [])
@@ -73,6 +73,12 @@ sandbox
   .option('--memory <bytes>', 'the most that it may use', number)
   .option('--cpus <number>', 'the most that it may use', number)
   .option('--pids <number>', 'the most processes and threads that it may have', number)
+  .option(
+    '--idle-timeout <milliseconds>',
+    'it stops by itself after that time without a command or work on files',
+    number,
+  )
+  .option('--max-lifetime <milliseconds>', 'it stops by itself that long after its start', number)
   .addOption(json)
   .action(async (options) => {
     const { create } = await import('./commands/sandbox/create.ts');

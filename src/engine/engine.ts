@@ -22,6 +22,10 @@ export interface ContainerSpec {
   cwd: string;
   workspace?: { bind: string } | { volume: string };
   limits: ContainerLimits;
+  /** After that time without work it ends by itself. */
+  idleTimeoutMs?: number;
+  /** That long after a start it ends by itself. */
+  maxLifetimeMs?: number;
   /** The host's Ed25519 key, raw, in hex: whoever has the other half of it is the host. */
   publicKey: string;
   /** A directory of this sandbox only, for the socket where the engine shows one. Its parent keeps others out. */

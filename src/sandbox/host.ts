@@ -106,6 +106,8 @@ export class SandboxHost implements AsyncDisposable {
         publicKey: this.#state.publicKey,
         wireDirectory: this.#state.wireDirectory(id),
         ...(options.user !== undefined && { user: options.user }),
+        ...(options.idleTimeout !== undefined && { idleTimeoutMs: options.idleTimeout }),
+        ...(options.maxLifetime !== undefined && { maxLifetimeMs: options.maxLifetime }),
         ...(options.workspace && { workspace: options.workspace }),
       };
       container = await this.#engine.create(spec);

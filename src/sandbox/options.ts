@@ -170,6 +170,8 @@ export const createOptions = v.strictObject({
     }),
     {},
   ),
+  idleTimeout: v.optional(timeoutMs),
+  maxLifetime: v.optional(timeoutMs),
   labels: v.optional(labels, {}),
 });
 
@@ -195,6 +197,13 @@ export interface CreateOptions {
     /** Processes and threads at once, at least 16. Default: 1024 */
     pids?: number;
   };
+  /**
+   * Milliseconds in which no command runs, nobody follows one and no file is worked on; then the sandbox stops by itself,
+   * also when no host runs. At most 24 days. Default: none
+   */
+  idleTimeout?: number;
+  /** Milliseconds from its start on; then the sandbox stops by itself, whatever runs. At most 24 days. Default: none */
+  maxLifetime?: number;
   /** To find it by. Names that begin with `berth.` are kept, but for `berth.run`. */
   labels?: Record<string, string>;
 }

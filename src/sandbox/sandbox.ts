@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Container, ContainerDetails, ContainerLimits, Engine } from '../engine/engine.ts';
 import { ContainerStartError } from '../engine/errors.ts';
 import { BerthError } from '../errors.ts';
+import { endCodes, stopGraceMs } from '../protocol/lifetime.ts';
 import type { ListedProcess } from '../protocol/process.ts';
 import { rootSessionId } from '../protocol/session.ts';
 import { SandboxDiedError, type SandboxEnd, SandboxNotFoundError, WireClosedError } from './errors.ts';
@@ -109,7 +110,7 @@ export class Sandbox implements AsyncDisposable {
     const details = await this.#engine.inspect(this.#container.id);
     if (!details) throw new SandboxNotFoundError({ sandboxId: this.id });
     const info = toInfo(details);
-    return info.end && this.#ended ? { ...info, end: { ...info.end, reason: this.#ended } } : info;
+    return info.end ? { ...info, end: this.#explain(info.end) } : info;
   }
 
   /**
@@ -212,12 +213,13 @@ export class Sandbox implements AsyncDisposable {
     await this.#engine.resume(this.#container.id);
   }
 
-  /** Ends all that runs; the files stay, for `start`. */
+  /** Ends all that runs: SIGTERM, and after 2 s SIGKILL to what is left. The files stay, for `start`. */
   async stop(): Promise<void> {
     this.#ended = 'stopped';
     const asked = this.#open().then((wire) => wire.call({ type: 'shutdown' }, 'ok'));
     try {
-      await Promise.all([asked, this.#engine.ended(this.#container.id, AbortSignal.timeout(endPatienceMs))]);
+      await Promise.race([asked, rejection(AbortSignal.timeout(endPatienceMs))]);
+      await this.#engine.ended(this.#container.id, AbortSignal.timeout(stopGraceMs + endPatienceMs));
     } catch {
       // It does not listen, is paused, or is not as fast as it should be.
       await this.#engine.stop(this.#container.id);
@@ -293,8 +295,17 @@ export class Sandbox implements AsyncDisposable {
     const details = await this.#engine.inspect(this.#container.id);
     if (!details) return { reason: 'removed' };
     const end = whyEnded(details);
-    return end && this.#ended ? { ...end, reason: this.#ended } : end;
+    return end && this.#explain(end);
   }
+
+  /** A kill that was ours is what it was for. */
+  #explain(end: SandboxEnd): SandboxEnd {
+    return end.exitCode === 137 && this.#ended ? { ...end, reason: this.#ended } : end;
+  }
+}
+
+function rejection(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason), { once: true }));
 }
 
 /** `undefined`: it did not end. */
@@ -304,8 +315,12 @@ function whyEnded({ state, end }: ContainerDetails): SandboxEnd | undefined {
   const { exitCode, oomKilled } = end;
   // The engine says so of a container as soon as any process in it was killed for want of memory, and ever after.
   if (oomKilled && exitCode === 137) return { reason: 'oom', exitCode };
-  // 0: the sandbox-agent was asked to end. 137: the first process of a container is killed from outside only.
-  return { reason: exitCode === 0 ? 'stopped' : exitCode === 137 ? 'killed' : 'exited', exitCode };
+  // The first process of a container is killed from outside only.
+  if (exitCode === 137) return { reason: 'killed', exitCode };
+  for (const reason of ['stopped', 'idle', 'expired'] as const) {
+    if (exitCode === endCodes[reason]) return { reason, exitCode };
+  }
+  return { reason: 'exited', exitCode };
 }
 
 export function toInfo(container: Container | ContainerDetails): SandboxInfo {

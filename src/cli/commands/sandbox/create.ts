@@ -13,6 +13,8 @@ interface Options {
   memory?: number;
   cpus?: number;
   pids?: number;
+  idleTimeout?: number;
+  maxLifetime?: number;
   json?: boolean;
 }
 

@@ -65,6 +65,7 @@ sandbox
   .command('create')
   .description('make a sandbox, whose files live until it is removed, and print its id')
   .option('--id <id>', 'its id (default: a random one)')
+  .option('--key <key>', 'the same key gives the same sandbox, until it is removed')
   .option('--image <image>', 'any Linux image that the engine has')
   .option('--env <NAME=VALUE>', 'a variable of its environment; may be given several times', collect, [])
   .option('--label <NAME=VALUE>', 'to find it by; may be given several times', collect, [])

@@ -66,6 +66,27 @@ export class SandboxExistsError extends BerthError<{ sandboxId: string; ownedHer
   }
 }
 
+/** A key was used before, and its sandbox is there: `options` are those that were others then. */
+export class SandboxKeyConflictError extends BerthError<{
+  key: string;
+  sandboxId: string;
+  options: readonly string[];
+}> {
+  static {
+    SandboxKeyConflictError.prototype.name = 'SandboxKeyConflictError';
+  }
+  readonly code = 'sandbox_key_conflict';
+  override readonly status = 409;
+  constructor(meta: { key: string; sandboxId: string; options: readonly string[] }) {
+    super(
+      `The key ${JSON.stringify(meta.key)} gives sandbox ${meta.sandboxId}, which was made with something else as ` +
+        `${meta.options.join(', ')}. Ask for it as before, take another key, or remove it with: ` +
+        `host.remove('${meta.sandboxId}'), or: berth sandbox rm ${meta.sandboxId}`,
+      meta,
+    );
+  }
+}
+
 /** Why a sandbox does not run. */
 export interface SandboxEnd {
   /**

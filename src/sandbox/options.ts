@@ -173,7 +173,9 @@ export const createOptions = v.strictObject({
   idleTimeout: v.optional(timeoutMs),
   maxLifetime: v.optional(timeoutMs),
   labels: v.optional(labels, {}),
+  key: v.optional(key),
 });
+export type CheckedCreateOptions = v.InferOutput<typeof createOptions>;
 
 /** Options of a new sandbox. Sizes are bytes. */
 export interface CreateOptions {
@@ -206,6 +208,11 @@ export interface CreateOptions {
   maxLifetime?: number;
   /** To find it by. Names that begin with `berth.` are kept, but for `berth.run`. */
   labels?: Record<string, string>;
+  /**
+   * The same key in a state directory gives the same sandbox, whoever asks for it and however often; one that does not
+   * run is started, with its files. Until it is removed. Default: each call makes a new sandbox
+   */
+  key?: string;
 }
 
 const offset = v.optional(bytes);

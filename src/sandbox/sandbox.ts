@@ -7,6 +7,7 @@ import type { ListedProcess } from '../protocol/process.ts';
 import { rootSessionId } from '../protocol/session.ts';
 import { SandboxDiedError, type SandboxEnd, SandboxNotFoundError, WireClosedError } from './errors.ts';
 import { FileSystem } from './fs/file-system.ts';
+import { keyLabel } from './key.ts';
 import {
   type AttachOptions,
   type Command,
@@ -42,6 +43,8 @@ export interface SandboxInfo {
   image: string;
   createdAt: Date;
   labels: Record<string, string>;
+  /** That it was made with. */
+  key?: string;
   /** Bytes, CPUs, processes. */
   limits?: ContainerLimits;
 }
@@ -336,6 +339,7 @@ export function toInfo(container: Container | ContainerDetails): SandboxInfo {
     image: labels[imageLabel] ?? container.image,
     createdAt,
     labels: Object.fromEntries(own),
+    ...(labels[keyLabel] !== undefined && { key: labels[keyLabel] }),
     ...('limits' in container && { limits: container.limits }),
   };
 }

@@ -5,6 +5,7 @@ import { printJson, sayProgress } from '../../output.ts';
 
 interface Options {
   id?: string;
+  key?: string;
   image?: string;
   env: string[];
   label: string[];

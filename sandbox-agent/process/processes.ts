@@ -86,6 +86,7 @@ export class Processes {
       env: commandEnvironment([this.#sandboxEnvironment, session.env, request.env], identity),
       trees: request.detached ? [tree] : [tree, session.tree],
       identity,
+      umask: request.umask,
       timeoutMs: request.timeoutMs,
       detached: request.detached,
       hasStdin: request.stdin !== undefined,

@@ -33,10 +33,9 @@ export function spawn(command: Command): Spawned | NodeJS.ErrnoException {
     const [stdout, stderr] = [makeKept(), makeKept()];
     const stdin = command.hasStdin ? makeKept() : undefined;
     const groups = [...command.identity.groups.filter((group) => !isTree(group)), ...command.trees];
-    const pid = asCommand({ ...command.identity, groups }, () =>
-      startKilledFirst(() =>
-        search(command, { stdin: stdin?.readEnd, stdout: stdout.writeEnd, stderr: stderr.writeEnd }),
-      ),
+    const start = () => search(command, { stdin: stdin?.readEnd, stdout: stdout.writeEnd, stderr: stderr.writeEnd });
+    const pid = withUmask(command.umask, () =>
+      asCommand({ ...command.identity, groups }, () => startKilledFirst(start)),
     );
     const exit = exitOf(pid);
     for (const end of [stdin?.readEnd, stdout.writeEnd, stderr.writeEnd]) if (end !== undefined) closeSync(end);
@@ -63,6 +62,21 @@ export function spawn(command: Command): Spawned | NodeJS.ErrnoException {
       default:
         return failure;
     }
+  }
+}
+
+/**
+ * The umask is one for all threads of the sandbox-agent (that a thread gets one of its own is not allowed in a container),
+ * and a program begins with that of its starter: so it changes for as long as the start takes. Operations on files that
+ * are under way on other threads do not depend on it: see `makeDirectory` of `fs/`.
+ */
+function withUmask<Result>(mask: number | undefined, action: () => Result): Result {
+  if (mask === undefined) return action();
+  const before = process.umask(mask);
+  try {
+    return action();
+  } finally {
+    process.umask(before);
   }
 }
 

@@ -2,7 +2,18 @@ import { isAbsolute } from 'node:path';
 import type { Readable } from 'node:stream';
 import * as v from 'valibot';
 import { limits } from '../protocol/limits.ts';
-import { absolutePath, argument, environment, key, mode, name, signal, timeoutMs, user } from '../protocol/values.ts';
+import {
+  absolutePath,
+  argument,
+  environment,
+  key,
+  mode,
+  name,
+  signal,
+  timeoutMs,
+  umask,
+  user,
+} from '../protocol/values.ts';
 import { InvalidOptionsError } from './errors.ts';
 
 /** Options that are not what the schema says are refused before anything is done. */
@@ -59,6 +70,8 @@ const commandOptions = {
   cwd: v.optional(path),
   env: v.optional(env, {}),
   user: v.optional(user),
+  umask: v.optional(umask),
+  login: v.optional(v.boolean(), false),
   stdin: v.optional(input),
   timeout: v.optional(timeoutMs),
   signal: v.optional(abortSignal),
@@ -79,6 +92,10 @@ export interface ExecOptions {
   env?: Record<string, string>;
   /** `name`, `uid`, `name:group` or `uid:gid`. Default: that of the session or sandbox */
   user?: string;
+  /** The permissions that files which it makes do not get, as in `0o027`. Default: `0o022` */
+  umask?: number;
+  /** The shell of a string reads `/etc/profile` and `~/.profile` first: it is run by `/bin/sh -l -c`. Default: false */
+  login?: boolean;
   /** What the command reads; then it reads the end. Default of `exec`: the end at once */
   stdin?: Input;
   /** Then the whole process tree is killed, and the result says `timedOut`. Default: none */

@@ -20,7 +20,7 @@ import { Sessions } from './session/sessions.ts';
 // Above it is a directory that only the sandbox-agent's group may enter; no command has that group.
 const socketPath = '/.berth/private/wire/agent.sock';
 
-if (process.argv[2] === 'bridge') bridge(socketPath);
+if (process.argv[2] === 'bridge') void bridge(socketPath);
 else {
   try {
     start();

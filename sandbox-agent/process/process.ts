@@ -44,6 +44,10 @@ export class SandboxProcess {
   /** Resolves when it has ended and its output is complete; never rejects. */
   readonly ended: Promise<ProcessEnd>;
   running = true;
+  /** It has ended, and its output has come. */
+  complete = false;
+  /** How many are being sent its output. */
+  followers = 0;
   readonly #startedTicks = performance.now();
   readonly #oomKillsBefore = outOfMemoryKills();
   readonly #stdin: Socket | undefined;

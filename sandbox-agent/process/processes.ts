@@ -65,12 +65,18 @@ export class Processes {
     signal: AbortSignal,
   ): Promise<ProcessEnd> {
     const { stdout, stderr } = attachments;
-    // One that was cancelled or lost is no reason not to say how the process ended.
-    await Promise.allSettled([
-      stdout && sendOutput(one.stdout, stdout.from, stdout.stream, signal),
-      stderr && sendOutput(one.stderr, stderr.from, stderr.stream, signal),
-    ]);
-    return one.ended;
+    one.followers++;
+    try {
+      // One that was cancelled or lost is no reason not to say how the process ended.
+      await Promise.allSettled([
+        stdout && sendOutput(one.stdout, stdout.from, stdout.stream, signal),
+        stderr && sendOutput(one.stderr, stderr.from, stderr.stream, signal),
+      ]);
+      return await one.ended;
+    } finally {
+      one.followers--;
+      this.#dropOldest();
+    }
   }
 
   async #start(request: ProcessStart, session: Session, key: string | undefined): Promise<SandboxProcess> {
@@ -92,12 +98,16 @@ export class Processes {
       hasStdin: request.stdin !== undefined,
     });
     this.#byId.set(processId, one);
-    void one.ended.then(() => this.#dropOldest());
+    void one.ended.then(() => {
+      one.complete = true;
+      this.#dropOldest();
+    });
     return one;
   }
 
   #dropOldest(): void {
-    const ended = [...this.#byId.values()].filter((one) => !one.running);
+    // Many at once end before their output was read, by us or by the host.
+    const ended = [...this.#byId.values()].filter((one) => one.complete && one.followers === 0);
     for (const one of ended.slice(0, Math.max(0, ended.length - keptEnded))) {
       one.close();
       this.#byId.delete(one.command.processId);

@@ -134,6 +134,17 @@ describe('spawn', () => {
     expect((await sandbox.exec('head -c 3000000 /dev/zero | wc -c')).stdout.trim()).toBe('3000000');
   });
 
+  test('all output comes, however many commands have ended before it was read', async ({ sandbox }) => {
+    const unread = await sandbox.spawn('head -c 1000000 /dev/zero');
+    // The command has ended, its output has not: what it left in the background prints on.
+    const printing = sandbox.exec('(while sleep 0.01; do echo on; done) & echo first');
+    await sandbox.exec(`while kill -0 ${unread.pid}; do sleep 0.01; done`);
+    await Promise.all(Array.from({ length: 100 }, () => sandbox.exec('true')));
+    expect(Buffer.concat(await unread.stdout.toArray())).toHaveLength(1_000_000);
+    const { stdout, stdoutBytes } = await printing;
+    expect(stdout).toHaveLength(stdoutBytes);
+  });
+
   test('a write after the end is an error of ours', async ({ sandbox }) => {
     const process = await sandbox.spawn('exit 0');
     await process.wait();

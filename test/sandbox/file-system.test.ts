@@ -61,6 +61,12 @@ test('streams 64 MiB either way', async ({ sandbox: { fs } }) => {
   expect(received.digest('hex')).toBe(sent.digest('hex'));
 });
 
+test('refuses to hold a file that is larger than a string can be', async ({ sandbox }) => {
+  await sandbox.exec('truncate -s 600M large');
+  await expect(sandbox.fs.readFile('large')).rejects.toMatchObject({ code: 'EFBIG' });
+  expect((await sandbox.exec('echo on')).stdout).toBe('on\n');
+});
+
 test('a writing that is broken off leaves the old content', async ({ sandbox: { fs } }) => {
   await fs.writeFile('file', 'old');
   const failing = Readable.from(

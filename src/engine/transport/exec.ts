@@ -25,6 +25,8 @@ export class ExecStream extends Duplex {
       if (!this.#pass(chunk)) connection.pause();
     });
     connection.once('end', () => this.push(null));
+    // The command has ended, and nobody takes what is still to be written: waiting for that would be for ever.
+    this.once('end', () => this.destroy());
     connection.once('error', (error) => this.destroy(error));
     connection.once('close', () => this.destroy());
   }

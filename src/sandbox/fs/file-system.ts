@@ -1,3 +1,4 @@
+import { constants } from 'node:buffer';
 import type { Readable, Writable } from 'node:stream';
 import { finished, pipeline } from 'node:stream/promises';
 import { WireProtocolError } from '../../protocol/errors.ts';
@@ -24,6 +25,9 @@ import { requestError } from '../request-error.ts';
 import { readable, writable } from '../streams.ts';
 import type { Call, Wire } from '../wire.ts';
 import { packDirectory } from './pack-directory.ts';
+
+/** The most that a call holds in memory: what a string can be. A sandbox can send without end. */
+const maxHeldBytes = constants.MAX_STRING_LENGTH;
 
 const parseEntry = parser(fsEntry);
 const parsePath = parser(fsPath);
@@ -78,17 +82,26 @@ export class FileSystem {
   }
 
   /**
-   * The file as text; bytes that are no UTF-8 become U+FFFD. Holds all of it in memory.
+   * The file as text; bytes that are no UTF-8 become U+FFFD. Holds all of it in memory: of more than 512 MiB the code is
+   * `EFBIG`.
    * @example const text = await sandbox.fs.readFile('package.json');
    */
   async readFile(path: string): Promise<string> {
     return (await this.readFileBuffer(path)).toString();
   }
 
-  /** The file's bytes, all of them in memory. */
+  /** The file's bytes, all of them in memory, as in `readFile`. */
   async readFileBuffer(path: string): Promise<Buffer> {
     const chunks: Uint8Array[] = [];
-    for await (const chunk of this.createReadStream(path)) chunks.push(chunk);
+    let bytes = 0;
+    for await (const chunk of this.createReadStream(path)) {
+      chunks.push(chunk);
+      bytes += chunk.length;
+      if (bytes > maxHeldBytes) {
+        const detail = `it has more than ${maxHeldBytes} bytes: read it with createReadStream()`;
+        throw new FileError({ code: 'EFBIG', path: this.resolve(path), operation: 'read', detail });
+      }
+    }
     return Buffer.concat(chunks);
   }
 

@@ -90,6 +90,19 @@ describe('an idle sandbox', () => {
   });
 });
 
+test('stops, starts and is idle in the same way over the exec stream of the engine', async () => {
+  await using opened = await openHost('exec');
+  const sandbox = await opened.host.create({ idleTimeout: 3_000 });
+  await sandbox.spawn('trap "echo bye > bye; exit" TERM; touch up; while :; do sleep 0.05; done', { detached: true });
+  await sandbox.exec('until [ -e up ]; do sleep 0.01; done');
+  await sandbox.stop();
+  expect((await sandbox.info()).end).toMatchObject({ reason: 'stopped', exitCode: 0 });
+  await sandbox.start();
+  expect(await sandbox.fs.readFile('bye')).toBe('bye\n');
+  await ended(sandbox);
+  await expect(sandbox.exec('true')).rejects.toMatchObject({ meta: { reason: 'idle' } });
+});
+
 describe('a sandbox with a longest life', () => {
   test('ends when that is over, whatever runs and whoever has gone, and no command can hinder it', async () => {
     await using opened = await openHost();

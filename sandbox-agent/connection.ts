@@ -13,6 +13,7 @@ import {
 } from '../src/protocol/messages.ts';
 import { Mux, type WireStream } from '../src/protocol/mux.ts';
 import type { ProcessAttach, ProcessStart } from '../src/protocol/process.ts';
+import type { PtyAttach, PtyOpen } from '../src/protocol/pty.ts';
 import { copy } from './fs/copy.ts';
 import { chmod, mkdir, readdir, readlink, realpath, rename, stat, symlink } from './fs/entries.ts';
 import { glob } from './fs/glob.ts';
@@ -155,6 +156,13 @@ export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): v
         return ok;
       case 'process.list':
         return { type: 'process.listed', requestId, processes: sandbox.processes.list() };
+      case 'pty.open':
+        return openTerminal(request, accept);
+      case 'pty.attach':
+        return attachTerminal(request, accept);
+      case 'pty.resize':
+        sandbox.processes.findTerminal(request.processId).resize(request.size);
+        return ok;
       case 'fs.stat':
         return { type: 'fs.stat', requestId, stats: await stat(request) };
       case 'fs.read':
@@ -220,6 +228,28 @@ export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): v
     const output = (wanted: ProcessAttach['stdout']) => wanted && { ...wanted, stream: accept(wanted.stream, 'send') };
     const outputs = { stdout: output(request.stdout), stderr: output(request.stderr) };
     return follow(request.requestId, sandbox.processes.find(request.processId), outputs);
+  }
+
+  async function openTerminal(
+    request: PtyOpen,
+    accept: (id: number, direction: 'send' | 'receive') => WireStream,
+  ): Promise<Answer> {
+    const input = accept(request.input, 'receive');
+    const stdout = { stream: accept(request.output, 'send'), from: 0 };
+    const started = sandbox.processes.startOnTerminal(request, sandbox.sessions.find(request.sessionId));
+    void started.type(input);
+    return follow(request.requestId, started, { stdout, stderr: undefined });
+  }
+
+  async function attachTerminal(
+    request: PtyAttach,
+    accept: (id: number, direction: 'send' | 'receive') => WireStream,
+  ): Promise<Answer> {
+    const input = accept(request.input, 'receive');
+    const stdout = { stream: accept(request.output.stream, 'send'), from: request.output.from };
+    const found = sandbox.processes.findTerminal(request.processId);
+    void found.type(input);
+    return follow(request.requestId, found, { stdout, stderr: undefined });
   }
 
   async function follow(

@@ -1,12 +1,15 @@
 import { dlopen, getRawPointer } from 'node:ffi';
+import { closeSync, constants as fsConstants, openSync } from 'node:fs';
 import { constants } from 'node:os';
 import { getSystemErrorName } from 'node:util';
+import type { TerminalSize } from '../src/protocol/pty.ts';
 
 // What Node has no function for. All of it is libc's, in this process already.
 const libc = dlopen(null, {
   syscall: { arguments: ['i64', 'i64', 'i64', 'i64'], return: 'i64' },
   prctl: { arguments: ['i32', 'i64', 'i64', 'i64', 'i64'], return: 'i32' },
   waitpid: { arguments: ['i32', 'buffer', 'i32'], return: 'i32' },
+  ioctl: { arguments: ['i32', 'i64', 'buffer'], return: 'i32' },
   pipe2: { arguments: ['buffer', 'i32'], return: 'i32' },
   posix_spawn: { arguments: ['buffer', 'buffer', 'buffer', 'buffer', 'buffer', 'buffer'], return: 'i32' },
   posix_spawn_file_actions_init: { arguments: ['buffer'], return: 'i32' },
@@ -28,6 +31,7 @@ const { setgroups, setresuid, setresgid } = systemCalls;
 
 const wnohang = 1;
 const oRdonly = 0;
+const oRdwr = 2;
 const oCloexec = 0o2000000;
 const pr = { setDumpable: 4n, setSecurebits: 28n } as const;
 const secbitNoroot = 1n;
@@ -105,16 +109,74 @@ export function makePipe(): { readEnd: number; writeEnd: number } {
   return { readEnd: ends[0] ?? -1, writeEnd: ends[1] ?? -1 };
 }
 
+/** Both ends of a terminal, and where a program opens its own. */
+export interface OpenedTerminal {
+  master: number;
+  slave: number;
+  path: string;
+}
+
+const request = {
+  getAttributes: 0x5401n,
+  setAttributes: 0x5402n,
+  setWindowSize: 0x5414n,
+  getNumber: 0x8004_5430n,
+  setLock: 0x4004_5431n,
+} as const;
+const iutf8 = 0o40000;
+
+/**
+ * Makes a terminal that belongs to the user of the calling thread. The agent's own end of the program's side keeps the
+ * terminal from its end until the program has opened it; it must not become the terminal of the sandbox-agent, which
+ * leads a session (O_NOCTTY).
+ */
+export function openTerminal(size: TerminalSize): OpenedTerminal {
+  const { O_RDWR, O_NOCTTY, O_NONBLOCK } = fsConstants;
+  // Not /dev/ptmx: root in the sandbox can put anything in its place. Nothing else than this can be at this one.
+  const master = openSync('/dev/pts/ptmx', O_RDWR | O_NOCTTY | O_NONBLOCK);
+  try {
+    control(master, request.setLock, new Uint32Array([0]));
+    const number = new Uint32Array(1);
+    control(master, request.getNumber, number);
+    setTerminalSize(master, size);
+    // `struct termios` begins with the input modes. Erasing has to take whole characters, not bytes.
+    const attributes = new Uint32Array(16);
+    control(master, request.getAttributes, attributes);
+    attributes[0] = (attributes[0] ?? 0) | iutf8;
+    control(master, request.setAttributes, attributes);
+    const path = `/dev/pts/${number[0]}`;
+    return { master, slave: openSync(path, O_RDWR | O_NOCTTY), path };
+  } catch (error) {
+    closeSync(master);
+    throw error;
+  }
+}
+
+/** The programs in the foreground of the terminal get SIGWINCH when it is another size than before. */
+export function setTerminalSize(master: number, { columns, rows }: TerminalSize): void {
+  control(master, request.setWindowSize, new Uint16Array([rows, columns, 0, 0]));
+}
+
+function control(terminal: number, what: bigint, argument: Uint16Array | Uint32Array): void {
+  const bytes = new Uint8Array(argument.buffer, argument.byteOffset, argument.byteLength);
+  if (libc.ioctl(terminal, what, bytes) !== 0) throw new Error(`ioctl(0x${what.toString(16)}) failed`);
+}
+
+export interface Pipes {
+  /** Without it the program reads an end at once. */
+  stdin: number | undefined;
+  stdout: number;
+  stderr: number;
+}
+
 export interface Program {
   /** Absolute, or relative to `cwd`; no search. */
   path: string;
   argv: readonly string[];
   env: Readonly<Record<string, string>>;
   cwd: string;
-  /** Descriptors; without `stdin` the program reads an end at once. */
-  stdin: number | undefined;
-  stdout: number;
-  stderr: number;
+  /** Descriptors of pipes, or the path of a terminal, which becomes that of the program's session. */
+  stdio: Pipes | string;
 }
 
 const posixSpawn = { setSigdef: 0x04, setSigmask: 0x08, setSid: 0x80 } as const;
@@ -123,7 +185,7 @@ const devNull = cString('/dev/null');
 const attributes = Buffer.alloc(1_024);
 const fileActionsBytes = 512;
 libc.posix_spawnattr_init(attributes);
-// A session of its own, whose number is its pid, and no terminal; every signal as a program finds it (Node ignores
+// A session of its own, whose number is its pid; every signal as a program finds it (Node ignores
 // SIGPIPE), and none blocked, which is how the attributes begin.
 libc.posix_spawnattr_setflags(attributes, posixSpawn.setSigdef | posixSpawn.setSigmask | posixSpawn.setSid);
 libc.posix_spawnattr_setsigdefault(attributes, Buffer.alloc(128, 0xff));
@@ -134,16 +196,14 @@ libc.posix_spawnattr_setsigdefault(attributes, Buffer.alloc(128, 0xff));
  * @returns its pid; the exit is the caller's to take
  * @throws an error with the kernel's `code`
  */
-export function spawnProgram({ path, argv, env, cwd, stdin, stdout, stderr }: Program): number {
+export function spawnProgram({ path, argv, env, cwd, stdio }: Program): number {
   const pid = new Int32Array(1);
   const fileActions = Buffer.alloc(fileActionsBytes);
   libc.posix_spawn_file_actions_init(fileActions);
   try {
     libc.posix_spawn_file_actions_addchdir_np(fileActions, cString(cwd));
-    if (stdin === undefined) libc.posix_spawn_file_actions_addopen(fileActions, 0, devNull, oRdonly, 0);
-    else libc.posix_spawn_file_actions_adddup2(fileActions, stdin, 0);
-    libc.posix_spawn_file_actions_adddup2(fileActions, stdout, 1);
-    libc.posix_spawn_file_actions_adddup2(fileActions, stderr, 2);
+    if (typeof stdio === 'string') addTerminal(fileActions, stdio);
+    else addPipes(fileActions, stdio);
     const failure = libc.posix_spawn(
       new Uint8Array(pid.buffer),
       cString(path),
@@ -160,6 +220,20 @@ export function spawnProgram({ path, argv, env, cwd, stdin, stdout, stderr }: Pr
   } finally {
     libc.posix_spawn_file_actions_destroy(fileActions);
   }
+}
+
+function addPipes(fileActions: Buffer, { stdin, stdout, stderr }: Pipes): void {
+  if (stdin === undefined) libc.posix_spawn_file_actions_addopen(fileActions, 0, devNull, oRdonly, 0);
+  else libc.posix_spawn_file_actions_adddup2(fileActions, stdin, 0);
+  libc.posix_spawn_file_actions_adddup2(fileActions, stdout, 1);
+  libc.posix_spawn_file_actions_adddup2(fileActions, stderr, 2);
+}
+
+/** The first terminal that the leader of a session opens is that of the session: tty(4). */
+function addTerminal(fileActions: Buffer, path: string): void {
+  libc.posix_spawn_file_actions_addopen(fileActions, 0, cString(path), oRdwr, 0);
+  libc.posix_spawn_file_actions_adddup2(fileActions, 0, 1);
+  libc.posix_spawn_file_actions_adddup2(fileActions, 0, 2);
 }
 
 function cString(text: string): Buffer {

@@ -1,11 +1,14 @@
 import { statSync } from 'node:fs';
 import type { Socket } from 'node:net';
+import type { Readable } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { WireStream } from '../../src/protocol/mux.ts';
 import type { ListedProcess, ProcessEnd } from '../../src/protocol/process.ts';
+import type { TerminalSize } from '../../src/protocol/pty.ts';
 import { RequestError } from '../errors.ts';
 import type { Identity } from '../identity.ts';
 import { signalNumber } from '../kernel.ts';
+import type { Terminal } from '../pty/terminal.ts';
 import { outOfMemoryKills } from './memory.ts';
 import { type Spawned, spawn } from './spawn.ts';
 import { Spool } from './spool.ts';
@@ -26,12 +29,16 @@ export interface Command {
   timeoutMs: number | undefined;
   detached: boolean;
   hasStdin: boolean;
+  /** The size of its terminal; left out: it runs on pipes. */
+  terminal: TerminalSize | undefined;
 }
 
 // After a command's end its output may stay open in a process that it left behind. What the command itself wrote is in
 // the pipe already: it has come when nothing more did for a while. A process that prints on must not hold the end up.
 const quietMs = 20;
 const maxDrainMs = 500;
+// With the program its terminal ends, unless it had given the terminal up: the kernel hangs up on all that was left.
+const hangUpMs = 2_000;
 
 /** One command, from its start until its kept output is dropped. It belongs to the sandbox, not to a connection. */
 export class SandboxProcess {
@@ -51,6 +58,7 @@ export class SandboxProcess {
   readonly #startedTicks = performance.now();
   readonly #oomKillsBefore = outOfMemoryKills();
   readonly #stdin: Socket | undefined;
+  readonly #terminal: Terminal | undefined;
   #timedOut = false;
 
   /**
@@ -74,6 +82,7 @@ export class SandboxProcess {
     }
     this.pid = started.pid;
     this.#stdin = started.stdin;
+    this.#terminal = started.terminal;
     this.ended = this.#run(started);
   }
 
@@ -121,6 +130,22 @@ export class SandboxProcess {
     }
   }
 
+  /** Types what comes on `stream`, as fast as it is read, until the process ends. */
+  async type(stream: WireStream): Promise<void> {
+    void this.ended.then(() => stream.cancel());
+    try {
+      for await (const chunk of stream) if (!(await this.#terminal?.write(chunk))) return;
+    } catch {
+      // The host gave up or is gone, or the terminal has just ended. Others may type on.
+    } finally {
+      stream.cancel();
+    }
+  }
+
+  resize(size: TerminalSize): void {
+    this.#terminal?.resize(size);
+  }
+
   /** @param pids - what is alive of its tree */
   list(pids: readonly number[]): ListedProcess {
     return {
@@ -141,17 +166,19 @@ export class SandboxProcess {
     forgetTree(this.tree);
   }
 
-  async #run({ exit, stdout, stderr }: Spawned): Promise<ProcessEnd> {
+  async #run({ exit, stdout, stderr, terminal }: Spawned): Promise<ProcessEnd> {
     const timer =
       this.command.timeoutMs === undefined ? undefined : setTimeout(() => void this.#timeout(), this.command.timeoutMs);
-    const drained = Promise.all([collect(stdout, this.stdout), collect(stderr, this.stderr)]);
+    const drained = Promise.all([collect(stdout, this.stdout), stderr && collect(stderr, this.stderr)]);
     const { code, signal } = await exit;
     this.running = false;
     clearTimeout(timer);
     this.#stdin?.destroy();
     // What was killed for its time is dead to the last process when the end is reported.
     if (this.#timedOut) await this.kill();
-    await this.#drain(drained);
+    if (terminal) await Promise.race([drained, wait(hangUpMs)]);
+    else await this.#drain(drained);
+    terminal?.close();
     this.stdout.end();
     this.stderr.end();
     return this.#end(code, signal);
@@ -177,7 +204,9 @@ export class SandboxProcess {
   async #endUnstarted(error: NodeJS.ErrnoException): Promise<ProcessEnd> {
     const missing = error.code === 'ENOENT' || error.code === 'ENOTDIR';
     const text = missing ? 'not found' : (error.code ?? error.message);
-    await this.stderr.append(Buffer.from(`${this.command.argv[0]}: ${text}\n`));
+    const line = `${this.command.argv[0]}: ${text}`;
+    if (this.command.terminal) await this.stdout.append(Buffer.from(`${line}\r\n`));
+    else await this.stderr.append(Buffer.from(`${line}\n`));
     this.stdout.end();
     this.stderr.end();
     return this.#end(missing ? 127 : 126, null);
@@ -202,11 +231,11 @@ export class SandboxProcess {
 }
 
 /** Reads to the end, also after the command's: a process that it left behind must not meet a closed pipe. */
-async function collect(output: Socket, spool: Spool): Promise<void> {
+async function collect(output: Readable, spool: Spool): Promise<void> {
   try {
     for await (const chunk of output) await spool.append(chunk);
   } catch {
-    // A pipe has no read errors but its end.
+    // A pipe has no read errors, and that of a terminal is its end.
   }
 }
 

@@ -1,16 +1,22 @@
 import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import type { WireStream } from '../../src/protocol/mux.ts';
 import type { ProcessEnd, ProcessStart } from '../../src/protocol/process.ts';
+import type { PtyOpen } from '../../src/protocol/pty.ts';
+import type { Environment } from '../../src/protocol/values.ts';
 import { commandEnvironment } from '../environment.ts';
 import { RequestError } from '../errors.ts';
 import { findIdentity } from '../identity.ts';
 import type { Session } from '../session/sessions.ts';
 import { sendOutput } from './output.ts';
-import { SandboxProcess } from './process.ts';
+import { type Command, SandboxProcess } from './process.ts';
 import { liveProcesses, newTree } from './tree.ts';
 
 /** Ended processes whose output is kept for those who attach late; the oldest goes first. */
 const keptEnded = 64;
+
+/** What a terminal is that nobody says more of; TERM of the image, the session or the call comes first. */
+const terminalVariables: Environment = [['TERM', 'xterm-256color']];
 
 /** One output of a process, and the byte from which the host wants it. */
 export interface Attachment {
@@ -33,15 +39,34 @@ export class Processes {
 
   /** Starts it, or gives the one that was started with the same key in the same session. */
   async start(request: ProcessStart, session: Session): Promise<SandboxProcess> {
-    if (request.key === undefined) return this.#start(request, session, undefined);
+    const further = {
+      umask: request.umask,
+      timeoutMs: request.timeoutMs,
+      detached: request.detached,
+      hasStdin: request.stdin !== undefined,
+      terminal: undefined,
+    };
+    if (request.key === undefined) return this.#start(request, session, { ...further, key: undefined });
     const key = `${request.sessionId}/${request.key}`;
     const known = this.#byKey.get(key);
     if (known) return known;
-    const starting = this.#start(request, session, key);
+    const starting = (async () => this.#start(request, session, { ...further, key }))();
     this.#byKey.set(key, starting);
     // What did not start may be asked for again.
     starting.catch(() => this.#byKey.delete(key));
     return starting;
+  }
+
+  /** Starts a process on a terminal of its own; without a command it is the shell of the user. */
+  startOnTerminal(request: PtyOpen, session: Session): SandboxProcess {
+    const further = { key: undefined, umask: undefined, timeoutMs: undefined, detached: false, hasStdin: false };
+    return this.#start(request, session, { ...further, terminal: request.size });
+  }
+
+  findTerminal(processId: string): SandboxProcess {
+    const found = this.find(processId);
+    if (found.command.terminal) return found;
+    throw new RequestError('not_a_terminal', `process ${processId} does not run on a terminal`);
   }
 
   find(processId: string): SandboxProcess {
@@ -79,23 +104,24 @@ export class Processes {
     }
   }
 
-  async #start(request: ProcessStart, session: Session, key: string | undefined): Promise<SandboxProcess> {
+  #start(
+    request: Pick<ProcessStart, 'sessionId' | 'cwd' | 'env' | 'user'> & Pick<PtyOpen, 'argv'>,
+    session: Session,
+    further: Pick<Command, 'key' | 'umask' | 'timeoutMs' | 'detached' | 'hasStdin' | 'terminal'>,
+  ): SandboxProcess {
     const processId = `p_${randomBytes(8).toString('hex')}`;
     const identity = request.user === undefined ? session.identity : findIdentity(request.user);
     const tree = newTree();
+    const sources = [this.#sandboxEnvironment, session.env, request.env];
     const one = SandboxProcess.start({
+      ...further,
       processId,
       sessionId: request.sessionId,
-      key,
-      argv: request.argv,
+      argv: request.argv ?? [existsSync(identity.shell) ? identity.shell : '/bin/sh'],
       cwd: request.cwd ?? session.cwd ?? this.#cwd,
-      env: commandEnvironment([this.#sandboxEnvironment, session.env, request.env], identity),
-      trees: request.detached ? [tree] : [tree, session.tree],
+      env: commandEnvironment(further.terminal ? [terminalVariables, ...sources] : sources, identity),
+      trees: further.detached ? [tree] : [tree, session.tree],
       identity,
-      umask: request.umask,
-      timeoutMs: request.timeoutMs,
-      detached: request.detached,
-      hasStdin: request.stdin !== undefined,
     });
     this.#byId.set(processId, one);
     void one.ended.then(() => {

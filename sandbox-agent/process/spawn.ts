@@ -1,9 +1,12 @@
 import { closeSync, statSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { resolve } from 'node:path';
+import type { Readable } from 'node:stream';
+import type { TerminalSize } from '../../src/protocol/pty.ts';
 import { RequestError } from '../errors.ts';
 import { asCommand } from '../identity.ts';
-import { makePipe, type Program, spawnProgram } from '../kernel.ts';
+import { makePipe, type OpenedTerminal, openTerminal, type Program, spawnProgram } from '../kernel.ts';
+import { Terminal } from '../pty/terminal.ts';
 import { exitOf } from './exit.ts';
 import { startKilledFirst } from './memory.ts';
 import type { Command } from './process.ts';
@@ -13,16 +16,22 @@ export interface Spawned {
   pid: number;
   exit: ReturnType<typeof exitOf>;
   stdin: Socket | undefined;
-  stdout: Socket;
-  stderr: Socket;
+  stdout: Readable;
+  /** On a terminal it is the same as `stdout`. */
+  stderr: Readable | undefined;
+  terminal: Terminal | undefined;
 }
 
 /**
- * Starts a command on pipes.
+ * Starts a command, on pipes or on a terminal.
  * @returns the error for a program that is not there or can't be executed
  * @throws {RequestError} the sandbox has no room for another process
  */
 export function spawn(command: Command): Spawned | NodeJS.ErrnoException {
+  return command.terminal ? spawnOnTerminal(command, command.terminal) : spawnOnPipes(command);
+}
+
+function spawnOnPipes(command: Command): Spawned | NodeJS.ErrnoException {
   const pipes: { readEnd: number; writeEnd: number }[] = [];
   const makeKept = () => {
     const pipe = makePipe();
@@ -32,12 +41,8 @@ export function spawn(command: Command): Spawned | NodeJS.ErrnoException {
   try {
     const [stdout, stderr] = [makeKept(), makeKept()];
     const stdin = command.hasStdin ? makeKept() : undefined;
-    const groups = [...command.identity.groups.filter((group) => !isTree(group)), ...command.trees];
-    const start = () => search(command, { stdin: stdin?.readEnd, stdout: stdout.writeEnd, stderr: stderr.writeEnd });
-    const pid = withUmask(command.umask, () =>
-      asCommand({ ...command.identity, groups }, () => startKilledFirst(start)),
-    );
-    const exit = exitOf(pid);
+    const stdio = { stdin: stdin?.readEnd, stdout: stdout.writeEnd, stderr: stderr.writeEnd };
+    const { pid, exit } = start(command, stdio);
     for (const end of [stdin?.readEnd, stdout.writeEnd, stderr.writeEnd]) if (end !== undefined) closeSync(end);
     return {
       pid,
@@ -45,23 +50,61 @@ export function spawn(command: Command): Spawned | NodeJS.ErrnoException {
       stdin: stdin && writer(stdin.writeEnd),
       stdout: reader(stdout.readEnd),
       stderr: reader(stderr.readEnd),
+      terminal: undefined,
     };
   } catch (error) {
     for (const { readEnd, writeEnd } of pipes) {
       closeSync(readEnd);
       closeSync(writeEnd);
     }
-    const failure = error as NodeJS.ErrnoException;
-    switch (failure.code) {
-      case 'EAGAIN':
-        throw new RequestError('EAGAIN', 'the sandbox is at its limit of processes: end some, or raise limits.pids');
-      case 'EMFILE':
-      case 'ENFILE':
-      case 'ENOMEM':
-        throw new RequestError(failure.code, `the command could not be started: ${failure.message}`);
-      default:
-        return failure;
-    }
+    return failureOf(error);
+  }
+}
+
+function spawnOnTerminal(command: Command, size: TerminalSize): Spawned | NodeJS.ErrnoException {
+  const { master, slave, path } = terminalOf(command, size);
+  try {
+    const started = start(command, path);
+    const terminal = new Terminal(master);
+    return { ...started, stdin: undefined, stdout: terminal.output, stderr: undefined, terminal };
+  } catch (error) {
+    closeSync(master);
+    return failureOf(error);
+  } finally {
+    closeSync(slave);
+  }
+}
+
+function terminalOf(command: Command, size: TerminalSize): OpenedTerminal {
+  try {
+    // The kernel gives it to the user who makes it.
+    return asCommand(command.identity, () => openTerminal(size));
+  } catch (error) {
+    const { code = 'EIO', message } = error as NodeJS.ErrnoException;
+    throw new RequestError(code, `no terminal could be made: ${message}`);
+  }
+}
+
+function start(command: Command, stdio: Program['stdio']): Pick<Spawned, 'pid' | 'exit'> {
+  const groups = [...command.identity.groups.filter((group) => !isTree(group)), ...command.trees];
+  const pid = withUmask(command.umask, () =>
+    asCommand({ ...command.identity, groups }, () => startKilledFirst(() => search(command, stdio))),
+  );
+  return { pid, exit: exitOf(pid) };
+}
+
+/** @throws {RequestError} it is not the program's fault */
+function failureOf(error: unknown): NodeJS.ErrnoException {
+  const failure = error as NodeJS.ErrnoException;
+  switch (failure.code) {
+    case 'EAGAIN':
+      throw new RequestError('EAGAIN', 'the sandbox is at its limit of processes: end some, or raise limits.pids');
+    case 'EMFILE':
+    case 'ENFILE':
+    case 'ENOMEM':
+      throw new RequestError(failure.code, `the command could not be started: ${failure.message}`);
+    default:
+      return failure;
   }
 }
 
@@ -81,16 +124,16 @@ function withUmask<Result>(mask: number | undefined, action: () => Result): Resu
 }
 
 /** Finds the program as execvp(3) does, with the rights of the command's user. @throws the kernel's error */
-function search({ argv, cwd, env }: Command, stdio: Pick<Program, 'stdin' | 'stdout' | 'stderr'>): number {
+function search({ argv, cwd, env }: Command, stdio: Program['stdio']): number {
   const [file = ''] = argv;
-  const start = (path: string) => execute({ ...stdio, path, argv, cwd, env });
-  if (file.includes('/')) return start(file);
+  const run = (path: string) => execute({ path, argv, cwd, env, stdio });
+  if (file.includes('/')) return run(file);
   let denied: unknown;
   if (file !== '') {
     for (const directory of (env.PATH ?? '').split(':')) {
       const path = resolve(cwd, directory, file);
       try {
-        if (statSync(path, { throwIfNoEntry: false })?.isFile()) return start(path);
+        if (statSync(path, { throwIfNoEntry: false })?.isFile()) return run(path);
       } catch (error) {
         const { code } = error as NodeJS.ErrnoException;
         // One that may not be looked at or executed is passed over, and told when there is no other.

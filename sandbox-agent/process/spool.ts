@@ -8,6 +8,8 @@ const MiB = 1024 * KiB;
 
 /** The newest bytes that stay in memory; a process that writes no more than this needs no file. */
 const memoryBytes = 256 * KiB;
+/** Chunks up to this size are joined with the one before: a buffer costs some hundred bytes, whatever is in it. */
+const joinBytes = 4 * KiB;
 /** What the file keeps of one output: the first half of it and the newest half. */
 const keptBytes = 64 * MiB;
 const half = keptBytes / 2;
@@ -56,7 +58,7 @@ export class Spool {
   /** Takes the next bytes; resolves when there is room for more. They must not change afterwards. */
   async append(chunk: Buffer): Promise<void> {
     const start = this.#total;
-    this.#chunks.push(chunk);
+    this.#keep(chunk);
     this.#memoryHeld += chunk.length;
     this.#total += chunk.length;
     this.#wake();
@@ -117,6 +119,13 @@ export class Spool {
       this.#readers.delete(reader);
       this.#wake();
     }
+  }
+
+  /** A program that prints a character at a time, or a person who types, makes a chunk of each. */
+  #keep(chunk: Buffer): void {
+    const last = this.#chunks.at(-1);
+    if (last && last.length + chunk.length <= joinBytes) this.#chunks.splice(-1, 1, Buffer.concat([last, chunk]));
+    else this.#chunks.push(chunk);
   }
 
   async #waitForReaders(): Promise<void> {

@@ -110,6 +110,19 @@ sandbox
     exitCode = await exec(id, command, options);
   });
 sandbox
+  .command('shell')
+  .description('open a terminal in a sandbox; the exit code is that of what ran on it')
+  .usage('<id> [options] [-- <command> [arguments]]')
+  .argument('<id>')
+  .argument('[command...]', 'started as it is, in place of the user’s shell')
+  .option('--cwd <path>', 'where it starts')
+  .option('--env <NAME=VALUE>', 'a variable of its environment; may be given several times', collect, [])
+  .option('--user <user>', 'whose rights it has')
+  .action(async (id, command, options) => {
+    const { shell } = await import('./commands/sandbox/shell.ts');
+    exitCode = await shell(id, command, options);
+  });
+sandbox
   .command('cp')
   .description('copy a file or a directory into a sandbox, or out of it')
   .argument('<source>', 'ID:PATH in a sandbox, or a path of this machine')

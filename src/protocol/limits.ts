@@ -38,6 +38,8 @@ export const limits = {
   record: 64 * KiB,
   /** Matches that one search sends (a number). */
   found: 100_000,
+  /** Columns, or rows, of a terminal (a number): what the kernel has room for. */
+  terminal: 65_535,
   /** Processes that one list names (a number). */
   listedProcesses: 1_024,
 } as const;

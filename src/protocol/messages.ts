@@ -31,6 +31,7 @@ import {
   processStart,
   processStarted,
 } from './process.ts';
+import { ptyAttach, ptyOpen, ptyResize } from './pty.ts';
 import { ping, sessionClose, sessionOpen, shutdown } from './session.ts';
 import { errorText, name, requestId } from './values.ts';
 
@@ -57,6 +58,9 @@ const request = v.variant('type', [
   processAttach,
   processKill,
   processList,
+  ptyOpen,
+  ptyAttach,
+  ptyResize,
   fsStat,
   fsRead,
   fsWrite,

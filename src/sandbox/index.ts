@@ -18,8 +18,19 @@ export type { Collected, CollectReport } from './collect.ts';
 export * from './errors.ts';
 export type { DirectoryEntry, FileStats, FileSystem, GrepOptions, Match } from './fs/file-system.ts';
 export { SandboxHost, type SandboxHostOptions } from './host.ts';
-export type { AttachOptions, Command, CreateOptions, ExecOptions, Input, SessionOptions } from './options.ts';
+export type {
+  AttachOptions,
+  AttachPtyOptions,
+  Command,
+  CreateOptions,
+  ExecOptions,
+  Input,
+  PtyOptions,
+  PtySize,
+  SessionOptions,
+} from './options.ts';
 export type { Process } from './process/exec.ts';
 export type { ExecResult } from './process/result.ts';
+export type { Pty, PtyExit } from './pty/pty.ts';
 export type { Sandbox, SandboxInfo, SandboxStats } from './sandbox.ts';
 export type { Session } from './session/session.ts';

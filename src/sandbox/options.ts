@@ -2,10 +2,12 @@ import { isAbsolute } from 'node:path';
 import type { Readable } from 'node:stream';
 import * as v from 'valibot';
 import { limits } from '../protocol/limits.ts';
+import { terminalSize } from '../protocol/pty.ts';
 import {
   absolutePath,
   argument,
   environment,
+  id,
   key,
   mode,
   name,
@@ -44,6 +46,7 @@ const path = v.pipe(v.string(), v.minLength(1), v.maxBytes(limits.path));
 const bytes = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 
 export const signalName = signal;
+export const processId = id;
 
 export const command = v.union([
   v.pipe(argument, v.minLength(1)),
@@ -111,6 +114,37 @@ export interface ExecOptions {
   /** Called with each piece of output as it comes. */
   onStdout?: (chunk: Uint8Array) => void;
   onStderr?: (chunk: Uint8Array) => void;
+}
+
+const { columns: cols, rows } = terminalSize.entries;
+const size = { cols, rows };
+export const ptySize = v.strictObject(size);
+/** Of a terminal, in characters; 1 to 65,535. */
+export interface PtySize {
+  cols: number;
+  rows: number;
+}
+
+export const ptyOptions = v.strictObject({
+  ...size,
+  command: v.optional(command),
+  cwd: v.optional(path),
+  env: v.optional(env, {}),
+  user: v.optional(user),
+  signal: v.optional(abortSignal),
+});
+/** Options of a terminal. */
+export interface PtyOptions extends PtySize {
+  /** What runs on it, as in `exec`. Default: the user's shell */
+  command?: Command;
+  /** Relative paths resolve against the working directory of the session or sandbox. Default: that directory */
+  cwd?: string;
+  /** Added to the environment of the session or sandbox; `TERM` is `xterm-256color` where it is in neither. */
+  env?: Record<string, string>;
+  /** `name`, `uid`, `name:group` or `uid:gid`. Default: that of the session or sandbox */
+  user?: string;
+  /** Kills all that runs on it; `wait()` then rejects with an `AbortError`. */
+  signal?: AbortSignal;
 }
 
 /** Options of a session. */
@@ -265,6 +299,11 @@ export const attachOptions = v.strictObject({
   stderr: v.optional(bytes, 0),
   maxOutput: v.optional(bytes, 16 * 1024 * 1024),
 });
+export interface AttachPtyOptions {
+  /** Byte of the output to begin with, from 0. Default: 0 */
+  from?: number;
+}
+export const attachPtyOptions = v.strictObject({ from: v.optional(bytes, 0) });
 export const listOptions = v.strictObject({ labels: v.optional(labels, {}) });
 export const collectOptions = v.strictObject({ dryRun: v.optional(v.boolean(), false) });
 export const statsOptions = v.strictObject({ disk: v.optional(v.boolean(), false) });

@@ -10,9 +10,11 @@ import { FileSystem } from './fs/file-system.ts';
 import { keyLabel } from './key.ts';
 import {
   type AttachOptions,
+  type AttachPtyOptions,
   type Command,
   check,
   type ExecOptions,
+  type PtyOptions,
   runLabel,
   type SessionOptions,
   sessionOptions,
@@ -21,6 +23,7 @@ import {
 import { resolvePath } from './path.ts';
 import { attach, exec, type Place, type Process, spawn } from './process/exec.ts';
 import type { ExecResult } from './process/result.ts';
+import { attachPty, openPty, type Pty } from './pty/pty.ts';
 import { requestError } from './request-error.ts';
 import { Session } from './session/session.ts';
 import type { StateDir } from './state-dir.ts';
@@ -168,6 +171,25 @@ export class Sandbox implements AsyncDisposable {
    */
   attach(processId: string, options?: AttachOptions): Promise<Process> {
     return attach(this.#place, processId, options);
+  }
+
+  /**
+   * Opens a terminal, with a shell or another program on it.
+   * @example
+   * await using terminal = await sandbox.pty({ cols: 80, rows: 24 });
+   * terminal.output.pipe(process.stdout);
+   * await terminal.write('top\r');
+   */
+  pty(options: PtyOptions): Promise<Pty> {
+    return openPty(this.#place, options);
+  }
+
+  /**
+   * A further view of a terminal that was opened before, also by an earlier host process. It begins with what is kept
+   * of its output: also a terminal that has ended can be read.
+   */
+  attachPty(ptyId: string, options?: AttachPtyOptions): Promise<Pty> {
+    return attachPty(this.#place, ptyId, options);
   }
 
   /** What runs, or has left something running; oldest first, at most 1,024. */

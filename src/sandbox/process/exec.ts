@@ -1,10 +1,9 @@
 import type { Readable, Writable } from 'node:stream';
 import { abortError } from '../../errors.ts';
-import { WireStreamError } from '../../protocol/errors.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { WireStream } from '../../protocol/mux.ts';
 import type { ProcessEnd } from '../../protocol/process.ts';
-import { InvalidOptionsError, ProcessEndedError } from '../errors.ts';
+import { InvalidOptionsError } from '../errors.ts';
 import {
   type AttachOptions,
   attachOptions,
@@ -18,11 +17,11 @@ import {
 } from '../options.ts';
 import { resolvePath } from '../path.ts';
 import { requestError } from '../request-error.ts';
-import { readable, writable } from '../streams.ts';
-import type { Call, Wire } from '../wire.ts';
+import type { Wire } from '../wire.ts';
 import { feed } from './input.ts';
 import { NewestOutput } from './newest-output.ts';
 import type { ExecResult } from './result.ts';
+import { begin, closed, explain, graceMs, inputOf, outputOf, readUnread, type Started } from './started.ts';
 
 /** Where commands of a session start. */
 export interface Place {
@@ -52,16 +51,10 @@ export interface Process extends AsyncDisposable {
   kill(signal?: string): Promise<void>;
 }
 
-const graceMs = 2_000;
-
-interface Started {
-  processId: string;
-  pid: number;
+interface OnPipes extends Started {
   stdin: WireStream | undefined;
   stdout: WireStream;
   stderr: WireStream;
-  ended: Promise<ProcessEnd>;
-  kill: (signal: string, killMs?: number) => Promise<void>;
 }
 
 export async function exec(place: Place, command: Command, given: ExecOptions = {}): Promise<ExecResult> {
@@ -110,7 +103,8 @@ export async function attach(place: Place, processId: string, given: AttachOptio
     stdout: { stream: stdout.id, from: options.stdout },
     stderr: { stream: stderr.id, from: options.stderr },
   } as const;
-  return new RunningProcess(await begin(wire, call, { stdin: undefined, stdout, stderr }), options);
+  const started = await begin(wire, call, [stdout, stderr]);
+  return new RunningProcess({ ...started, stdin: undefined, stdout, stderr }, options);
 }
 
 class RunningProcess implements Process {
@@ -119,18 +113,18 @@ class RunningProcess implements Process {
   readonly stdout: Readable;
   readonly stderr: Readable;
   readonly stdin: Writable;
-  readonly #started: Started;
+  readonly #started: OnPipes;
   readonly #result: Promise<ExecResult>;
   #hasEnded = false;
 
-  constructor(started: Started, options: Pick<Checked, 'maxOutput'> & Partial<Checked>) {
+  constructor(started: OnPipes, options: Pick<Checked, 'maxOutput'> & Partial<Checked>) {
     this.#started = started;
     this.id = started.processId;
     this.pid = started.pid;
     const kept = [new NewestOutput(options.maxOutput), new NewestOutput(options.maxOutput)] as const;
     this.stdout = this.#output(started.stdout, kept[0], options.onStdout);
     this.stderr = this.#output(started.stderr, kept[1], options.onStderr);
-    this.stdin = this.#input(started.stdin);
+    this.stdin = inputOf(this.id, started.stdin, () => this.#hasEnded);
     let fed: Promise<void> = Promise.resolve();
     if (started.stdin && options.stdin !== undefined) fed = feed(started.stdin, options.stdin, started.ended);
     this.#result = this.#finish(fed, kept, options.signal);
@@ -138,10 +132,8 @@ class RunningProcess implements Process {
   }
 
   wait(): Promise<ExecResult> {
-    // What nobody reads would keep the end from coming. Whoever reads has asked for it by now.
-    for (const output of [this.stdout, this.stderr]) {
-      if (output.readableFlowing === null && output.listenerCount('readable') === 0) output.resume();
-    }
+    readUnread(this.stdout);
+    readUnread(this.stderr);
     return this.#result;
   }
 
@@ -181,54 +173,10 @@ class RunningProcess implements Process {
   }
 
   #output(stream: WireStream, kept: NewestOutput, watch: ((chunk: Uint8Array) => void) | undefined): Readable {
-    const output = readable(
-      async () => {
-        try {
-          const chunk = await stream.read();
-          if (chunk) kept.add(chunk);
-          return chunk;
-        } catch (error) {
-          throw explain(error);
-        }
-      },
-      () => stream.cancel(),
-    );
-    // Who reads gets the error from the reading, and wait() tells it too; an event that nobody listens for would end
-    // the host.
-    output.on('error', () => {});
+    const output = outputOf(stream, (chunk) => kept.add(chunk));
     if (watch) output.on('data', watch);
     return output;
   }
-
-  #input(stream: WireStream | undefined): Writable {
-    const processId = this.id;
-    const input = writable({
-      write: async (chunk) => {
-        try {
-          if (!stream || this.#hasEnded) throw new WireStreamError('cancelled');
-          await stream.write(chunk);
-        } catch (error) {
-          const isGone = error instanceof WireStreamError && error.meta.reason !== 'closed';
-          throw isGone ? new ProcessEndedError({ processId }, { cause: error }) : explain(error);
-        }
-      },
-      end: async () => stream?.end(),
-      cancel: async () => stream?.reset(),
-    });
-    input.on('error', () => {}); // as above
-    return input;
-  }
-}
-
-function explain(error: unknown): unknown {
-  return requestError(error, 'run the command');
-}
-
-function closed(stream: Readable): Promise<void> {
-  return new Promise((resolve) => {
-    if (stream.readableEnded || stream.closed) resolve();
-    stream.once('end', resolve).once('close', resolve);
-  });
 }
 
 async function start(
@@ -237,7 +185,7 @@ async function start(
   command: Command,
   options: Checked,
   withStdin: boolean,
-): Promise<Started> {
+): Promise<OnPipes> {
   const argv = check(operation, commandSchema, command);
   if (options.login && typeof argv !== 'string') {
     const message = 'is for a string, which a shell runs: an array is started without one';
@@ -265,42 +213,16 @@ async function start(
     ...(options.timeout !== undefined && { timeoutMs: options.timeout }),
     ...(options.key !== undefined && { key: options.key }),
   } as const;
-  return begin(wire, call, { stdin, stdout, stderr });
+  const started = await begin(wire, call, stdin ? [stdin, stdout, stderr] : [stdout, stderr]);
+  return { ...started, stdin, stdout, stderr };
 }
 
 /** What the wire could not carry is refused before a stream is opened for it. */
-function checkSize(operation: string, parts: unknown): void {
+export function checkSize(operation: string, parts: unknown): void {
   const rest = 4 * 1024; // of the message: its ids and names
   if (Buffer.byteLength(JSON.stringify(parts)) + rest > limits.message) {
     const message = `arguments and environment are more than ${limits.message} bytes together`;
     throw new InvalidOptionsError({ operation, issues: [{ path: '', message }] });
-  }
-}
-
-async function begin(
-  wire: Wire,
-  call: Extract<Call, { type: 'process.start' | 'process.attach' }>,
-  streams: Pick<Started, 'stdin' | 'stdout' | 'stderr'>,
-): Promise<Started> {
-  try {
-    const [started, exited] = wire.call2(call, 'process.started', 'process.exited');
-    const { processId, pid } = await started;
-    const ended = exited.then(({ end }) => end);
-    ended.catch(() => {}); // told to those who wait for it
-    const kill = async (signal: string, killMs?: number) => {
-      const grace = killMs !== undefined && { graceMs: killMs };
-      try {
-        await wire.call({ type: 'process.kill', processId, signal, ...grace }, 'ok');
-      } catch (error) {
-        throw requestError(error, 'send a signal');
-      }
-    };
-    return { ...streams, processId, pid, ended, kill };
-  } catch (error) {
-    streams.stdin?.reset();
-    streams.stdout.cancel();
-    streams.stderr.cancel();
-    throw explain(error);
   }
 }
 

@@ -1,7 +1,8 @@
 import { FileSystem } from '../fs/file-system.ts';
-import type { Command, ExecOptions } from '../options.ts';
+import type { Command, ExecOptions, PtyOptions } from '../options.ts';
 import { exec, type Place, type Process, spawn } from '../process/exec.ts';
 import type { ExecResult } from '../process/result.ts';
+import { openPty, type Pty } from '../pty/pty.ts';
 
 /** Commands with a process tree, an environment and a directory of their own, and the files of the sandbox. */
 export class Session implements AsyncDisposable {
@@ -31,6 +32,11 @@ export class Session implements AsyncDisposable {
   /** As `sandbox.spawn`, in this session. */
   spawn(command: Command, options?: ExecOptions): Promise<Process> {
     return spawn(this.#place, command, options);
+  }
+
+  /** As `sandbox.pty`, in this session. */
+  pty(options: PtyOptions): Promise<Pty> {
+    return openPty(this.#place, options);
   }
 
   /** Kills all that was started here but for detached processes; resolves when it is dead. */

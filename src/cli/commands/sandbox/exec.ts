@@ -5,6 +5,8 @@ import { pairs, withHost } from '../../host.ts';
 import { brokenPipe, isOutputLost, printJson } from '../../output.ts';
 import { HarmlessStream } from '../../print/harmless.ts';
 
+type End = Pick<ExecResult, 'exitCode' | 'signal'> & { timedOut?: boolean };
+
 interface Options {
   cwd?: string;
   env: string[];
@@ -60,13 +62,15 @@ async function copy(from: Readable, to: NodeJS.WriteStream): Promise<void> {
   if (harmless) await write(to, harmless.end());
 }
 
-function write(to: NodeJS.WriteStream, chunk: string | Uint8Array): Promise<void> {
+/** Waits until it is written. */
+export function write(to: NodeJS.WriteStream, chunk: string | Uint8Array): Promise<void> {
   return new Promise((resolve, reject) => {
     to.write(chunk, (error) => (error ? reject(error) : resolve()));
   });
 }
 
-function codeOf({ exitCode, signal, timedOut }: ExecResult): number {
+/** What a shell gives for a command that ended so. */
+export function codeOf({ exitCode, signal, timedOut = false }: End): number {
   if (timedOut) return 124;
   if (exitCode !== null) return exitCode;
   // Real-time signals have their number for a name; one that this system does not know counts as 0.

@@ -1,0 +1,103 @@
+import type { Readable, Writable } from 'node:stream';
+import { WireStreamError } from '../../protocol/errors.ts';
+import type { WireStream } from '../../protocol/mux.ts';
+import type { ProcessEnd } from '../../protocol/process.ts';
+import { ProcessEndedError } from '../errors.ts';
+import { requestError } from '../request-error.ts';
+import { readable, writable } from '../streams.ts';
+import type { Call, Wire } from '../wire.ts';
+
+/** How long a tree that was asked to end has for it. */
+export const graceMs = 2_000;
+
+/** A process that runs, or has run. */
+export interface Started {
+  processId: string;
+  pid: number;
+  ended: Promise<ProcessEnd>;
+  kill: (signal: string, killMs?: number) => Promise<void>;
+}
+
+/** Starts a process, or joins one. When that fails its streams are put away. */
+export async function begin(
+  wire: Wire,
+  call: Extract<Call, { type: 'process.start' | 'process.attach' | 'pty.open' | 'pty.attach' }>,
+  streams: readonly WireStream[],
+): Promise<Started> {
+  try {
+    const [started, exited] = wire.call2(call, 'process.started', 'process.exited');
+    const { processId, pid } = await started;
+    const ended = exited.then(({ end }) => end);
+    ended.catch(() => {}); // told to those who wait for it
+    const kill = async (signal: string, killMs?: number) => {
+      const grace = killMs !== undefined && { graceMs: killMs };
+      try {
+        await wire.call({ type: 'process.kill', processId, signal, ...grace }, 'ok');
+      } catch (error) {
+        throw requestError(error, 'send a signal');
+      }
+    };
+    return { processId, pid, ended, kill };
+  } catch (error) {
+    for (const stream of streams) {
+      stream.reset();
+      stream.cancel();
+    }
+    throw explain(error);
+  }
+}
+
+export function explain(error: unknown): unknown {
+  return requestError(error, 'run the command');
+}
+
+/** What a process writes. `watch` gets each chunk that is read. */
+export function outputOf(stream: WireStream, watch: (chunk: Uint8Array) => void): Readable {
+  const output = readable(
+    async () => {
+      try {
+        const chunk = await stream.read();
+        if (chunk) watch(chunk);
+        return chunk;
+      } catch (error) {
+        throw explain(error);
+      }
+    },
+    () => stream.cancel(),
+  );
+  // Who reads gets the error from the reading, and wait() tells it too; an event that nobody listens for would end the
+  // host.
+  output.on('error', () => {});
+  return output;
+}
+
+/** What a process reads. `stream`: none for one that takes no input. */
+export function inputOf(processId: string, stream: WireStream | undefined, hasEnded: () => boolean): Writable {
+  const input = writable({
+    write: async (chunk) => {
+      try {
+        if (!stream || hasEnded()) throw new WireStreamError('cancelled');
+        await stream.write(chunk);
+      } catch (error) {
+        const isGone = error instanceof WireStreamError && error.meta.reason !== 'closed';
+        throw isGone ? new ProcessEndedError({ processId }, { cause: error }) : explain(error);
+      }
+    },
+    end: async () => stream?.end(),
+    cancel: async () => stream?.reset(),
+  });
+  input.on('error', () => {}); // as above
+  return input;
+}
+
+/** What nobody reads would keep the end from coming. Whoever reads has asked for it by now. */
+export function readUnread(output: Readable): void {
+  if (output.readableFlowing === null && output.listenerCount('readable') === 0) output.resume();
+}
+
+export function closed(stream: Readable): Promise<void> {
+  return new Promise((resolve) => {
+    if (stream.readableEnded || stream.closed) resolve();
+    stream.once('end', resolve).once('close', resolve);
+  });
+}

@@ -1,0 +1,188 @@
+import type { Readable, Writable } from 'node:stream';
+import { abortError } from '../../errors.ts';
+import type { WireStream } from '../../protocol/mux.ts';
+import {
+  type AttachPtyOptions,
+  attachPtyOptions,
+  check,
+  type PtyOptions,
+  type PtySize,
+  processId as processIdSchema,
+  ptyOptions,
+  ptySize,
+  signalName,
+} from '../options.ts';
+import { resolvePath } from '../path.ts';
+import { checkSize, type Place } from '../process/exec.ts';
+import { begin, closed, explain, graceMs, inputOf, outputOf, readUnread, type Started } from '../process/started.ts';
+import { requestError } from '../request-error.ts';
+import type { Wire } from '../wire.ts';
+
+/** How what ran on a terminal ended. Sizes are bytes. */
+export interface PtyExit {
+  /** `null` when a signal ended it. 127: not found; 126: not executable. */
+  exitCode: number | null;
+  /** The signal that ended it, as in `SIGKILL`, else `null`. */
+  signal: string | null;
+  /** The kernel killed a process of the sandbox for want of memory meanwhile. */
+  oomKilled: boolean;
+  /** What came on the terminal in all. */
+  outputBytes: number;
+  durationMs: number;
+}
+
+/**
+ * A terminal in a sandbox. Disposing the one that `pty()` gave kills all that runs on it; disposing one of `attachPty()`
+ * ends only that view of it.
+ */
+export interface Pty extends AsyncDisposable {
+  /** For `attachPty`, and for `processes()`. */
+  readonly id: string;
+  /** Of the shell or command, inside of the sandbox; 0 when it could not be started. */
+  readonly pid: number;
+  /** What comes on the screen, as it is: bytes with escape sequences, cut anywhere. */
+  readonly output: Readable;
+  /** What is typed. Its end is none for the program: Ctrl-D is the byte 4, Ctrl-C the byte 3. */
+  readonly input: Writable;
+  /**
+   * Types on the terminal; resolves when there is room for more.
+   * @throws {ProcessEndedError} nothing runs on it any more
+   */
+  write(data: string | Uint8Array): Promise<void>;
+  /** The programs on it are told (SIGWINCH). One that has ended is no error. */
+  resize(size: PtySize): Promise<void>;
+  /**
+   * Resolves when the shell or command has ended and its output was read; output that nobody reads is read here.
+   * @throws {SandboxDiedError} the container ended meanwhile
+   */
+  wait(): Promise<PtyExit>;
+  /**
+   * Sends a signal to all that was started on it. One that has ended is no error.
+   * @param signal - default: SIGHUP, as of a terminal that is closed, and after 2 s SIGKILL to what is left
+   */
+  kill(signal?: string): Promise<void>;
+}
+
+export async function openPty(place: Place, given: PtyOptions): Promise<Pty> {
+  const { command, cols, rows, cwd = '.', env, user, signal } = check('pty', ptyOptions, given);
+  if (signal?.aborted) throw abortError(signal.reason);
+  const directory = resolvePath(place.cwd, cwd);
+  checkSize('pty', [command, env, directory]);
+  const argv = typeof command === 'string' ? ['/bin/sh', '-c', command] : command;
+  const wire = await place.wire();
+  const [input, output] = streams(wire);
+  const call = {
+    type: 'pty.open',
+    sessionId: place.sessionId,
+    ...(argv !== undefined && { argv }),
+    cwd: directory,
+    env,
+    ...(user !== undefined && { user }),
+    size: { columns: cols, rows },
+    input: input.id,
+    output: output.id,
+  } as const;
+  const started = await begin(wire, call, [input, output]);
+  return new View(wire, started, { input, output, signal, isOwner: true });
+}
+
+export async function attachPty(place: Place, ptyId: string, given: AttachPtyOptions = {}): Promise<Pty> {
+  const processId = check('attachPty', processIdSchema, ptyId);
+  const { from } = check('attachPty', attachPtyOptions, given);
+  const wire = await place.wire();
+  const [input, output] = streams(wire);
+  const call = {
+    type: 'pty.attach',
+    processId,
+    input: input.id,
+    output: { stream: output.id, from },
+  } as const;
+  const started = await begin(wire, call, [input, output]);
+  return new View(wire, started, { input, output, signal: undefined, isOwner: false });
+}
+
+function streams(wire: Wire): [input: WireStream, output: WireStream] {
+  return [wire.openStream({ send: true, receive: false }), wire.openStream({ send: false, receive: true })];
+}
+
+interface ViewOptions {
+  input: WireStream;
+  output: WireStream;
+  signal: AbortSignal | undefined;
+  /** The terminal ends with it. */
+  isOwner: boolean;
+}
+
+class View implements Pty {
+  readonly id: string;
+  readonly pid: number;
+  readonly output: Readable;
+  readonly input: Writable;
+  readonly #wire: Wire;
+  readonly #started: Started;
+  readonly #isOwner: boolean;
+  readonly #exit: Promise<PtyExit>;
+  #hasEnded = false;
+
+  constructor(wire: Wire, started: Started, { input, output, signal, isOwner }: ViewOptions) {
+    this.#wire = wire;
+    this.#started = started;
+    this.#isOwner = isOwner;
+    this.id = started.processId;
+    this.pid = started.pid;
+    this.output = outputOf(output, () => {});
+    this.input = inputOf(this.id, input, () => this.#hasEnded);
+    this.#exit = this.#finish(signal);
+    this.#exit.catch(() => {}); // who wants it awaits wait()
+  }
+
+  write(data: string | Uint8Array): Promise<void> {
+    return new Promise((resolve, reject) => {
+      // After the first error Node only says that there was one.
+      this.input.write(data, (error) => (error ? reject(this.input.errored ?? error) : resolve()));
+    });
+  }
+
+  async resize(given: PtySize): Promise<void> {
+    const { cols, rows } = check('resize', ptySize, given);
+    try {
+      await this.#wire.call({ type: 'pty.resize', processId: this.id, size: { columns: cols, rows } }, 'ok');
+    } catch (error) {
+      throw requestError(error, 'resize the terminal');
+    }
+  }
+
+  wait(): Promise<PtyExit> {
+    readUnread(this.output);
+    return this.#exit;
+  }
+
+  async kill(signal?: string): Promise<void> {
+    if (signal === undefined) await this.#started.kill('SIGHUP', graceMs);
+    else await this.#started.kill(check('kill', signalName, signal));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#isOwner) await this.#started.kill('SIGKILL').catch(() => {}); // without the sandbox there is no process
+    this.output.destroy();
+    this.input.destroy();
+    if (this.#isOwner) await this.#started.ended.catch(() => {}); // as above
+  }
+
+  async #finish(signal: AbortSignal | undefined): Promise<PtyExit> {
+    const onAbort = () => void this.#started.kill('SIGKILL').catch(() => {}); // the wire is gone
+    signal?.addEventListener('abort', onAbort, { once: true });
+    if (signal?.aborted) onAbort();
+    try {
+      const { exitCode, signal: endedBy, oomKilled, stdoutBytes, durationMs } = await this.#started.ended;
+      this.#hasEnded = true;
+      await closed(this.output);
+      if (signal?.aborted) throw abortError(signal.reason);
+      return { exitCode, signal: endedBy, oomKilled, outputBytes: stdoutBytes, durationMs };
+    } catch (error) {
+      throw signal?.aborted ? abortError(signal.reason) : explain(error);
+    } finally {
+      signal?.removeEventListener('abort', onAbort);
+    }
+  }
+}

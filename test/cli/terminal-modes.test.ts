@@ -1,0 +1,39 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { TerminalModes } from '../../src/cli/terminal-modes.ts';
+
+const always = '\x1b[0m\x1b(B\x1b>';
+
+function restoring(...pieces: Uint8Array[]): string {
+  const modes = new TerminalModes();
+  for (const piece of pieces) modes.see(piece);
+  return modes.restoring;
+}
+
+test('puts back what was switched and not switched back, and nothing else', () => {
+  expect(restoring(Buffer.from('text \x1b[31m \x1b[?1049h \x1b[?1049l \x1b[?25l \x1b[?25h'))).toBe(always);
+  expect(restoring(Buffer.from('\x1b[?1049;1000h\x1b[?25l'))).toBe(`\x1b[?1049l\x1b[?1000l\x1b[?25h${always}`);
+  // A mode that it does not know may mean anything: a sandbox must not choose what is written here.
+  expect(restoring(Buffer.from('\x1b[?3h\x1b[?99999h\x1b[?1049xh'))).toBe(always);
+});
+
+test('is the same wherever the bytes are cut', () => {
+  const piece = fc.constantFrom(
+    '\x1b[?1049h',
+    '\x1b[?25l',
+    '\x1b[?25h',
+    '\x1b[?7;2004h',
+    '\x1b',
+    'text',
+    '\x1b[?',
+    ';',
+  );
+  fc.assert(
+    fc.property(fc.array(piece), fc.array(fc.nat(200)), (pieces, cuts) => {
+      const bytes = Buffer.from(pieces.join(''));
+      const at = [0, ...cuts.map((cut) => Math.min(cut, bytes.length)).sort((a, b) => a - b), bytes.length];
+      const cut = at.slice(1).map((end, index) => bytes.subarray(at[index], end));
+      expect(restoring(...cut)).toBe(restoring(bytes));
+    }),
+  );
+});

@@ -54,6 +54,16 @@ test('stops, starts, pauses and resumes sandboxes, and says what one uses', asyn
   await berth.run(['sandbox', 'rm', 'cli-life']);
 }, 60_000);
 
+test('makes one sandbox for a key, and refuses the key with other options', async ({ berth }) => {
+  const ask = (...options: string[]) => berth.run(['sandbox', 'create', '--key', 'k', '--pids', '50', ...options]);
+  const first = await ask();
+  expect(await ask()).toMatchObject({ exitCode: 0, stdout: first.stdout });
+  const other = await ask('--idle-timeout', '60000');
+  expect(other).toMatchObject({ exitCode: 2, stdout: '' });
+  expect(other.stderr).toMatch(/^berth: The key "k" gives sandbox .* idleTimeout\..* berth sandbox rm k-/);
+  await berth.run(['sandbox', 'rm', first.stdout]);
+}, 30_000);
+
 test('a command that takes too long gives 124, and what it said until then', async ({ berth }) => {
   await berth.run(['sandbox', 'create', '--id', 'cli-slow']);
   const { exitCode, stdout } = await berth.run([

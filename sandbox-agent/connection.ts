@@ -23,6 +23,7 @@ import { readFile } from './fs/read.ts';
 import { rm } from './fs/remove.ts';
 import { unpack } from './fs/unpack.ts';
 import { writeFile } from './fs/write.ts';
+import type { Lifetime } from './lifetime.ts';
 import type { SandboxProcess } from './process/process.ts';
 import type { Attachment, Processes } from './process/processes.ts';
 import type { Sessions } from './session/sessions.ts';
@@ -36,6 +37,9 @@ export interface Sandbox {
   welcome: Omit<Welcome, 'type'>;
   sessions: Sessions;
   processes: Processes;
+  lifetime: Lifetime;
+  /** What the host asks for from now on, or waits for, is not answered: from the engine it hears why. */
+  ending: boolean;
   /** Ends all processes and the sandbox-agent. */
   shutdown: () => void;
 }
@@ -103,6 +107,7 @@ export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): v
   }
 
   async function answer(request: Request): Promise<void> {
+    if (sandbox.ending) return;
     const streams: WireStream[] = [];
     const accept = (id: number, direction: 'send' | 'receive') => {
       const stream = mux.accept(id, { send: direction === 'send', receive: direction === 'receive' });
@@ -110,8 +115,11 @@ export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): v
       return stream;
     };
     try {
-      send(await carryOut(request, accept));
+      const work = carryOut(request, accept);
+      const answer = await (isLook(request) ? work : sandbox.lifetime.during(work));
+      if (!sandbox.ending) send(answer);
     } catch (error) {
+      if (sandbox.ending) return;
       for (const stream of streams) {
         stream.reset();
         stream.cancel();
@@ -252,6 +260,11 @@ export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): v
     send({ type: 'process.started', requestId, processId: process.command.processId, pid: process.pid });
     return { type: 'process.exited', requestId, end: await sandbox.processes.follow(process, outputs, gone.signal) };
   }
+}
+
+/** Whether it only says what there is: that does not keep a sandbox from being idle. */
+function isLook({ type }: Request): boolean {
+  return type === 'ping' || type === 'process.list';
 }
 
 function publicKey(hex: string) {

@@ -1,15 +1,20 @@
 import { randomBytes } from 'node:crypto';
 import { chownSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { constants } from 'node:os';
+import { setTimeout as wait } from 'node:timers/promises';
 import { WebSocketServer } from 'ws';
+import { type EndReason, endCodes, stopGraceMs } from '../src/protocol/lifetime.ts';
 import { limits } from '../src/protocol/limits.ts';
 import { bridge } from './bridge.ts';
 import { type Sandbox, serve } from './connection.ts';
 import { sandboxEnvironment } from './environment.ts';
 import { RequestError } from './errors.ts';
 import { asRoot, findIdentity, type Identity, restAs } from './identity.ts';
+import { Lifetime } from './lifetime.ts';
 import { takeExits } from './process/exit.ts';
 import { Processes } from './process/processes.ts';
+import { liveProcesses, signalTree } from './process/tree.ts';
 import { Sessions } from './session/sessions.ts';
 
 // Above it is a directory that only the sandbox-agent's group may enter; no command has that group.
@@ -36,7 +41,7 @@ function start(): void {
   const identity = findIdentity(setting('BERTH_USER') || '0');
   const cwd = setting('BERTH_CWD');
   makeWorkingDirectory(cwd, identity);
-  listen({
+  const sandbox: Sandbox = {
     id: setting('BERTH_SANDBOX'),
     version: setting('BERTH_VERSION'),
     publicKey: setting('BERTH_PUBLIC_KEY'),
@@ -50,8 +55,14 @@ function start(): void {
     },
     sessions: new Sessions(identity),
     processes: new Processes(sandboxEnvironment(process.env), cwd),
-    shutdown,
-  });
+    lifetime: new Lifetime(
+      { idleMs: duration('BERTH_IDLE_MS'), lifetimeMs: duration('BERTH_LIFETIME_MS') },
+      (reason) => void end(sandbox, reason),
+    ),
+    ending: false,
+    shutdown: () => void end(sandbox, 'stopped'),
+  };
+  listen(sandbox);
   restAs(identity);
 }
 
@@ -59,6 +70,11 @@ function setting(name: string): string {
   const value = process.env[name];
   if (value === undefined) throw new Error(`${name} is not set: this program is started by a Berth host only`);
   return value;
+}
+
+/** What was not given may be empty, so that the image's variable of that name does not count. */
+function duration(name: string): number | undefined {
+  return Number(process.env[name]) || undefined;
 }
 
 /**
@@ -97,7 +113,18 @@ function listen(sandbox: Sandbox): void {
   server.listen({ path: socketPath, readableAll: true, writableAll: true });
 }
 
-function shutdown(): void {
+/** Asks every process of a command to end, kills what is left after the grace period, and ends the container. */
+async function end(sandbox: Sandbox, reason: EndReason): Promise<never> {
+  if (sandbox.ending) return new Promise(() => {});
+  sandbox.ending = true;
+  for (const tree of liveProcesses().keys()) {
+    signalTree(tree, constants.signals.SIGTERM);
+    // What is stopped could not end by itself.
+    signalTree(tree, constants.signals.SIGCONT);
+  }
+  for (const since = performance.now(); performance.now() - since < stopGraceMs && liveProcesses().size > 0; ) {
+    await wait(10);
+  }
   asRoot(() => {
     try {
       process.kill(-1, 'SIGKILL');
@@ -105,5 +132,5 @@ function shutdown(): void {
       // There is none.
     }
   });
-  process.exit(0);
+  process.exit(endCodes[reason]);
 }

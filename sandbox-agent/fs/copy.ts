@@ -3,7 +3,7 @@ import { constants, type Stats } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import type { FsCopy } from '../../src/protocol/fs.ts';
 import { RequestError } from '../errors.ts';
-import { openDirectory } from './directory.ts';
+import { makeDirectory, openDirectory } from './directory.ts';
 import { Pace } from './pace.ts';
 import { child, codeOf, type Path, split } from './path.ts';
 import { openRegularFile } from './regular-file.ts';
@@ -62,7 +62,7 @@ async function copyEntry(from: Path, to: Path, stats: Stats, pace: Pace): Promis
 }
 
 async function copyDirectory(from: Path, to: Path, stats: Stats, pace: Pace): Promise<void> {
-  await fs.mkdir(to, { mode: 0o700 });
+  makeDirectory(to, { mode: 0o700 });
   for await (const { name } of await openDirectory(from)) {
     const entry = child(from, name);
     try {

@@ -15,7 +15,7 @@ import type {
 import { limits } from '../../src/protocol/limits.ts';
 import type { WireStream } from '../../src/protocol/mux.ts';
 import { RequestError } from '../errors.ts';
-import { openDirectory } from './directory.ts';
+import { makeDirectory, openDirectory } from './directory.ts';
 import { Pace } from './pace.ts';
 import { child, hasCode } from './path.ts';
 import { RecordWriter } from './records.ts';
@@ -54,7 +54,7 @@ async function entryOf({ path, withStats }: FsReaddir, name: Buffer): Promise<Fs
 
 /** `mode` is that of the last directory; the process's umask would take bits away from it. */
 export async function mkdir({ path, recursive, mode }: FsMkdir): Promise<void> {
-  const first = await fs.mkdir(path, { recursive });
+  const first = makeDirectory(path, { recursive });
   const made = !recursive || first !== undefined;
   if (made && mode !== undefined) await fs.chmod(path, mode);
 }

@@ -5,6 +5,7 @@ import { type Extract, extract, type Header } from 'tar-stream';
 import type { FsUnpack } from '../../src/protocol/fs.ts';
 import type { WireStream } from '../../src/protocol/mux.ts';
 import { RequestError } from '../errors.ts';
+import { makeDirectory } from './directory.ts';
 import { Pace } from './pace.ts';
 import { codeOf, hasCode } from './path.ts';
 
@@ -201,7 +202,7 @@ class OpenTree {
   }
 
   static async at(path: string): Promise<OpenTree> {
-    await fs.mkdir(path, { recursive: true });
+    makeDirectory(path, { recursive: true });
     return new OpenTree(await fs.open(path, constants.O_RDONLY | constants.O_DIRECTORY));
   }
 
@@ -211,7 +212,7 @@ class OpenTree {
     while (this.#levels.length > (shared === -1 ? names.length : shared)) await this.#leave();
     for (const name of names.slice(this.#levels.length)) {
       const path = `${this.#here()}/${name}`;
-      const isNew = await makeDirectory(path);
+      const isNew = makeMissing(path);
       this.#levels.push({ name, directory: await openNoFollow(path), isNew });
     }
     return this.#here();
@@ -270,9 +271,9 @@ function pathOf(directory: fs.FileHandle): string {
 }
 
 /** @returns whether it was missing */
-async function makeDirectory(path: string): Promise<boolean> {
+function makeMissing(path: string): boolean {
   try {
-    await fs.mkdir(path);
+    makeDirectory(path);
     return true;
   } catch (error) {
     if (hasCode(error, 'EEXIST')) return false;

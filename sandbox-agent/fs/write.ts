@@ -1,11 +1,12 @@
 import { isUtf8 } from 'node:buffer';
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { type FileHandle, mkdir, open, readlink, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { type FileHandle, open, readlink, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname } from 'node:path/posix';
 import type { FsWrite } from '../../src/protocol/fs.ts';
 import type { WireStream } from '../../src/protocol/mux.ts';
 import { RequestError } from '../errors.ts';
+import { makeDirectory } from './directory.ts';
 import { codeOf, hasCode } from './path.ts';
 import { openRegularFile } from './regular-file.ts';
 
@@ -28,7 +29,7 @@ async function replace(request: FsWrite, stream: WireStream): Promise<void> {
   const path = await afterLinks(request.path);
   const old = await existing(path);
   if (old?.isDirectory() || path.endsWith('/')) throw new RequestError('EISDIR', `EISDIR: ${path} is a directory`);
-  const parents = await makeParents(path);
+  const parents = makeDirectory(dirname(path), { recursive: true });
   const part = `${dirname(path)}/.berth-${randomBytes(8).toString('hex')}`;
   try {
     const file = await createPart(part, path);
@@ -112,12 +113,7 @@ async function createPart(part: string, path: string): Promise<FileHandle> {
   }
 }
 
-/** @returns the first directory that was missing */
-async function makeParents(path: string): Promise<string | undefined> {
-  return await mkdir(dirname(path), { recursive: true });
-}
-
-/** Takes back what `makeParents` made, as long as nobody else has put anything there. */
+/** Takes back what was made of the parents of a file, as long as nobody else has put anything there. */
 async function removeParents(first: string | undefined, path: string): Promise<void> {
   if (first === undefined) return;
   for (let directory = dirname(path); `${directory}/`.startsWith(`${first}/`); directory = dirname(directory)) {

@@ -25,6 +25,7 @@ export interface Command {
   /** Its own, and that of its session, unless it is to outlive it. */
   trees: readonly [own: Tree, ...session: Tree[]];
   identity: Identity;
+  umask: number | undefined;
   timeoutMs: number | undefined;
   detached: boolean;
   hasStdin: boolean;

@@ -40,6 +40,7 @@ export class Processes {
   /** Starts it, or gives the one that was started with the same key in the same session. */
   async start(request: ProcessStart, session: Session): Promise<SandboxProcess> {
     const further = {
+      umask: request.umask,
       timeoutMs: request.timeoutMs,
       detached: request.detached,
       hasStdin: request.stdin !== undefined,
@@ -58,7 +59,7 @@ export class Processes {
 
   /** Starts a process on a terminal of its own; without a command it is the shell of the user. */
   startOnTerminal(request: PtyOpen, session: Session): SandboxProcess {
-    const further = { key: undefined, timeoutMs: undefined, detached: false, hasStdin: false };
+    const further = { key: undefined, umask: undefined, timeoutMs: undefined, detached: false, hasStdin: false };
     return this.#start(request, session, { ...further, terminal: request.size });
   }
 
@@ -106,7 +107,7 @@ export class Processes {
   #start(
     request: Pick<ProcessStart, 'sessionId' | 'cwd' | 'env' | 'user'> & Pick<PtyOpen, 'argv'>,
     session: Session,
-    further: Pick<Command, 'key' | 'timeoutMs' | 'detached' | 'hasStdin' | 'terminal'>,
+    further: Pick<Command, 'key' | 'umask' | 'timeoutMs' | 'detached' | 'hasStdin' | 'terminal'>,
   ): SandboxProcess {
     const processId = `p_${randomBytes(8).toString('hex')}`;
     const identity = request.user === undefined ? session.identity : findIdentity(request.user);

@@ -87,7 +87,9 @@ function terminalOf(command: Command, size: TerminalSize): OpenedTerminal {
 
 function start(command: Command, stdio: Program['stdio']): Pick<Spawned, 'pid' | 'exit'> {
   const groups = [...command.identity.groups.filter((group) => !isTree(group)), ...command.trees];
-  const pid = asCommand({ ...command.identity, groups }, () => startKilledFirst(() => search(command, stdio)));
+  const pid = withUmask(command.umask, () =>
+    asCommand({ ...command.identity, groups }, () => startKilledFirst(() => search(command, stdio))),
+  );
   return { pid, exit: exitOf(pid) };
 }
 
@@ -103,6 +105,21 @@ function failureOf(error: unknown): NodeJS.ErrnoException {
       throw new RequestError(failure.code, `the command could not be started: ${failure.message}`);
     default:
       return failure;
+  }
+}
+
+/**
+ * The umask is one for all threads of the sandbox-agent (that a thread gets one of its own is not allowed in a container),
+ * and a program begins with that of its starter: so it changes for as long as the start takes. Operations on files that
+ * are under way on other threads do not depend on it: see `makeDirectory` of `fs/`.
+ */
+function withUmask<Result>(mask: number | undefined, action: () => Result): Result {
+  if (mask === undefined) return action();
+  const before = process.umask(mask);
+  try {
+    return action();
+  } finally {
+    process.umask(before);
   }
 }
 

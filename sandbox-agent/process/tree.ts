@@ -76,6 +76,8 @@ function treesOf(pid: number): Tree[] {
 /** Sends one signal to every process of a tree. @returns how many there were */
 export function signalTree(tree: Tree, signal: number): number {
   const pids = liveProcesses().get(tree) ?? [];
+  // Parents before children, as their numbers have it: a shell whose child is killed first may still end with a code.
+  pids.sort((one, other) => one - other);
   asRoot(() => {
     for (const pid of pids) {
       try {

@@ -15,10 +15,11 @@ export async function withHost<Result>(work: (host: SandboxHost) => Promise<Resu
   }
 }
 
-/** How the command names an option of the library: `limits.memory` is `--memory`. */
+/** How the command names an option of the library: `limits.memory` is `--memory`, `idleTimeout` is `--idle-timeout`. */
 function optionOf(path: string): string {
   const [first = '', second = ''] = path.split('.');
-  return `--${first === 'limits' ? second : first.replace(/^labels$/, 'label')}`;
+  const name = first === 'limits' ? second : first.replace(/^labels$/, 'label');
+  return `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }
 
 /** `['A=1', 'B=']` as a record. */

@@ -63,8 +63,9 @@ program
 const sandbox = program.command('sandbox').description('make and use sandboxes').helpCommand(false);
 sandbox
   .command('create')
-  .description('make a sandbox, which lives until it is removed, and print its id')
+  .description('make a sandbox, whose files live until it is removed, and print its id')
   .option('--id <id>', 'its id (default: a random one)')
+  .option('--key <key>', 'the same key gives the same sandbox, until it is removed')
   .option('--image <image>', 'any Linux image that the engine has')
   .option('--env <NAME=VALUE>', 'a variable of its environment; may be given several times', collect, [])
   .option('--label <NAME=VALUE>', 'to find it by; may be given several times', collect, [])
@@ -73,6 +74,12 @@ sandbox
   .option('--memory <bytes>', 'the most that it may use', number)
   .option('--cpus <number>', 'the most that it may use', number)
   .option('--pids <number>', 'the most processes and threads that it may have', number)
+  .option(
+    '--idle-timeout <milliseconds>',
+    'it stops by itself after that time without a command or work on files',
+    number,
+  )
+  .option('--max-lifetime <milliseconds>', 'it stops by itself that long after its start', number)
   .addOption(json)
   .action(async (options) => {
     const { create } = await import('./commands/sandbox/create.ts');
@@ -125,6 +132,33 @@ sandbox
   .action(async (source, destination, options) => {
     const { cp } = await import('./commands/sandbox/cp.ts');
     exitCode = await cp(source, destination, options);
+  });
+const changes = [
+  ['start', 'start sandboxes that were stopped, or ended, with their files'],
+  ['stop', 'end all that runs in sandboxes; their files stay, for start'],
+  ['pause', 'freeze all that runs in sandboxes, until resume'],
+  ['resume', 'let what was frozen go on'],
+] as const;
+for (const [name, description] of changes) {
+  sandbox
+    .command(name)
+    .description(description)
+    .argument('<id...>')
+    .addOption(json)
+    .action(async (ids, options) => {
+      const { changeState } = await import('./commands/sandbox/change-state.ts');
+      exitCode = await changeState(name, ids, options);
+    });
+}
+sandbox
+  .command('stats')
+  .description('say what a sandbox uses, over one second; to look does not keep it from being idle')
+  .argument('<id>')
+  .option('--disk', 'also the size of the files that it changed or made')
+  .addOption(json)
+  .action(async (id, options) => {
+    const { stats } = await import('./commands/sandbox/stats.ts');
+    exitCode = await stats(id, options);
   });
 sandbox
   .command('rm')

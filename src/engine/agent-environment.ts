@@ -11,6 +11,8 @@ export interface AgentSettings {
   /** Empty: root. */
   user: string;
   cwd: string;
+  idleTimeoutMs: number | undefined;
+  maxLifetimeMs: number | undefined;
   /** A directory. */
   compileCache: string;
 }
@@ -38,6 +40,8 @@ export function containerEnvironment(
   result.set('BERTH_VERSION', settings.version);
   result.set('BERTH_USER', settings.user);
   result.set('BERTH_CWD', settings.cwd);
+  result.set('BERTH_IDLE_MS', `${settings.idleTimeoutMs ?? ''}`);
+  result.set('BERTH_LIFETIME_MS', `${settings.maxLifetimeMs ?? ''}`);
   // Its work is one thread's; the pool only opens and reads files.
   result.set('UV_THREADPOOL_SIZE', '2');
   result.set('NODE_COMPILE_CACHE', settings.compileCache);

@@ -22,6 +22,10 @@ export interface ContainerSpec {
   cwd: string;
   workspace?: { bind: string } | { volume: string };
   limits: ContainerLimits;
+  /** After that time without work it ends by itself. */
+  idleTimeoutMs?: number;
+  /** That long after a start it ends by itself. */
+  maxLifetimeMs?: number;
   /** The host's Ed25519 key, raw, in hex: whoever has the other half of it is the host. */
   publicKey: string;
   /** A directory of this sandbox only, for the socket where the engine shows one. Its parent keeps others out. */
@@ -43,6 +47,21 @@ export interface ContainerDetails extends Container {
   limits: ContainerLimits;
   /** How it ended the last time, once it has. */
   end?: ContainerEnd;
+}
+
+/** What a container that runs has used; without `startedAt` it does not run, and uses nothing. */
+export interface ContainerUsage {
+  startedAt?: Date;
+  /** Bytes that it could not do without: what the kernel keeps of files for later reading is left out. */
+  memory: number;
+  /** Of all its processes since its start. */
+  cpuMs: number;
+  /** Processes and threads. */
+  pids: number;
+  /** Bytes in files that it changed or made, but for volumes. Only when asked for: the engine looks at each of them. */
+  disk?: number;
+  limits: ContainerLimits;
+  state: ContainerState;
 }
 
 export interface ContainerEnd {
@@ -91,6 +110,8 @@ export interface Engine {
 
   /** `undefined`: there is none. */
   inspect(id: string): Promise<ContainerDetails | undefined>;
+  /** `undefined`: there is none. */
+  usage(id: string, options: { disk: boolean }): Promise<ContainerUsage | undefined>;
   /** Resolves when the container does not run, or is gone. */
   ended(id: string, signal: AbortSignal): Promise<void>;
   /** All that carry these labels, running or not. */

@@ -14,6 +14,7 @@ import {
   time,
   timeoutMs,
   uint32,
+  umask,
   user,
 } from './values.ts';
 
@@ -35,6 +36,8 @@ export const processStart = v.strictObject({
   /** Added to the session's environment. */
   env: environment,
   user: v.optional(user),
+  /** Left out: 022. */
+  umask: v.optional(umask),
   timeoutMs: v.optional(timeoutMs),
   /** Outlives its session. */
   detached: v.boolean(),

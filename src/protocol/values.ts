@@ -53,6 +53,9 @@ export const linkTarget = v.pipe(text(limits.path), v.minLength(1));
 /** As in `ls -l`: permissions and the bits above them, without the file type. */
 export const mode = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0o7777));
 
+/** Permission bits that a file which is made does not get: umask(2). */
+export const umask = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0o777));
+
 /** `name`, `uid`, `name:group` or `uid:gid`, as the engine takes it; looked up in the sandbox. */
 export const user = v.pipe(text(limits.name), v.regex(/^[^:\s]+(:[^:\s]+)?$/));
 

@@ -56,7 +56,8 @@ export class SandboxExistsError extends BerthError<{ sandboxId: string; ownedHer
   constructor(meta: { sandboxId: string; ownedHere: boolean }, options?: ErrorOptions) {
     super(
       meta.ownedHere
-        ? `There is a sandbox ${meta.sandboxId} already. Use it with: host.connect('${meta.sandboxId}')`
+        ? `There is a sandbox ${meta.sandboxId} already. Use it with: host.connect('${meta.sandboxId}'), or: ` +
+            `berth sandbox exec ${meta.sandboxId} -- COMMAND`
         : `The id ${meta.sandboxId} is taken by a sandbox of another state directory. Choose another id, or set ` +
             `BERTH_STATE_DIR to that directory and use it with: host.connect('${meta.sandboxId}')`,
       meta,
@@ -65,13 +66,35 @@ export class SandboxExistsError extends BerthError<{ sandboxId: string; ownedHer
   }
 }
 
+/** A key was used before, and its sandbox is there: `options` are those that were others then. */
+export class SandboxKeyConflictError extends BerthError<{
+  key: string;
+  sandboxId: string;
+  options: readonly string[];
+}> {
+  static {
+    SandboxKeyConflictError.prototype.name = 'SandboxKeyConflictError';
+  }
+  readonly code = 'sandbox_key_conflict';
+  override readonly status = 409;
+  constructor(meta: { key: string; sandboxId: string; options: readonly string[] }) {
+    super(
+      `The key ${JSON.stringify(meta.key)} gives sandbox ${meta.sandboxId}, which was made with something else as ` +
+        `${meta.options.join(', ')}. Ask for it as before, take another key, or remove it with: ` +
+        `host.remove('${meta.sandboxId}'), or: berth sandbox rm ${meta.sandboxId}`,
+      meta,
+    );
+  }
+}
+
 /** Why a sandbox does not run. */
 export interface SandboxEnd {
   /**
    * `oom`: the kernel killed it for want of memory. `killed`: somebody killed it. `stopped`: it was asked to end.
-   * `exited`: its sandbox-agent ended by itself. `removed`: its container is gone.
+   * `idle`, `expired`: its `idleTimeout` or `maxLifetime` was over. `exited`: its sandbox-agent failed. `removed`: its
+   * container is gone.
    */
-  reason: 'oom' | 'killed' | 'stopped' | 'exited' | 'removed';
+  reason: 'oom' | 'killed' | 'stopped' | 'idle' | 'expired' | 'exited' | 'removed';
   exitCode?: number;
 }
 
@@ -86,12 +109,16 @@ export class SandboxDiedError extends BerthError<SandboxEnd & { sandboxId: strin
       oom: 'it ran out of memory',
       killed: 'it was killed',
       stopped: 'it was stopped',
+      idle: 'it was idle for the time of its idleTimeout',
+      expired: 'the time of its maxLifetime was over',
       exited: `its sandbox-agent ended with code ${meta.exitCode}`,
       removed: 'its container was removed',
     };
     super(
       `Sandbox ${meta.sandboxId} ended: ${reasons[meta.reason]}.` +
-        (meta.reason === 'removed' ? ' Make a new one.' : ' Call start() to go on with its files.'),
+        (meta.reason === 'removed'
+          ? ' Make a new one.'
+          : ` Go on with its files: sandbox.start(), or: berth sandbox start ${meta.sandboxId}`),
       meta,
       options,
     );

@@ -7,8 +7,17 @@ import type { Container, ContainerSpec, Engine } from '../engine/engine.ts';
 import { ContainerExistsError, ContainerStartError } from '../engine/errors.ts';
 import type { Transport } from '../engine/transport/pick.ts';
 import { type CollectReport, collect } from './collect.ts';
-import { SandboxExistsError, SandboxNotFoundError } from './errors.ts';
-import { type CreateOptions, check, collectOptions, createOptions, listOptions, runLabel } from './options.ts';
+import { SandboxExistsError, SandboxKeyConflictError, SandboxNotFoundError } from './errors.ts';
+import { differences, fingerprints, hash, keyLabel, optionsLabel } from './key.ts';
+import {
+  type CheckedCreateOptions,
+  type CreateOptions,
+  check,
+  collectOptions,
+  createOptions,
+  listOptions,
+  runLabel,
+} from './options.ts';
 import {
   cwdLabel,
   hostLabel,
@@ -82,10 +91,46 @@ export class SandboxHost implements AsyncDisposable {
    * Makes a sandbox and starts it. One that can't be started leaves nothing.
    * @throws {ImageNotFoundError} says how to get the image
    * @throws {SandboxExistsError} the id is taken
+   * @throws {SandboxKeyConflictError} the key gives a sandbox that was made with other options
    * @example const sandbox = await host.create({ image: 'alpine:3', limits: { memory: 512 * 1024 * 1024 } });
    */
   async create(given: CreateOptions = {}): Promise<Sandbox> {
     const options = check('create', createOptions, given);
+    return options.key === undefined ? this.#make(options) : this.#makeOnce(options.key, options);
+  }
+
+  /** The sandbox that has this key; made when there is none. */
+  async #makeOnce(key: string, options: CheckedCreateOptions): Promise<Sandbox> {
+    await using _lock = await this.#state.lock(hash(key));
+    const alike = await this.#engine.find({ [hostLabel]: this.#state.hostId, [keyLabel]: key });
+    // There are engines that take a label to look for as a pattern.
+    const found = alike.find(({ labels }) => labels[keyLabel] === key);
+    const id = found?.labels[sandboxLabel];
+    if (found && id !== undefined) {
+      const owner = await this.#state.owner(id);
+      const isWhole = !owner || owner.finished || owner.isAlive;
+      if (isWhole && found.state !== 'removing') return await this.#reuse(key, options, id, found);
+      // Of a process that was killed while it made it, or on its way out.
+      await this.remove(id);
+    }
+    // Not a random one: whatever becomes of the lock, the engine has only one container of a name.
+    const ownId = `k-${hash(`${this.#state.hostId} ${key}`).slice(0, 16)}`;
+    // Awaited here, with the lock.
+    return await this.#make({ ...options, id: options.id ?? ownId });
+  }
+
+  async #reuse(key: string, options: CheckedCreateOptions, id: string, container: Container): Promise<Sandbox> {
+    const differing = differences(container.labels[optionsLabel] ?? '{}', fingerprints(options));
+    if (options.id !== undefined && options.id !== id) differing.unshift('id');
+    if (differing.length > 0) throw new SandboxKeyConflictError({ key, sandboxId: id, options: differing });
+    await this.#state.own(id);
+    const sandbox = this.#toSandbox(id, container);
+    if (container.state === 'paused') await sandbox.resume();
+    await sandbox.start();
+    return sandbox;
+  }
+
+  async #make(options: CheckedCreateOptions): Promise<Sandbox> {
     const id = options.id ?? `sb_${randomBytes(8).toString('hex')}`;
     const image = options.image ?? this.#image ?? (await this.#engine.defaultImage());
     // Both are written before there is a container, so that whatever a killed process leaves is found.
@@ -95,7 +140,13 @@ export class SandboxHost implements AsyncDisposable {
       const spec: ContainerSpec = {
         sandboxId: id,
         image,
-        labels: { ...labelsFor(options.labels), [sandboxLabel]: id, [imageLabel]: image, [cwdLabel]: options.cwd },
+        labels: {
+          ...labelsFor(options.labels),
+          [sandboxLabel]: id,
+          [imageLabel]: image,
+          [cwdLabel]: options.cwd,
+          ...(options.key !== undefined && { [keyLabel]: options.key, [optionsLabel]: fingerprints(options) }),
+        },
         env: options.env,
         cwd: options.cwd,
         limits: {
@@ -106,6 +157,8 @@ export class SandboxHost implements AsyncDisposable {
         publicKey: this.#state.publicKey,
         wireDirectory: this.#state.wireDirectory(id),
         ...(options.user !== undefined && { user: options.user }),
+        ...(options.idleTimeout !== undefined && { idleTimeoutMs: options.idleTimeout }),
+        ...(options.maxLifetime !== undefined && { maxLifetimeMs: options.maxLifetime }),
         ...(options.workspace && { workspace: options.workspace }),
       };
       container = await this.#engine.create(spec);
@@ -134,12 +187,20 @@ export class SandboxHost implements AsyncDisposable {
    * @throws {SandboxNotFoundError}
    */
   async connect(id: string): Promise<Sandbox> {
-    const container = await this.#find(id);
-    if (!container) throw new SandboxNotFoundError({ sandboxId: id });
+    const container = await this.#existing(id);
     await this.#state.own(id);
     const sandbox = this.#toSandbox(id, container);
     if (container.state === 'running') await sandbox.connect();
     return sandbox;
+  }
+
+  /**
+   * As `connect`, but it is connected to when that is needed first: for what the engine does alone, and for a sandbox
+   * that does not answer.
+   * @throws {SandboxNotFoundError}
+   */
+  async find(id: string): Promise<Sandbox> {
+    return this.#toSandbox(id, await this.#existing(id));
   }
 
   /** Every sandbox of this state directory, as the engine has it now; newest first. */
@@ -192,6 +253,12 @@ export class SandboxHost implements AsyncDisposable {
     if (owner) await this.#state.forget(id);
     if (!(await this.#state.claim(id))) throw new SandboxExistsError({ sandboxId: id, ownedHere: true });
     await this.#state.makeWireDirectory(id);
+  }
+
+  async #existing(id: string): Promise<Container> {
+    const container = await this.#find(id);
+    if (!container) throw new SandboxNotFoundError({ sandboxId: id });
+    return container;
   }
 
   async #find(id: string): Promise<Container | undefined> {

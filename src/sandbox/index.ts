@@ -32,5 +32,5 @@ export type {
 export type { Process } from './process/exec.ts';
 export type { ExecResult } from './process/result.ts';
 export type { Pty, PtyExit } from './pty/pty.ts';
-export type { Sandbox, SandboxInfo } from './sandbox.ts';
+export type { Sandbox, SandboxInfo, SandboxStats } from './sandbox.ts';
 export type { Session } from './session/session.ts';

@@ -13,6 +13,7 @@ import {
   name,
   signal,
   timeoutMs,
+  umask,
   user,
 } from '../protocol/values.ts';
 import { InvalidOptionsError } from './errors.ts';
@@ -72,6 +73,8 @@ const commandOptions = {
   cwd: v.optional(path),
   env: v.optional(env, {}),
   user: v.optional(user),
+  umask: v.optional(umask),
+  login: v.optional(v.boolean(), false),
   stdin: v.optional(input),
   timeout: v.optional(timeoutMs),
   signal: v.optional(abortSignal),
@@ -92,6 +95,10 @@ export interface ExecOptions {
   env?: Record<string, string>;
   /** `name`, `uid`, `name:group` or `uid:gid`. Default: that of the session or sandbox */
   user?: string;
+  /** The permissions that files which it makes do not get, as in `0o027`. Default: `0o022` */
+  umask?: number;
+  /** The shell of a string reads `/etc/profile` and `~/.profile` first: it is run by `/bin/sh -l -c`. Default: false */
+  login?: boolean;
   /** What the command reads; then it reads the end. Default of `exec`: the end at once */
   stdin?: Input;
   /** Then the whole process tree is killed, and the result says `timedOut`. Default: none */
@@ -214,8 +221,12 @@ export const createOptions = v.strictObject({
     }),
     {},
   ),
+  idleTimeout: v.optional(timeoutMs),
+  maxLifetime: v.optional(timeoutMs),
   labels: v.optional(labels, {}),
+  key: v.optional(key),
 });
+export type CheckedCreateOptions = v.InferOutput<typeof createOptions>;
 
 /** Options of a new sandbox. Sizes are bytes. */
 export interface CreateOptions {
@@ -239,8 +250,20 @@ export interface CreateOptions {
     /** Processes and threads at once, at least 16. Default: 1024 */
     pids?: number;
   };
+  /**
+   * Milliseconds in which no command runs, nobody follows one and no file is worked on; then the sandbox stops by itself,
+   * also when no host runs. At most 24 days. Default: none
+   */
+  idleTimeout?: number;
+  /** Milliseconds from its start on; then the sandbox stops by itself, whatever runs. At most 24 days. Default: none */
+  maxLifetime?: number;
   /** To find it by. Names that begin with `berth.` are kept, but for `berth.run`. */
   labels?: Record<string, string>;
+  /**
+   * The same key in a state directory gives the same sandbox, whoever asks for it and however often; one that does not
+   * run is started, with its files. Until it is removed. Default: each call makes a new sandbox
+   */
+  key?: string;
 }
 
 const offset = v.optional(bytes);
@@ -283,3 +306,4 @@ export interface AttachPtyOptions {
 export const attachPtyOptions = v.strictObject({ from: v.optional(bytes, 0) });
 export const listOptions = v.strictObject({ labels: v.optional(labels, {}) });
 export const collectOptions = v.strictObject({ dryRun: v.optional(v.boolean(), false) });
+export const statsOptions = v.strictObject({ disk: v.optional(v.boolean(), false) });

@@ -2,10 +2,12 @@ import { randomBytes } from 'node:crypto';
 import type { Container, ContainerDetails, ContainerLimits, Engine } from '../engine/engine.ts';
 import { ContainerStartError } from '../engine/errors.ts';
 import { BerthError } from '../errors.ts';
+import { endCodes, stopGraceMs } from '../protocol/lifetime.ts';
 import type { ListedProcess } from '../protocol/process.ts';
 import { rootSessionId } from '../protocol/session.ts';
 import { SandboxDiedError, type SandboxEnd, SandboxNotFoundError, WireClosedError } from './errors.ts';
 import { FileSystem } from './fs/file-system.ts';
+import { keyLabel } from './key.ts';
 import {
   type AttachOptions,
   type AttachPtyOptions,
@@ -16,6 +18,7 @@ import {
   runLabel,
   type SessionOptions,
   sessionOptions,
+  statsOptions,
 } from './options.ts';
 import { resolvePath } from './path.ts';
 import { attach, exec, type Place, type Process, spawn } from './process/exec.ts';
@@ -43,8 +46,25 @@ export interface SandboxInfo {
   image: string;
   createdAt: Date;
   labels: Record<string, string>;
+  /** That it was made with. */
+  key?: string;
   /** Bytes, CPUs, processes. */
   limits?: ContainerLimits;
+}
+
+/** What a sandbox uses, in bytes and milliseconds. One that does not run uses nothing but its disk. */
+export interface SandboxStats {
+  state: SandboxInfo['state'];
+  /** Since its start. */
+  uptime: number;
+  /** Without what the kernel keeps of files for later reading, and gives back when somebody needs the room. */
+  memory: { used: number; limit: number };
+  /** `time` is that of all its processes since its start; `share` how many CPUs that was since the look before. */
+  cpu: { time: number; share: number; limit: number };
+  /** Processes and threads, the sandbox-agent's among them. */
+  processes: { count: number; limit: number };
+  /** In files that it changed or made, but for volumes. Only when asked for. */
+  disk?: number;
 }
 
 /** How long a container that just lost its connection is given to turn out dead. */
@@ -62,6 +82,7 @@ export class Sandbox implements AsyncDisposable {
   readonly #place: Place;
   #wire: Promise<Wire> | undefined;
   #ended: SandboxEnd['reason'] | undefined;
+  #lastLook: { startedAt: number; at: number; cpuMs: number } | undefined;
 
   /** @internal made by `SandboxHost` */
   constructor(options: {
@@ -95,7 +116,31 @@ export class Sandbox implements AsyncDisposable {
     const details = await this.#engine.inspect(this.#container.id);
     if (!details) throw new SandboxNotFoundError({ sandboxId: this.id });
     const info = toInfo(details);
-    return info.end && this.#ended ? { ...info, end: { ...info.end, reason: this.#ended } } : info;
+    return info.end ? { ...info, end: this.#explain(info.end) } : info;
+  }
+
+  /**
+   * What it uses now. To look is no use of it: an idle sandbox stays idle.
+   * @param options.disk - also the size of its files, for which the engine looks at each of them. Default: false
+   * @example const { memory, cpu } = await sandbox.stats();
+   */
+  async stats(given: { disk?: boolean } = {}): Promise<SandboxStats> {
+    const usage = await this.#engine.usage(this.#container.id, check('stats', statsOptions, given));
+    if (!usage) throw new SandboxNotFoundError({ sandboxId: this.id });
+    const { state, memory, cpuMs, pids, disk, limits } = usage;
+    const at = Date.now();
+    const startedAt = usage.startedAt?.getTime() ?? at;
+    // The first look since its start compares with the start.
+    const last = this.#lastLook?.startedAt === startedAt ? this.#lastLook : { at: startedAt, cpuMs: 0 };
+    this.#lastLook = { startedAt, at, cpuMs };
+    return {
+      state,
+      uptime: at - startedAt,
+      memory: { used: memory, limit: limits.memory },
+      cpu: { time: cpuMs, share: at > last.at ? (cpuMs - last.cpuMs) / (at - last.at) : 0, limit: limits.cpus },
+      processes: { count: pids, limit: limits.pids },
+      ...(disk !== undefined && { disk }),
+    };
   }
 
   /**
@@ -193,12 +238,13 @@ export class Sandbox implements AsyncDisposable {
     await this.#engine.resume(this.#container.id);
   }
 
-  /** Ends all that runs; the files stay, for `start`. */
+  /** Ends all that runs: SIGTERM, and after 2 s SIGKILL to what is left. The files stay, for `start`. */
   async stop(): Promise<void> {
     this.#ended = 'stopped';
     const asked = this.#open().then((wire) => wire.call({ type: 'shutdown' }, 'ok'));
     try {
-      await Promise.all([asked, this.#engine.ended(this.#container.id, AbortSignal.timeout(endPatienceMs))]);
+      await Promise.race([asked, rejection(AbortSignal.timeout(endPatienceMs))]);
+      await this.#engine.ended(this.#container.id, AbortSignal.timeout(stopGraceMs + endPatienceMs));
     } catch {
       // It does not listen, is paused, or is not as fast as it should be.
       await this.#engine.stop(this.#container.id);
@@ -274,8 +320,17 @@ export class Sandbox implements AsyncDisposable {
     const details = await this.#engine.inspect(this.#container.id);
     if (!details) return { reason: 'removed' };
     const end = whyEnded(details);
-    return end && this.#ended ? { ...end, reason: this.#ended } : end;
+    return end && this.#explain(end);
   }
+
+  /** A kill that was ours is what it was for. */
+  #explain(end: SandboxEnd): SandboxEnd {
+    return end.exitCode === 137 && this.#ended ? { ...end, reason: this.#ended } : end;
+  }
+}
+
+function rejection(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason), { once: true }));
 }
 
 /** `undefined`: it did not end. */
@@ -285,8 +340,12 @@ function whyEnded({ state, end }: ContainerDetails): SandboxEnd | undefined {
   const { exitCode, oomKilled } = end;
   // The engine says so of a container as soon as any process in it was killed for want of memory, and ever after.
   if (oomKilled && exitCode === 137) return { reason: 'oom', exitCode };
-  // 0: the sandbox-agent was asked to end. 137: the first process of a container is killed from outside only.
-  return { reason: exitCode === 0 ? 'stopped' : exitCode === 137 ? 'killed' : 'exited', exitCode };
+  // The first process of a container is killed from outside only.
+  if (exitCode === 137) return { reason: 'killed', exitCode };
+  for (const reason of ['stopped', 'idle', 'expired'] as const) {
+    if (exitCode === endCodes[reason]) return { reason, exitCode };
+  }
+  return { reason: 'exited', exitCode };
 }
 
 export function toInfo(container: Container | ContainerDetails): SandboxInfo {
@@ -302,6 +361,7 @@ export function toInfo(container: Container | ContainerDetails): SandboxInfo {
     image: labels[imageLabel] ?? container.image,
     createdAt,
     labels: Object.fromEntries(own),
+    ...(labels[keyLabel] !== undefined && { key: labels[keyLabel] }),
     ...('limits' in container && { limits: container.limits }),
   };
 }

@@ -3,6 +3,7 @@ import { chmod, link, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/pr
 import { createServer, type Server } from 'node:net';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
 import { connectUnix, withSocketPath } from '../engine/transport/unix.ts';
 import { StateDirError } from './errors.ts';
 
@@ -12,6 +13,9 @@ export function defaultStateDir(env: NodeJS.ProcessEnv = process.env): string {
   return join(env.XDG_STATE_HOME || join(env.HOME ?? homedir(), '.local/state'), 'berth');
 }
 
+/** Between two looks whether a key is free: to make a sandbox takes some hundred milliseconds. */
+const lockPollMs = 20;
+
 /**
  * What host processes of one user share: who they are to the sandboxes, and which process has which sandbox.
  *
@@ -19,6 +23,7 @@ export function defaultStateDir(env: NodeJS.ProcessEnv = process.env): string {
  *     wire/<sandbox>/           where the sandbox-agent makes its socket
  *     processes/<process>.sock  a host process that lives; the kernel closes it however that ends
  *     owners/<sandbox>          the process that has it, and whether it was finished
+ *     keys/<hash of a key>      the process that makes or looks for the sandbox of this key now
  */
 export class StateDir {
   readonly path: string;
@@ -51,7 +56,7 @@ export class StateDir {
   static async #open(path: string): Promise<StateDir> {
     await mkdir(path, { recursive: true, mode: 0o700 });
     await Promise.all(
-      ['wire', 'processes', 'owners'].map((name) => mkdir(join(path, name), { recursive: true, mode: 0o700 })),
+      ['wire', 'processes', 'owners', 'keys'].map((name) => mkdir(join(path, name), { recursive: true, mode: 0o700 })),
     );
     // Below it are sockets that anyone could connect to: the directory is what keeps others out.
     await chmod(path, 0o700);
@@ -105,8 +110,25 @@ export class StateDir {
     return { isAlive: await this.#isAlive(owner.process), finished: owner.finished };
   }
 
-  /** Removes the sockets of processes that ended without doing so. */
+  /** Waits until nobody else has this key, and keeps others from it until it is disposed of. */
+  async lock(keyHash: string): Promise<AsyncDisposable> {
+    const name = join('keys', keyHash);
+    const path = join(this.path, name);
+    while (!(await writeOnce(this.path, name, this.#processId))) {
+      const holder = await readFile(path, 'utf8').catch(() => undefined); // given back just now
+      if (holder !== undefined && !(await this.#isAlive(holder))) await rm(path, { force: true });
+      else await wait(lockPollMs);
+    }
+    return { [Symbol.asyncDispose]: () => rm(path, { force: true }) };
+  }
+
+  /** Removes the sockets of processes that ended without doing so, and the keys that they had. */
   async sweepProcesses(): Promise<void> {
+    for (const name of await readdir(join(this.path, 'keys'))) {
+      const path = join(this.path, 'keys', name);
+      const holder = await readFile(path, 'utf8').catch(() => undefined); // given back just now
+      if (holder !== undefined && !(await this.#isAlive(holder))) await rm(path, { force: true });
+    }
     for (const name of await readdir(join(this.path, 'processes'))) {
       if (!(await this.#isAlive(name.replace(/\.sock$/, '')))) await rm(this.#processSocket(name), { force: true });
     }

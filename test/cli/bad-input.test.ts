@@ -28,6 +28,11 @@ describe('wrong usage is one line that says what to do, and exit code 2', () => 
       ['sandbox', 'create', '--memory', '1', '--pids', '1.5'],
       /^berth: --memory: .*; --pids: /,
     ],
+    [
+      'times that are none',
+      ['sandbox', 'create', '--idle-timeout', '0', '--max-lifetime', '1.5'],
+      /^berth: --idle-timeout: .*; --max-lifetime: /,
+    ],
     ['a share of a CPU that is too small', ['sandbox', 'create', '--cpus', '0.0001'], /^berth: --cpus: .*0\.01/],
     [
       'an image that can not be one',

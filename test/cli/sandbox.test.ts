@@ -21,6 +21,49 @@ test('makes, lists, uses and removes a sandbox', async ({ berth }) => {
   expect(JSON.parse((await berth.run(['sandbox', 'ls', '--json'])).stdout)).toEqual([]);
 });
 
+test('stops, starts, pauses and resumes sandboxes, and says what one uses', async ({ berth }) => {
+  await berth.run(['sandbox', 'create', '--id', 'cli-life']);
+  const state = async () => JSON.parse((await berth.run(['sandbox', 'ls', '--json'])).stdout)[0].state;
+  await berth.run(['sandbox', 'exec', 'cli-life', '--', 'touch', 'file']);
+  expect(await berth.run(['sandbox', 'stop', 'cli-life'])).toMatchObject({ exitCode: 0, stdout: 'cli-life' });
+  expect(await state()).toBe('exited');
+  const ended = await berth.run(['sandbox', 'exec', 'cli-life', '--', 'true']);
+  expect(ended.stderr).toContain('berth sandbox start cli-life');
+  expect(ended.exitCode).toBe(1);
+  const started = await berth.run(['sandbox', 'start', 'cli-life', '--json']);
+  expect(JSON.parse(started.stdout)).toEqual({ started: ['cli-life'], failed: [] });
+  expect(await berth.run(['sandbox', 'exec', 'cli-life', '--', 'ls'])).toMatchObject({ stdout: 'file' });
+
+  const { exitCode, stdout } = await berth.run(['sandbox', 'stats', 'cli-life', '--disk']);
+  expect(exitCode).toBe(0);
+  expect(stdout).toMatch(
+    /^ID .*\ncli-life +running +\d+% of \d+% +\S+ +[\d.]+ MiB of 2 GiB +\d+ of 1024 +[\d.]+ \w+ +/,
+  );
+  const json = JSON.parse((await berth.run(['sandbox', 'stats', 'cli-life', '--json'])).stdout);
+  expect(json).toMatchObject({ id: 'cli-life', state: 'running', memory: { limit: 2 * 1024 ** 3 } });
+
+  expect((await berth.run(['sandbox', 'pause', 'cli-life'])).exitCode).toBe(0);
+  expect(await state()).toBe('paused');
+  expect((await berth.run(['sandbox', 'stats', 'cli-life'])).stdout).toMatch(/cli-life +paused/);
+  const some = await berth.run(['sandbox', 'resume', 'cli-none', 'cli-life']);
+  expect(some).toMatchObject({ exitCode: 1, stdout: 'cli-life' });
+  expect(some.stderr).toMatch(/^berth: There is no sandbox cli-none\./);
+  expect(await state()).toBe('running');
+  const taken = await berth.run(['sandbox', 'create', '--id', 'cli-life']);
+  expect(taken.stderr).toContain('berth sandbox exec cli-life -- COMMAND');
+  await berth.run(['sandbox', 'rm', 'cli-life']);
+}, 60_000);
+
+test('makes one sandbox for a key, and refuses the key with other options', async ({ berth }) => {
+  const ask = (...options: string[]) => berth.run(['sandbox', 'create', '--key', 'k', '--pids', '50', ...options]);
+  const first = await ask();
+  expect(await ask()).toMatchObject({ exitCode: 0, stdout: first.stdout });
+  const other = await ask('--idle-timeout', '60000');
+  expect(other).toMatchObject({ exitCode: 2, stdout: '' });
+  expect(other.stderr).toMatch(/^berth: The key "k" gives sandbox .* idleTimeout\..* berth sandbox rm k-/);
+  await berth.run(['sandbox', 'rm', first.stdout]);
+}, 30_000);
+
 test('a command that takes too long gives 124, and what it said until then', async ({ berth }) => {
   await berth.run(['sandbox', 'create', '--id', 'cli-slow']);
   const { exitCode, stdout } = await berth.run([

@@ -107,6 +107,7 @@ describe('any image', () => {
     });
     await using sandbox = await host.create({ image });
     expect((await sandbox.exec('echo $0; pwd')).stdout).toBe('/bin/sh\n/workspace\n');
+    expect((await sandbox.exec('echo in', { login: true, umask: 0o027 })).stdout).toBe('in\n');
     await sandbox.exec(['/bin/busybox', 'rm', '/bin/sh']);
     expect(await sandbox.exec('true')).toMatchObject({ exitCode: 127 });
     expect((await sandbox.exec(['/bin/busybox', 'echo', 'without a shell'])).stdout).toBe('without a shell\n');

@@ -98,6 +98,8 @@ function containerConfig(
       version: agent.version,
       user,
       cwd: spec.cwd,
+      idleTimeoutMs: spec.idleTimeoutMs,
+      maxLifetimeMs: spec.maxLifetimeMs,
       compileCache,
     }),
     Healthcheck: { Test: ['NONE'] },

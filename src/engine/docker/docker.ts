@@ -2,7 +2,15 @@ import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
 import Docker from 'dockerode';
-import type { Container, ContainerDetails, ContainerEvent, ContainerSpec, Engine, Leftover } from '../engine.ts';
+import type {
+  Container,
+  ContainerDetails,
+  ContainerEvent,
+  ContainerSpec,
+  ContainerUsage,
+  Engine,
+  Leftover,
+} from '../engine.ts';
 import { ContainerStartError } from '../errors.ts';
 import { findEngine } from '../socket.ts';
 import { ExecStream } from '../transport/exec.ts';
@@ -22,6 +30,7 @@ import { containerEvents } from './events.ts';
 import { engineFailure, reasonOf, statusOf } from './failure.ts';
 import { findContainers, inspectContainer, labelFilter } from './find.ts';
 import { inspectImage } from './images.ts';
+import { containerUsage } from './usage.ts';
 
 export interface DockerEngineOptions {
   /** Where the engine is, as dockerode takes it. Default: what `findEngine` finds */
@@ -156,6 +165,10 @@ export class DockerEngine implements Engine {
 
   inspect(id: string): Promise<ContainerDetails | undefined> {
     return this.#try('look at a container', () => inspectContainer(this.#docker, id));
+  }
+
+  usage(id: string, options: { disk: boolean }): Promise<ContainerUsage | undefined> {
+    return this.#try('measure a container', () => containerUsage(this.#docker, id, options));
   }
 
   async ended(id: string, signal: AbortSignal): Promise<void> {

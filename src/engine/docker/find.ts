@@ -1,5 +1,5 @@
 import type Docker from 'dockerode';
-import type { Container, ContainerDetails, ContainerState } from '../engine.ts';
+import type { Container, ContainerDetails, ContainerLimits, ContainerState } from '../engine.ts';
 import { statusOf } from './failure.ts';
 
 /** What the engine's list wants in place of a record: every one must be there. */
@@ -34,18 +34,18 @@ export async function inspectContainer(docker: Docker, id: string): Promise<Cont
     image: Config.Image,
     createdAt: new Date(found.Created),
     labels: Config.Labels,
-    limits: {
-      memory: HostConfig.Memory ?? 0,
-      cpus: (HostConfig.NanoCpus ?? 0) / 1e9,
-      pids: HostConfig.PidsLimit ?? 0,
-    },
+    limits: limitsOf(HostConfig),
     ...(state === 'exited' && {
       end: { exitCode: State.ExitCode, oomKilled: State.OOMKilled, at: new Date(State.FinishedAt) },
     }),
   };
 }
 
-function stateOf(status: string): ContainerState {
+export function limitsOf({ Memory, NanoCpus, PidsLimit }: Docker.HostConfig): ContainerLimits {
+  return { memory: Memory ?? 0, cpus: (NanoCpus ?? 0) / 1e9, pids: PidsLimit ?? 0 };
+}
+
+export function stateOf(status: string): ContainerState {
   switch (status) {
     case 'created':
     case 'running':

@@ -3,14 +3,14 @@ import type { CreateOptions, GrepOptions, Sandbox, Session } from '../../sandbox
 import { check, createOptions, runLabel } from '../../sandbox/options.ts';
 import type { EnvExecOptions, GlobOptions, SandboxEnv, SandboxFactory } from './env.ts';
 
-/** Options of a sandbox, but for its id, which is that of the run or agent instance. */
-export interface DockerOptions extends Omit<CreateOptions, 'id'> {
+/** Options of a sandbox, but for its id and key: each run and agent instance has one of its own. */
+export interface DockerOptions extends Omit<CreateOptions, 'id' | 'key'> {
   /** The sandbox stays when its run or agent instance has ended; only its processes end then. Default: false */
   keep?: boolean;
 }
 
 const dockerOptions = v.strictObject({
-  ...v.omit(createOptions, ['id']).entries,
+  ...v.omit(createOptions, ['id', 'key']).entries,
   keep: v.optional(v.boolean()),
 });
 

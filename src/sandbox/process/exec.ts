@@ -187,6 +187,10 @@ async function start(
   withStdin: boolean,
 ): Promise<OnPipes> {
   const argv = check(operation, commandSchema, command);
+  if (options.login && typeof argv !== 'string') {
+    const message = 'is for a string, which a shell runs: an array is started without one';
+    throw new InvalidOptionsError({ operation, issues: [{ path: 'login', message }] });
+  }
   if (options.signal?.aborted) throw abortError(options.signal.reason);
   const cwd = resolvePath(place.cwd, options.cwd ?? '.');
   checkSize(operation, [argv, options.env, cwd]);
@@ -197,7 +201,7 @@ async function start(
   const call = {
     type: 'process.start',
     sessionId: place.sessionId,
-    argv: typeof argv === 'string' ? ['/bin/sh', '-c', argv] : argv,
+    argv: typeof argv === 'string' ? ['/bin/sh', ...(options.login ? ['-l'] : []), '-c', argv] : argv,
     env: options.env,
     detached: options.detached,
     stdout: stdout.id,
@@ -205,6 +209,7 @@ async function start(
     ...(stdin && { stdin: stdin.id }),
     cwd,
     ...(options.user !== undefined && { user: options.user }),
+    ...(options.umask !== undefined && { umask: options.umask }),
     ...(options.timeout !== undefined && { timeoutMs: options.timeout }),
     ...(options.key !== undefined && { key: options.key }),
   } as const;

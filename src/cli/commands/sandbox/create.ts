@@ -5,6 +5,7 @@ import { printJson, sayProgress } from '../../output.ts';
 
 interface Options {
   id?: string;
+  key?: string;
   image?: string;
   env: string[];
   label: string[];
@@ -13,6 +14,8 @@ interface Options {
   memory?: number;
   cpus?: number;
   pids?: number;
+  idleTimeout?: number;
+  maxLifetime?: number;
   json?: boolean;
 }
 

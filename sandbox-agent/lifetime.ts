@@ -1,0 +1,51 @@
+import type { EndReason } from '../src/protocol/lifetime.ts';
+
+const ticks = 10;
+const maxTickMs = 5_000;
+
+/**
+ * Ends the sandbox when nothing was done in it for a time, and when it has lived for a time. Here and not in the host,
+ * so that it holds when no host runs.
+ */
+export class Lifetime {
+  readonly #idleMs: number | undefined;
+  readonly #end: (reason: EndReason) => void;
+  #active = 0;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(times: { idleMs: number | undefined; lifetimeMs: number | undefined }, end: (reason: EndReason) => void) {
+    this.#idleMs = times.idleMs;
+    this.#end = end;
+    if (times.lifetimeMs !== undefined) setTimeout(() => end('expired'), times.lifetimeMs);
+    this.#rest();
+  }
+
+  /** The sandbox is not idle until `work` is over. */
+  async during<Result>(work: Promise<Result>): Promise<Result> {
+    this.#active += 1;
+    clearTimeout(this.#timer);
+    try {
+      return await work;
+    } finally {
+      this.#active -= 1;
+      if (this.#active === 0) this.#rest();
+    }
+  }
+
+  /**
+   * In pieces: the clock goes on while the sandbox is paused, and a timer then fires as soon as it is resumed. Each counts
+   * for its own length, however late it is.
+   */
+  #rest(): void {
+    const idleMs = this.#idleMs;
+    if (idleMs === undefined) return;
+    const tickMs = Math.min(Math.ceil(idleMs / ticks), maxTickMs);
+    const wait = (leftMs: number) => {
+      this.#timer = setTimeout(
+        () => (leftMs > tickMs ? wait(leftMs - tickMs) : this.#end('idle')),
+        Math.min(leftMs, tickMs),
+      );
+    };
+    wait(idleMs);
+  }
+}

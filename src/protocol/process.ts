@@ -86,17 +86,20 @@ export const processStarted = v.strictObject({
 });
 
 /** How a process ended: from the kernel, never a guess. Exactly one of `exitCode` and `signal` is there. */
-export const processEnd = v.strictObject({
-  exitCode: v.nullable(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(255))),
-  signal: v.nullable(signal),
-  /** The sandbox-agent killed it when `timeoutMs` was over. */
-  timedOut: v.boolean(),
-  /** The kernel's counter of processes killed for want of memory grew while it ran. */
-  oomKilled: v.boolean(),
-  stdoutBytes: byteCount,
-  stderrBytes: byteCount,
-  durationMs,
-});
+export const processEnd = v.pipe(
+  v.strictObject({
+    exitCode: v.nullable(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(255))),
+    signal: v.nullable(signal),
+    /** The sandbox-agent killed it when `timeoutMs` was over. */
+    timedOut: v.boolean(),
+    /** The kernel's counter of processes killed for want of memory grew while it ran. */
+    oomKilled: v.boolean(),
+    stdoutBytes: byteCount,
+    stderrBytes: byteCount,
+    durationMs,
+  }),
+  v.check(({ exitCode, signal }) => (exitCode === null) !== (signal === null), 'not one of exitCode and signal'),
+);
 export type ProcessEnd = v.InferOutput<typeof processEnd>;
 
 /** Sandbox-agent → host, once per attachment, after the last byte of its streams. */

@@ -271,3 +271,11 @@ describe('the parsers', () => {
     }
   });
 });
+
+test('an end with a code and a signal, or with none of both, is refused', () => {
+  const exited = (ended: object) =>
+    parseAnswer(Buffer.from(JSON.stringify({ type: 'process.exited', requestId, end: { ...end, ...ended } })));
+  expect(exited({ exitCode: null, signal: 'SIGKILL' })).toMatchObject({ end: { signal: 'SIGKILL' } });
+  expect(() => exited({ exitCode: 0, signal: 'SIGKILL' })).toThrow(WireProtocolError);
+  expect(() => exited({ exitCode: null, signal: null })).toThrow(WireProtocolError);
+});

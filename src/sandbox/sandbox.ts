@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { Container, ContainerDetails, ContainerLimits, Engine } from '../engine/engine.ts';
-import { ContainerStartError } from '../engine/errors.ts';
+import { ContainerStartError, EngineError } from '../engine/errors.ts';
 import { BerthError } from '../errors.ts';
 import { endCodes, stopGraceMs } from '../protocol/lifetime.ts';
 import type { ListedProcess } from '../protocol/process.ts';
@@ -231,11 +231,11 @@ export class Sandbox implements AsyncDisposable {
 
   /** Freezes all that runs, until `resume`. */
   async pause(): Promise<void> {
-    await this.#engine.pause(this.#container.id);
+    await this.#change(() => this.#engine.pause(this.#container.id));
   }
 
   async resume(): Promise<void> {
-    await this.#engine.resume(this.#container.id);
+    await this.#change(() => this.#engine.resume(this.#container.id));
   }
 
   /** Ends all that runs: SIGTERM, and after 2 s SIGKILL to what is left. The files stay, for `start`. */
@@ -247,16 +247,26 @@ export class Sandbox implements AsyncDisposable {
       await this.#engine.ended(this.#container.id, AbortSignal.timeout(stopGraceMs + endPatienceMs));
     } catch {
       // It does not listen, is paused, or is not as fast as it should be.
-      await this.#engine.stop(this.#container.id);
+      await this.#change(() => this.#engine.stop(this.#container.id));
     }
   }
 
   /** Starts a stopped or dead sandbox again, with its files. One that runs is left as it is. */
   async start(): Promise<void> {
-    await this.#engine.start(this.#container.id);
+    await this.#change(() => this.#engine.start(this.#container.id));
     this.#ended = undefined;
     if (!(await this.#wire?.catch(() => undefined))?.isOpen) this.#wire = undefined;
     await this.#open();
+  }
+
+  /** Somebody else may have removed it. */
+  async #change(change: () => Promise<void>): Promise<void> {
+    try {
+      await change();
+    } catch (error) {
+      const isGone = error instanceof EngineError && error.meta.engineStatus === 404;
+      throw isGone ? new SandboxNotFoundError({ sandboxId: this.id }) : error;
+    }
   }
 
   /** Removes the sandbox with its files; what waits for it gets `SandboxDiedError`. Twice is once. */

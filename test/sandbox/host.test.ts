@@ -5,7 +5,7 @@ import { PassThrough } from 'node:stream';
 import Docker from 'dockerode';
 import { execa } from 'execa';
 import { describe, expect, onTestFinished } from 'vitest';
-import { ContainerStartError, ImageNotFoundError } from '../../src/engine/errors.ts';
+import { ContainerStartError, EngineError, ImageNotFoundError } from '../../src/engine/errors.ts';
 import { EngineUnreachableError } from '../../src/engine/socket.ts';
 import {
   InvalidOptionsError,
@@ -145,6 +145,23 @@ describe('lifecycle', () => {
     const waiting = sandbox.exec('echo on');
     await sandbox.resume();
     expect((await waiting).stdout).toBe('on\n');
+  });
+
+  test('a state that it has already is no error', async ({ sandbox }) => {
+    for (const state of ['paused', 'running'] as const) {
+      for (let time = 0; time < 2; time++) await (state === 'paused' ? sandbox.pause() : sandbox.resume());
+      expect((await sandbox.info()).state).toBe(state);
+    }
+    await sandbox.start();
+    for (let time = 0; time < 2; time++) await sandbox.stop();
+    await expect(sandbox.pause()).rejects.toBeInstanceOf(EngineError);
+  });
+
+  test('is told to be gone when somebody else removed it', async ({ sandbox }) => {
+    await new Docker().getContainer(`berth-${sandbox.id}`).remove({ force: true });
+    for (const change of ['start', 'pause', 'resume', 'stop'] as const) {
+      await expect(sandbox[change]()).rejects.toBeInstanceOf(SandboxNotFoundError);
+    }
   });
 
   test('stop ends also what does not answer, as it is paused', async ({ sandbox }) => {

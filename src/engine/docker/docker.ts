@@ -136,19 +136,19 @@ export class DockerEngine implements Engine {
   }
 
   stop(id: string): Promise<void> {
-    return this.#change('stop a container', id, (container) => container.stop());
+    return this.#change('stop a container', id, 'exited', (container) => container.stop());
   }
 
   pause(id: string): Promise<void> {
-    return this.#change('pause a container', id, (container) => container.pause());
+    return this.#change('pause a container', id, 'paused', (container) => container.pause());
   }
 
   resume(id: string): Promise<void> {
-    return this.#change('resume a container', id, (container) => container.unpause());
+    return this.#change('resume a container', id, 'running', (container) => container.unpause());
   }
 
   kill(id: string): Promise<void> {
-    return this.#change('kill a container', id, (container) => container.kill());
+    return this.#change('kill a container', id, 'exited', (container) => container.kill());
   }
 
   async remove(id: string): Promise<void> {
@@ -294,13 +294,15 @@ export class DockerEngine implements Engine {
   async #change(
     operation: string,
     id: string,
+    state: ContainerDetails['state'],
     change: (container: Docker.Container) => Promise<unknown>,
   ): Promise<void> {
     await this.#try(operation, async () => {
       try {
         await change(this.#docker.getContainer(id));
       } catch (error) {
-        if (statusOf(error) !== 304) throw error; // it is in that state already
+        // In that state already: one status says so for a stop, others for a pause and a resume.
+        if ((await this.inspect(id))?.state !== state) throw error;
       }
     });
   }

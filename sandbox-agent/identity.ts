@@ -1,4 +1,5 @@
 import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
+import { agentGroup } from '../src/protocol/socket.ts';
 import { RequestError } from './errors.ts';
 import { setRootHasCapabilities, setThreadGroup, setThreadGroups, setThreadUser, setUndumpable } from './kernel.ts';
 
@@ -70,8 +71,6 @@ function toId(text: string): number | undefined {
   return /^\d{1,9}$/.test(text) ? Number(text) : undefined;
 }
 
-/** Of the sandbox-agent alone: its socket is behind it. */
-const agentGroup = 65_432;
 let resting: Pick<Identity, 'uid' | 'gid' | 'groups'> = { uid: 0, gid: agentGroup, groups: [] };
 
 /**

@@ -6,6 +6,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { WebSocketServer } from 'ws';
 import { type EndReason, endCodes, stopGraceMs } from '../src/protocol/lifetime.ts';
 import { limits } from '../src/protocol/limits.ts';
+import { socketName, wireDirectory } from '../src/protocol/socket.ts';
 import { bridge } from './bridge.ts';
 import { type Sandbox, serve } from './connection.ts';
 import { sandboxEnvironment } from './environment.ts';
@@ -14,21 +15,25 @@ import { asRoot, findIdentity, type Identity, restAs } from './identity.ts';
 import { Lifetime } from './lifetime.ts';
 import { takeExits } from './process/exit.ts';
 import { Processes } from './process/processes.ts';
-import { liveProcesses, signalTree } from './process/tree.ts';
+import { liveProcesses, signalAll } from './process/tree.ts';
 import { Sessions } from './session/sessions.ts';
 
-// Above it is a directory that only the sandbox-agent's group may enter; no command has that group.
-const socketPath = '/.berth/private/wire/agent.sock';
+const socketPath = `${wireDirectory}/${socketName}`;
 
-if (process.argv[2] === 'bridge') void bridge(socketPath);
-else {
-  try {
-    start();
-  } catch (error) {
-    // Node itself would print the line of the bundle that it came from, which is most of the bundle.
-    console.error(error instanceof RequestError ? error.message : error);
-    process.exit(1);
-  }
+switch (process.argv[2]) {
+  case 'bridge':
+    void bridge(socketPath);
+    break;
+  case 'compile':
+    break; // by now all of it is loaded, which is what Node keeps in its cache
+  default:
+    try {
+      start();
+    } catch (error) {
+      // Node itself would print the line of the bundle that it came from, which is most of the bundle.
+      console.error(error instanceof RequestError ? error.message : error);
+      process.exit(1);
+    }
 }
 
 function start(): void {
@@ -117,11 +122,9 @@ function listen(sandbox: Sandbox): void {
 async function end(sandbox: Sandbox, reason: EndReason): Promise<never> {
   if (sandbox.ending) return new Promise(() => {});
   sandbox.ending = true;
-  for (const tree of liveProcesses().keys()) {
-    signalTree(tree, constants.signals.SIGTERM);
-    // What is stopped could not end by itself.
-    signalTree(tree, constants.signals.SIGCONT);
-  }
+  const pids = [...new Set([...liveProcesses().values()].flat())];
+  signalAll(pids, constants.signals.SIGTERM);
+  signalAll(pids, constants.signals.SIGCONT); // what is stopped could not end by itself
   for (const since = performance.now(); performance.now() - since < stopGraceMs && liveProcesses().size > 0; ) {
     await wait(10);
   }

@@ -76,10 +76,15 @@ function treesOf(pid: number): Tree[] {
 /** Sends one signal to every process of a tree. @returns how many there were */
 export function signalTree(tree: Tree, signal: number): number {
   const pids = liveProcesses().get(tree) ?? [];
+  signalAll(pids, signal);
+  return pids.length;
+}
+
+export function signalAll(pids: readonly number[], signal: number): void {
   // Parents before children, as their numbers have it: a shell whose child is killed first may still end with a code.
-  pids.sort((one, other) => one - other);
+  const ordered = [...pids].sort((one, other) => one - other);
   asRoot(() => {
-    for (const pid of pids) {
+    for (const pid of ordered) {
       try {
         process.kill(pid, signal);
       } catch {
@@ -87,7 +92,6 @@ export function signalTree(tree: Tree, signal: number): number {
       }
     }
   });
-  return pids.length;
 }
 
 const killRounds = 1_000;

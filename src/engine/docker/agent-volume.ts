@@ -6,9 +6,10 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type Docker from 'dockerode';
 import { pack } from 'tar-stream';
+import { agentGroup } from '../../protocol/socket.ts';
 import { AgentBundleMissingError, ContainerStartError } from '../errors.ts';
 import { ensureBaseImage } from './base-image.ts';
-import { agentCommand, agentGroup, compileCache } from './create.ts';
+import { agentCommand, compileCache } from './create.ts';
 import { statusOf } from './failure.ts';
 
 /** On volumes of sandbox-agents and on the containers that fill them. */
@@ -30,8 +31,7 @@ const version: string = JSON.parse(
  * Copies into the volume what the sandbox-agent needs of this image: Node, its libraries and its loader. The
  * loader would put libraries that /etc/ld.so.preload names into every program: the sandbox's root may write that file,
  * so the name is changed to one on the read-only mount, of the same length. `ldd` prints a program's libraries as
- * `name => path`, and its loader as a path alone. The last step compiles: a bridge loads all of the sandbox-agent, finds
- * no socket, and leaves what it compiled for those that come.
+ * `name => path`, and its loader as a path alone. Then Node compiles the sandbox-agent, for all that come.
  */
 const fillScript = `
 set -eu
@@ -45,7 +45,7 @@ done
 loader=$(ldd bin/node | sed -n 's/^[[:space:]]*\\(\\/[^ ]*ld-linux[^ ]*\\) .*/\\1/p')
 cp -L "$loader" lib/ld.so
 sed -i 's|/etc/ld.so.preload|/.berth/no-preload|' lib/ld.so
-NODE_COMPILE_CACHE=${compileCache} ${agentCommand.join(' ')} bridge 2>&1 | grep -q ENOENT
+NODE_COMPILE_CACHE=${compileCache} ${agentCommand.join(' ')} compile
 chmod -R a+rX,go-w bin lib cache
 chmod 755 .
 chown -R 0:${agentGroup} private

@@ -1,5 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type Docker from 'dockerode';
+import { agentGroup, wireDirectory } from '../../protocol/socket.ts';
 import { containerEnvironment } from '../agent-environment.ts';
 import type { ContainerSpec } from '../engine.ts';
 import { ContainerExistsError, ContainerStartError } from '../errors.ts';
@@ -7,9 +8,6 @@ import type { Transport } from '../transport/pick.ts';
 import type { AgentVolume } from './agent-volume.ts';
 import { reasonOf, statusOf } from './failure.ts';
 import type { ImageDetails } from './images.ts';
-
-/** Who has this group, and no command does, may enter `/.berth/private`. */
-export const agentGroup = 65_432;
 
 /** How the wire reaches the sandbox; written down at its making, for every host process that connects later. */
 export const transportLabel = 'berth.wire';
@@ -32,8 +30,6 @@ export const agentCommand = [
   '--disable-warning=ExperimentalWarning',
   '/.berth/agent.cjs',
 ] as const;
-
-const wireDirectory = '/.berth/private/wire';
 
 function containerName(sandboxId: string): string {
   return `berth-${sandboxId}`;

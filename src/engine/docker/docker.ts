@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
 import Docker from 'dockerode';
+import { agentGroup, socketName } from '../../protocol/socket.ts';
 import type {
   Container,
   ContainerDetails,
@@ -25,7 +26,7 @@ import {
   lockSuffix,
 } from './agent-volume.ts';
 import { baseImageTag } from './base-image.ts';
-import { agentCommand, agentGroup, createContainer, transportLabel } from './create.ts';
+import { agentCommand, createContainer, transportLabel } from './create.ts';
 import { containerEvents } from './events.ts';
 import { engineFailure, reasonOf, statusOf } from './failure.ts';
 import { findContainers, inspectContainer, labelFilter } from './find.ts';
@@ -210,7 +211,7 @@ export class DockerEngine implements Engine {
       const waited = Date.now() - start;
       const exec = transport === 'exec' || waited > socketPatienceMs;
       try {
-        if (!exec) return await connectUnix(join(wireDirectory, 'agent.sock'));
+        if (!exec) return await connectUnix(join(wireDirectory, socketName));
         const stream = await this.#openBridge(container.id);
         // The socket works, and does not show here: so it will be for those that are made next.
         if (transport !== 'exec') this.#transport = 'exec';

@@ -13,7 +13,6 @@ import {
 } from '../src/protocol/messages.ts';
 import { Mux, type WireStream } from '../src/protocol/mux.ts';
 import type { ProcessAttach, ProcessStart } from '../src/protocol/process.ts';
-import type { PtyAttach, PtyOpen } from '../src/protocol/pty.ts';
 import { copy } from './fs/copy.ts';
 import { chmod, mkdir, readdir, readlink, realpath, rename, stat, symlink } from './fs/entries.ts';
 import { glob } from './fs/glob.ts';
@@ -157,9 +156,19 @@ export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): v
       case 'process.list':
         return { type: 'process.listed', requestId, processes: sandbox.processes.list() };
       case 'pty.open':
-        return openTerminal(request, accept);
+        return followTerminal(
+          requestId,
+          accept(request.input, 'receive'),
+          { stream: accept(request.output, 'send'), from: 0 },
+          () => sandbox.processes.startOnTerminal(request, sandbox.sessions.find(request.sessionId)),
+        );
       case 'pty.attach':
-        return attachTerminal(request, accept);
+        return followTerminal(
+          requestId,
+          accept(request.input, 'receive'),
+          { ...request.output, stream: accept(request.output.stream, 'send') },
+          () => sandbox.processes.findTerminal(request.processId),
+        );
       case 'pty.resize':
         sandbox.processes.findTerminal(request.processId).resize(request.size);
         return ok;
@@ -230,26 +239,15 @@ export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): v
     return follow(request.requestId, sandbox.processes.find(request.processId), outputs);
   }
 
-  async function openTerminal(
-    request: PtyOpen,
-    accept: (id: number, direction: 'send' | 'receive') => WireStream,
+  async function followTerminal(
+    requestId: number,
+    typed: WireStream,
+    stdout: Attachment,
+    find: () => SandboxProcess,
   ): Promise<Answer> {
-    const input = accept(request.input, 'receive');
-    const stdout = { stream: accept(request.output, 'send'), from: 0 };
-    const started = sandbox.processes.startOnTerminal(request, sandbox.sessions.find(request.sessionId));
-    void started.type(input);
-    return follow(request.requestId, started, { stdout, stderr: undefined });
-  }
-
-  async function attachTerminal(
-    request: PtyAttach,
-    accept: (id: number, direction: 'send' | 'receive') => WireStream,
-  ): Promise<Answer> {
-    const input = accept(request.input, 'receive');
-    const stdout = { stream: accept(request.output.stream, 'send'), from: request.output.from };
-    const found = sandbox.processes.findTerminal(request.processId);
-    void found.type(input);
-    return follow(request.requestId, found, { stdout, stderr: undefined });
+    const found = find();
+    void found.type(typed);
+    return follow(requestId, found, { stdout, stderr: undefined });
   }
 
   async function follow(

@@ -30,8 +30,6 @@ if (systemCalls === undefined) throw new Error(`Berth does not know the system c
 const { setgroups, setresuid, setresgid } = systemCalls;
 
 const wnohang = 1;
-const oRdonly = 0;
-const oRdwr = 2;
 const oCloexec = 0o2000000;
 const pr = { setDumpable: 4n, setSecurebits: 28n } as const;
 const secbitNoroot = 1n;
@@ -223,7 +221,7 @@ export function spawnProgram({ path, argv, env, cwd, stdio }: Program): number {
 }
 
 function addPipes(fileActions: Buffer, { stdin, stdout, stderr }: Pipes): void {
-  if (stdin === undefined) libc.posix_spawn_file_actions_addopen(fileActions, 0, devNull, oRdonly, 0);
+  if (stdin === undefined) libc.posix_spawn_file_actions_addopen(fileActions, 0, devNull, fsConstants.O_RDONLY, 0);
   else libc.posix_spawn_file_actions_adddup2(fileActions, stdin, 0);
   libc.posix_spawn_file_actions_adddup2(fileActions, stdout, 1);
   libc.posix_spawn_file_actions_adddup2(fileActions, stderr, 2);
@@ -231,7 +229,7 @@ function addPipes(fileActions: Buffer, { stdin, stdout, stderr }: Pipes): void {
 
 /** The first terminal that the leader of a session opens is that of the session: tty(4). */
 function addTerminal(fileActions: Buffer, path: string): void {
-  libc.posix_spawn_file_actions_addopen(fileActions, 0, cString(path), oRdwr, 0);
+  libc.posix_spawn_file_actions_addopen(fileActions, 0, cString(path), fsConstants.O_RDWR, 0);
   libc.posix_spawn_file_actions_adddup2(fileActions, 0, 1);
   libc.posix_spawn_file_actions_adddup2(fileActions, 0, 2);
 }

@@ -27,7 +27,6 @@ export interface Command {
   identity: Identity;
   umask: number | undefined;
   timeoutMs: number | undefined;
-  detached: boolean;
   hasStdin: boolean;
   /** The size of its terminal; left out: it runs on pipes. */
   terminal: TerminalSize | undefined;

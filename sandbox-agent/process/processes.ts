@@ -24,6 +24,9 @@ export interface Attachment {
   from: number;
 }
 
+/** What only one of the two ways to start a process can ask for. */
+type Further = Pick<Command, 'key' | 'umask' | 'timeoutMs' | 'hasStdin' | 'terminal'> & { detached: boolean };
+
 /** Every process that was started over the wire and whose output is still kept. */
 export class Processes {
   readonly #byId = new Map<string, SandboxProcess>();
@@ -107,7 +110,7 @@ export class Processes {
   #start(
     request: Pick<ProcessStart, 'sessionId' | 'cwd' | 'env' | 'user'> & Pick<PtyOpen, 'argv'>,
     session: Session,
-    further: Pick<Command, 'key' | 'umask' | 'timeoutMs' | 'detached' | 'hasStdin' | 'terminal'>,
+    { detached, ...further }: Further,
   ): SandboxProcess {
     const processId = `p_${randomBytes(8).toString('hex')}`;
     const identity = request.user === undefined ? session.identity : findIdentity(request.user);
@@ -120,7 +123,7 @@ export class Processes {
       argv: request.argv ?? [existsSync(identity.shell) ? identity.shell : '/bin/sh'],
       cwd: request.cwd ?? session.cwd ?? this.#cwd,
       env: commandEnvironment(further.terminal ? [terminalVariables, ...sources] : sources, identity),
-      trees: further.detached ? [tree] : [tree, session.tree],
+      trees: detached ? [tree] : [tree, session.tree],
       identity,
     });
     this.#byId.set(processId, one);

@@ -55,9 +55,13 @@ program
     '\nWith --json each line is an event of the run; the last line is {"type":"run","record":…}, the record of the run.',
   )
   .action(async (target, options) => {
-    const { run } = await import('./commands/run.ts');
-    const { watch } = await import('./watch.ts');
-    exitCode = options.watch ? await watch(target, options) : await run(target, options);
+    if (options.watch) {
+      const { watch } = await import('./watch.ts');
+      exitCode = await watch(target, options);
+    } else {
+      const { run } = await import('./commands/run.ts');
+      exitCode = await run(target, options);
+    }
   });
 
 const sandbox = program.command('sandbox').description('make and use sandboxes').helpCommand(false);
@@ -166,8 +170,8 @@ sandbox
   .argument('<id...>')
   .addOption(json)
   .action(async (ids, options) => {
-    const { rm } = await import('./commands/sandbox/rm.ts');
-    exitCode = await rm(ids, options);
+    const { changeState } = await import('./commands/sandbox/change-state.ts');
+    exitCode = await changeState('remove', ids, options);
   });
 
 const image = program.command('image').description('the images that Berth ships').helpCommand(false);

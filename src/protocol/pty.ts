@@ -40,7 +40,6 @@ export const ptyAttach = v.strictObject({
   input: streamId,
   output: v.strictObject({ stream: streamId, from: byteCount }),
 });
-export type PtyAttach = v.InferOutput<typeof ptyAttach>;
 
 /** Host → sandbox-agent. Answer: `ok`; also for a terminal that has ended. */
 export const ptyResize = v.strictObject({

@@ -17,6 +17,7 @@ import {
   user,
 } from '../protocol/values.ts';
 import { InvalidOptionsError } from './errors.ts';
+import { defaultMaxOutput } from './process/newest-output.ts';
 
 /** Options that are not what the schema says are refused before anything is done. */
 export function check<Schema extends v.GenericSchema>(
@@ -78,7 +79,7 @@ const commandOptions = {
   stdin: v.optional(input),
   timeout: v.optional(timeoutMs),
   signal: v.optional(abortSignal),
-  maxOutput: v.optional(bytes, 16 * 1024 * 1024),
+  maxOutput: v.optional(bytes, defaultMaxOutput),
   detached: v.optional(v.boolean(), false),
   key: v.optional(key),
   onStdout: v.optional(listener),
@@ -297,7 +298,7 @@ export interface AttachOptions {
 export const attachOptions = v.strictObject({
   stdout: v.optional(bytes, 0),
   stderr: v.optional(bytes, 0),
-  maxOutput: v.optional(bytes, 16 * 1024 * 1024),
+  maxOutput: v.optional(bytes, defaultMaxOutput),
 });
 export interface AttachPtyOptions {
   /** Byte of the output to begin with, from 0. Default: 0 */

@@ -259,16 +259,6 @@ export class Sandbox implements AsyncDisposable {
     await this.#open();
   }
 
-  /** Somebody else may have removed it. */
-  async #change(change: () => Promise<void>): Promise<void> {
-    try {
-      await change();
-    } catch (error) {
-      const isGone = error instanceof EngineError && error.meta.engineStatus === 404;
-      throw isGone ? new SandboxNotFoundError({ sandboxId: this.id }) : error;
-    }
-  }
-
   /** Removes the sandbox with its files; what waits for it gets `SandboxDiedError`. Twice is once. */
   async remove(): Promise<void> {
     this.#ended = 'removed';
@@ -284,6 +274,16 @@ export class Sandbox implements AsyncDisposable {
   /** Closes the connection; the sandbox lives on. @internal */
   close(): Promise<void> {
     return this.#disconnect(new WireClosedError({ sandboxId: this.id }));
+  }
+
+  /** Somebody else may have removed it. */
+  async #change(change: () => Promise<void>): Promise<void> {
+    try {
+      await change();
+    } catch (error) {
+      const isGone = error instanceof EngineError && error.meta.engineStatus === 404;
+      throw isGone ? new SandboxNotFoundError({ sandboxId: this.id }) : error;
+    }
   }
 
   async #disconnect(reason: Error): Promise<void> {

@@ -115,9 +115,7 @@ export class StateDir {
     const name = join('keys', keyHash);
     const path = join(this.path, name);
     while (!(await writeOnce(this.path, name, this.#processId))) {
-      const holder = await readFile(path, 'utf8').catch(() => undefined); // given back just now
-      if (holder !== undefined && !(await this.#isAlive(holder))) await rm(path, { force: true });
-      else await wait(lockPollMs);
+      if (!(await this.#takeFromDead(path))) await wait(lockPollMs);
     }
     return { [Symbol.asyncDispose]: () => rm(path, { force: true }) };
   }
@@ -125,9 +123,7 @@ export class StateDir {
   /** Removes the sockets of processes that ended without doing so, and the keys that they had. */
   async sweepProcesses(): Promise<void> {
     for (const name of await readdir(join(this.path, 'keys'))) {
-      const path = join(this.path, 'keys', name);
-      const holder = await readFile(path, 'utf8').catch(() => undefined); // given back just now
-      if (holder !== undefined && !(await this.#isAlive(holder))) await rm(path, { force: true });
+      await this.#takeFromDead(join(this.path, 'keys', name));
     }
     for (const name of await readdir(join(this.path, 'processes'))) {
       if (!(await this.#isAlive(name.replace(/\.sock$/, '')))) await rm(this.#processSocket(name), { force: true });
@@ -136,6 +132,14 @@ export class StateDir {
 
   close(): void {
     this.#alive?.close(); // removes the socket too
+  }
+
+  /** Frees a key whose holder has ended. @returns whether it was so */
+  async #takeFromDead(path: string): Promise<boolean> {
+    const holder = await readFile(path, 'utf8').catch(() => undefined); // given back just now
+    const isDead = holder !== undefined && !(await this.#isAlive(holder));
+    if (isDead) await rm(path, { force: true });
+    return isDead;
   }
 
   #ownerFile(sandboxId: string): string {

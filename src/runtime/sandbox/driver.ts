@@ -2,7 +2,7 @@ import { posix } from 'node:path';
 import { abortError, BerthError } from '../../errors.ts';
 import { FileError } from '../../sandbox/errors.ts';
 import { resolvePath } from '../../sandbox/path.ts';
-import { NewestOutput } from '../../sandbox/process/newest-output.ts';
+import { defaultMaxOutput, NewestOutput } from '../../sandbox/process/newest-output.ts';
 import type { ExecResult } from '../../sandbox/process/result.ts';
 import { Problems } from '../define/checks.ts';
 import { HarnessClosedError } from '../errors.ts';
@@ -15,7 +15,6 @@ const required = 'exec readFile readFileBuffer writeFile stat readdir exists mkd
 const optional = ['createReadStream', 'glob', 'grep'];
 /** How long an aborted driver may take to say that the command has ended. */
 const confirmationMs = 1_000;
-const defaultMaxOutput = 16 * 1024 * 1024;
 const longestTimeoutMs = 2 ** 31 - 1; // drivers use timers, and a longer one of Node fires at once
 
 export interface DriverOptions {

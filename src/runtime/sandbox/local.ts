@@ -4,7 +4,7 @@ import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path';
 import { setImmediate as immediate, setTimeout as sleep } from 'node:timers/promises';
 import { abortError } from '../../errors.ts';
-import { NewestOutput } from '../../sandbox/process/newest-output.ts';
+import { defaultMaxOutput, NewestOutput } from '../../sandbox/process/newest-output.ts';
 import type { ExecResult } from '../../sandbox/process/result.ts';
 import { after } from '../after.ts';
 import { Problems } from '../define/checks.ts';
@@ -18,7 +18,6 @@ const passedOn = [
   ...['TMPDIR', 'TMP', 'TEMP'],
 ];
 const termGraceMs = 2_000;
-const defaultMaxOutput = 16 * 1024 * 1024;
 
 export interface LocalOptions {
   /** Default: `process.cwd()` */

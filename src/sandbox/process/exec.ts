@@ -21,7 +21,18 @@ import type { Wire } from '../wire.ts';
 import { feed } from './input.ts';
 import { NewestOutput } from './newest-output.ts';
 import type { ExecResult } from './result.ts';
-import { begin, closed, explain, graceMs, inputOf, outputOf, readUnread, type Started } from './started.ts';
+import {
+  begin,
+  closed,
+  explain,
+  graceMs,
+  inputOf,
+  killNow,
+  killOnAbort,
+  outputOf,
+  readUnread,
+  type Started,
+} from './started.ts';
 
 /** Where commands of a session start. */
 export interface Place {
@@ -61,9 +72,7 @@ export async function exec(place: Place, command: Command, given: ExecOptions = 
   const options = check('exec', execOptions, given);
   const { signal } = options;
   const started = await start('exec', place, command, options, options.stdin !== undefined);
-  const onAbort = () => void started.kill('SIGKILL').catch(() => {}); // the wire is gone, and with it this call
-  signal?.addEventListener('abort', onAbort, { once: true });
-  if (signal?.aborted) onAbort();
+  const stopListening = killOnAbort(started, signal);
   const stdout = new NewestOutput(options.maxOutput);
   const stderr = new NewestOutput(options.maxOutput);
   try {
@@ -77,10 +86,10 @@ export async function exec(place: Place, command: Command, given: ExecOptions = 
     return toResult(end, stdout, stderr);
   } catch (error) {
     // The output could not be read, or the input or a callback failed: nobody is left to wait for the process.
-    if (!signal?.aborted) onAbort();
+    if (!signal?.aborted) killNow(started);
     throw signal?.aborted ? abortError(signal.reason) : requestError(error, 'run the command');
   } finally {
-    signal?.removeEventListener('abort', onAbort);
+    stopListening();
     started.stdout.cancel();
     started.stderr.cancel();
   }
@@ -155,9 +164,7 @@ class RunningProcess implements Process {
     [stdout, stderr]: readonly [NewestOutput, NewestOutput],
     signal: AbortSignal | undefined,
   ): Promise<ExecResult> {
-    const onAbort = () => void this.#started.kill('SIGKILL').catch(() => {}); // the wire is gone
-    signal?.addEventListener('abort', onAbort, { once: true });
-    if (signal?.aborted) onAbort();
+    const stopListening = killOnAbort(this.#started, signal);
     try {
       const [end] = await Promise.all([this.#started.ended, fed]);
       this.#hasEnded = true;
@@ -165,10 +172,10 @@ class RunningProcess implements Process {
       if (signal?.aborted) throw abortError(signal.reason);
       return toResult(end, stdout, stderr);
     } catch (error) {
-      if (!signal?.aborted) onAbort();
+      if (!signal?.aborted) killNow(this.#started);
       throw signal?.aborted ? abortError(signal.reason) : explain(error);
     } finally {
-      signal?.removeEventListener('abort', onAbort);
+      stopListening();
     }
   }
 

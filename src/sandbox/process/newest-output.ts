@@ -1,3 +1,6 @@
+/** Of each output of a command, unless it is asked for otherwise. Bytes. */
+export const defaultMaxOutput = 16 * 1024 * 1024;
+
 /** Keeps the newest bytes of an output, in one buffer whatever the pieces that it came in, and counts all of them. */
 export class NewestOutput {
   total = 0;

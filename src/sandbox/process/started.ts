@@ -18,6 +18,19 @@ export interface Started {
   kill: (signal: string, killMs?: number) => Promise<void>;
 }
 
+/** For when nobody waits for it any more. Where the wire is gone nobody can. */
+export function killNow({ kill }: Started): void {
+  void kill('SIGKILL').catch(() => {});
+}
+
+/** Kills the process tree when `signal` aborts. @returns ends that */
+export function killOnAbort(started: Started, signal: AbortSignal | undefined): () => void {
+  const onAbort = () => killNow(started);
+  if (signal?.aborted) onAbort();
+  else signal?.addEventListener('abort', onAbort, { once: true });
+  return () => signal?.removeEventListener('abort', onAbort);
+}
+
 /** Starts a process, or joins one. When that fails its streams are put away. */
 export async function begin(
   wire: Wire,

@@ -14,7 +14,17 @@ import {
 } from '../options.ts';
 import { resolvePath } from '../path.ts';
 import { checkSize, type Place } from '../process/exec.ts';
-import { begin, closed, explain, graceMs, inputOf, outputOf, readUnread, type Started } from '../process/started.ts';
+import {
+  begin,
+  closed,
+  explain,
+  graceMs,
+  inputOf,
+  killOnAbort,
+  outputOf,
+  readUnread,
+  type Started,
+} from '../process/started.ts';
 import { requestError } from '../request-error.ts';
 import type { Wire } from '../wire.ts';
 
@@ -170,9 +180,7 @@ class View implements Pty {
   }
 
   async #finish(signal: AbortSignal | undefined): Promise<PtyExit> {
-    const onAbort = () => void this.#started.kill('SIGKILL').catch(() => {}); // the wire is gone
-    signal?.addEventListener('abort', onAbort, { once: true });
-    if (signal?.aborted) onAbort();
+    const stopListening = killOnAbort(this.#started, signal);
     try {
       const { exitCode, signal: endedBy, oomKilled, stdoutBytes, durationMs } = await this.#started.ended;
       this.#hasEnded = true;
@@ -182,7 +190,7 @@ class View implements Pty {
     } catch (error) {
       throw signal?.aborted ? abortError(signal.reason) : explain(error);
     } finally {
-      signal?.removeEventListener('abort', onAbort);
+      stopListening();
     }
   }
 }

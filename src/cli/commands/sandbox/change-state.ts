@@ -2,9 +2,9 @@ import { exitCodes, failedWork } from '../../failure.ts';
 import { withHost } from '../../host.ts';
 import { printJson } from '../../output.ts';
 
-const done = { start: 'started', stop: 'stopped', pause: 'paused', resume: 'resumed' } as const;
+const done = { start: 'started', stop: 'stopped', pause: 'paused', resume: 'resumed', remove: 'removed' } as const;
 
-/** `sandbox start`, `stop`, `pause` and `resume`: of several ids each is tried, whatever becomes of the others. */
+/** `sandbox start`, `stop`, `pause`, `resume` and `rm`: of several ids each is tried, whatever becomes of the others. */
 export async function changeState(
   change: keyof typeof done,
   ids: readonly string[],

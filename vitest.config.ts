@@ -15,7 +15,10 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 120_000,
     projects: [
-      { extends: true, test: { name: 'main', include: ['test/**/*.test.ts'], exclude: ['test/alone/**'] } },
+      {
+        extends: true,
+        test: { name: 'main', include: ['test/**/*.test.ts'], exclude: ['test/alone/**', 'test/long/**'] },
+      },
       {
         extends: true,
         // What these take away, all others use.
@@ -25,6 +28,11 @@ export default defineConfig({
           fileParallelism: false,
           sequence: { groupOrder: 1 },
         },
+      },
+      {
+        extends: true,
+        // Run by `npm run test:long` only: minutes each, or an engine of their own.
+        test: { name: 'long', include: ['test/long/**/*.test.ts'], fileParallelism: false, testTimeout: 900_000 },
       },
     ],
   },

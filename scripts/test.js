@@ -1,4 +1,5 @@
 // npm test [-- ARGUMENTS OF VITEST]: sets up what is missing, runs the tests, and looks for what they left behind.
+// npm run test:long does the same with test/long, which takes longer than a change should wait for.
 // The last line is `N passed, N failed`, with `, N skipped` where some were.
 import './node-version.js';
 import { chmod, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
@@ -21,8 +22,11 @@ await mkdir(env.TMPDIR);
 try {
   const before = await listEngineObjects();
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${counts}`];
-  const code = await run('vitest', ['run', ...reporters, ...process.argv.slice(2)], env);
-  const result = readCounts(await readFile(counts, 'utf8').catch(() => '{}'));
+  const projects = process.argv.includes('--project') ? [] : ['--project=!long'];
+  const code = await run('vitest', ['run', ...reporters, ...projects, ...process.argv.slice(2)], env);
+  const result = readReport(await readFile(counts, 'utf8').catch(() => '{}'));
+  // Once more at the end: of a long log often only that is kept.
+  for (const failure of result.failures) console.error(`✗ ${failure}`);
 
   const known = new Set(before.map(({ id }) => id));
   const objects = (await listEngineObjects()).filter(({ id }) => !known.has(id));
@@ -49,8 +53,8 @@ try {
  * A file that could not be loaded has no tests; it counts as one that failed.
  * @param {string} json what vitest's reporter wrote
  */
-function readCounts(json) {
-  /** @type {{ testResults?: { status: string, assertionResults: { status: string }[] }[] }} */
+function readReport(json) {
+  /** @type {{ testResults?: { name: string, status: string, message: string, assertionResults: { status: string, fullName: string, failureMessages: string[] }[] }[] }} */
   const { testResults = [] } = JSON.parse(json);
   const tests = testResults.flatMap(({ assertionResults }) => assertionResults);
   /** @param {string[]} statuses */
@@ -62,5 +66,13 @@ function readCounts(json) {
     passed: count('passed'),
     failed: count('failed') + broken.length,
     skipped: count('skipped', 'pending', 'todo', 'disabled'),
+    failures: [
+      ...broken.map(({ name, message }) => `${name}: ${message}`),
+      ...testResults.flatMap(({ name, assertionResults }) =>
+        assertionResults
+          .filter(({ status }) => status === 'failed')
+          .map(({ fullName, failureMessages }) => `${name}: ${fullName}\n${failureMessages.join('\n')}`),
+      ),
+    ],
   };
 }

@@ -20,6 +20,8 @@ import {
   fsTarget,
   fsTruncate,
   fsUnpack,
+  fsWatch,
+  fsWatching,
   fsWrite,
 } from './fs.ts';
 import { authenticate, hello, refused, welcome } from './handshake.ts';
@@ -33,7 +35,7 @@ import {
   processStarted,
 } from './process.ts';
 import { ptyAttach, ptyOpen, ptyResize } from './pty.ts';
-import { ping, sessionClose, sessionOpen, shutdown } from './session.ts';
+import { cancel, ping, sessionClose, sessionOpen, shutdown } from './session.ts';
 import { errorText, name, requestId } from './values.ts';
 
 /** Sandbox-agent → host: the request was carried out. */
@@ -52,6 +54,7 @@ const error = v.strictObject({
 
 const request = v.variant('type', [
   ping,
+  cancel,
   shutdown,
   sessionOpen,
   sessionClose,
@@ -77,6 +80,7 @@ const request = v.variant('type', [
   fsTruncate,
   fsGlob,
   fsGrep,
+  fsWatch,
   fsUnpack,
   fsPack,
 ]);
@@ -92,6 +96,7 @@ const answer = v.variant('type', [
   fsStatAnswer,
   fsTarget,
   fsFound,
+  fsWatching,
 ]);
 /** Sandbox-agent → host, after the handshake. */
 export type Answer = v.InferOutput<typeof answer>;

@@ -29,6 +29,7 @@ import {
   userLabelPrefix,
 } from './sandbox.ts';
 import { defaultStateDir, StateDir } from './state-dir.ts';
+import { EngineWatch } from './watch.ts';
 
 export interface SandboxHostOptions {
   /** Where the engine is, as dockerode takes it. Default: `DOCKER_HOST`, the docker command's context, usual sockets */
@@ -46,6 +47,7 @@ export class SandboxHost implements AsyncDisposable {
   readonly #engine: Engine;
   readonly #state: StateDir;
   readonly #image: string | undefined;
+  readonly #watch: EngineWatch;
   /** Those that this process has connected to. */
   readonly #open = new Set<Sandbox>();
 
@@ -53,6 +55,7 @@ export class SandboxHost implements AsyncDisposable {
     this.#engine = engine;
     this.#state = state;
     this.#image = image;
+    this.#watch = new EngineWatch(engine, { [hostLabel]: state.hostId });
   }
 
   /**
@@ -272,6 +275,7 @@ export class SandboxHost implements AsyncDisposable {
       engine: this.#engine,
       container,
       state: this.#state,
+      watch: this.#watch,
       cwd: container.labels[cwdLabel] ?? '/workspace',
       onRemove: async () => {
         this.#open.delete(sandbox);

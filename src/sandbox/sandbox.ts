@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { Container, ContainerDetails, ContainerLimits, Engine } from '../engine/engine.ts';
+import type { Container, ContainerDetails, ContainerLimits, Engine, LimitName } from '../engine/engine.ts';
 import { ContainerStartError, EngineError } from '../engine/errors.ts';
 import { BerthError } from '../errors.ts';
 import { endCodes, stopGraceMs } from '../protocol/lifetime.ts';
@@ -58,6 +58,8 @@ export interface SandboxInfo {
   key?: string;
   /** Bytes, CPUs, processes. */
   limits?: ContainerLimits;
+  /** What nothing limits here: it was not asked for, or the engine of this machine can't hold to it. */
+  unlimited?: readonly LimitName[];
 }
 
 /** What a sandbox uses, in bytes and milliseconds. One that does not run uses nothing but its disk. */
@@ -76,7 +78,7 @@ export interface SandboxStats {
 }
 
 /** How long a container that just lost its connection is given to turn out dead. */
-const endPatienceMs = 2_000;
+export const endPatienceMs = 2_000;
 
 /** One sandbox: a container, and the wire into it. Disposing it removes it. */
 export class Sandbox implements AsyncDisposable {
@@ -439,6 +441,6 @@ export function toInfo(container: Container | ContainerDetails): SandboxInfo {
     createdAt,
     labels: Object.fromEntries(own),
     ...(labels[keyLabel] !== undefined && { key: labels[keyLabel] }),
-    ...('limits' in container && { limits: container.limits }),
+    ...('limits' in container && { limits: container.limits, unlimited: container.unlimited }),
   };
 }

@@ -11,8 +11,9 @@ import type {
   ContainerUsage,
   Engine,
   Leftover,
+  LimitName,
 } from '../engine.ts';
-import { ContainerStartError, EngineError } from '../errors.ts';
+import { ContainerStartError, EngineError, LimitUnsupportedError } from '../errors.ts';
 import { findEngine } from '../socket.ts';
 import { ExecStream } from '../transport/exec.ts';
 import { pickTransport, type Transport } from '../transport/pick.ts';
@@ -31,6 +32,7 @@ import { containerEvents } from './events.ts';
 import { engineFailure, reasonOf, statusOf } from './failure.ts';
 import { findContainers, inspectContainer, labelFilter } from './find.ts';
 import { inspectImage } from './images.ts';
+import { unenforcedLimits } from './limits.ts';
 import { containerUsage } from './usage.ts';
 
 export interface DockerEngineOptions {
@@ -64,6 +66,7 @@ export class DockerEngine implements Engine {
   readonly #arch: string;
   #transport: Transport;
   #agent: Promise<AgentVolume> | undefined;
+  #unenforced: Promise<Partial<Record<LimitName, string>>> | undefined;
 
   private constructor(docker: Docker, url: string, arch: string, transport: Transport, options: DockerEngineOptions) {
     this.url = url;
@@ -97,10 +100,15 @@ export class DockerEngine implements Engine {
   }
 
   async create(spec: ContainerSpec): Promise<Container> {
-    const [agent, image] = await Promise.all([
+    const [agent, image, unenforced] = await Promise.all([
       this.#prepareAgent(),
       this.#try('look for the image', () => inspectImage(this.#docker, spec.image, this.#arch)),
+      this.#unenforcedLimits(),
     ]);
+    for (const limit of spec.required) {
+      const reason = unenforced[limit];
+      if (reason !== undefined) throw new LimitUnsupportedError({ limit, reason });
+    }
     const labels = { ...this.#options.labels, ...spec.labels };
     const make = (transport: Transport) => createContainer(this.#docker, { ...spec, labels }, image, agent, transport);
     const id = await this.#try('make a container', async () => {
@@ -176,7 +184,10 @@ export class DockerEngine implements Engine {
   }
 
   inspect(id: string): Promise<ContainerDetails | undefined> {
-    return this.#try('look at a container', () => inspectContainer(this.#docker, id));
+    return this.#try('look at a container', async () => {
+      const unenforced = Object.keys(await this.#unenforcedLimits()) as LimitName[]; // the keys of its type
+      return inspectContainer(this.#docker, id, unenforced);
+    });
   }
 
   usage(id: string, options: { disk: boolean }): Promise<ContainerUsage | undefined> {
@@ -281,6 +292,17 @@ export class DockerEngine implements Engine {
       return await this.#agent;
     } catch (error) {
       this.#agent = undefined;
+      throw error;
+    }
+  }
+
+  /** Looked at once per process; a failure is not kept. */
+  async #unenforcedLimits(): Promise<Partial<Record<LimitName, string>>> {
+    this.#unenforced ??= this.#try('say what it can do', () => unenforcedLimits(this.#docker));
+    try {
+      return await this.#unenforced;
+    } catch (error) {
+      this.#unenforced = undefined;
       throw error;
     }
   }

@@ -152,6 +152,7 @@ export class SandboxProcess {
       sessionId: this.command.sessionId,
       argv: this.command.argv.slice(0, 16).map((argument) => argument.slice(0, 256)),
       pid: this.pid,
+      terminal: this.command.terminal !== undefined,
       startedAt: this.startedAt,
       running: this.running,
       pids: pids.slice(0, 1_024),

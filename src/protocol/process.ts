@@ -116,6 +116,8 @@ export const listedProcess = v.strictObject({
   sessionId: id,
   argv: v.pipe(v.array(v.string()), v.maxLength(16)),
   pid: uint32,
+  /** It runs on one, and can be attached to with `pty.attach`. */
+  terminal: v.boolean(),
   startedAt: time,
   running: v.boolean(),
   pids: v.pipe(v.array(uint32), v.maxLength(1_024)),

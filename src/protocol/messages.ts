@@ -18,6 +18,7 @@ import {
   fsStatAnswer,
   fsSymlink,
   fsTarget,
+  fsTruncate,
   fsUnpack,
   fsWrite,
 } from './fs.ts';
@@ -73,6 +74,7 @@ const request = v.variant('type', [
   fsReadlink,
   fsRealpath,
   fsChmod,
+  fsTruncate,
   fsGlob,
   fsGrep,
   fsUnpack,

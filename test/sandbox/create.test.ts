@@ -3,7 +3,13 @@ import { join } from 'node:path';
 import { execa } from 'execa';
 import { expect } from 'vitest';
 import { ContainerStartError, LimitUnsupportedError } from '../../src/engine/errors.ts';
+import type { SandboxHost } from '../../src/sandbox/host.ts';
 import { openHost, test } from '../support/sandbox-fixture.ts';
+
+/** Removes it, and says what it was; the volume that all sandboxes have is nobody's. */
+async function leftOf(host: SandboxHost) {
+  return (await host.collect()).removed.filter(({ kind }) => kind !== 'volume');
+}
 
 test('a creation that is given up leaves nothing, whether it waits for its turn or is under way', async () => {
   await using opened = await openHost();
@@ -19,7 +25,7 @@ test('a creation that is given up leaves nothing, whether it waits for its turn 
     expect(result).toMatchObject({ status: 'rejected', reason: { name: 'AbortError', cause: 'enough' } });
   }
   expect(await host.list()).toEqual([]);
-  expect((await host.collect({ dryRun: true })).removed).toEqual([]);
+  expect(await leftOf(host)).toEqual([]);
   await expect(host.create({ signal: abort.signal })).rejects.toMatchObject({ name: 'AbortError' });
   // Its id is free.
   await (await host.create({ id: 'given-up-0' })).remove();
@@ -34,7 +40,7 @@ test('what a killed process was making is collected, and its id is free', async 
     while ((await host.list()).length === 0);
     process.kill(process.pid, 'SIGKILL');`;
   await execa('node', ['--import', 'tsx', '--input-type=module', '-e', script], { reject: false });
-  expect((await opened.host.collect()).removed).toEqual([{ kind: 'sandbox', name: 'half', reason: 'never finished' }]);
+  expect(await leftOf(opened.host)).toEqual([{ kind: 'sandbox', name: 'half', reason: 'never finished' }]);
   expect(await opened.host.list()).toEqual([]);
   await (await opened.host.create({ id: 'half' })).remove();
 });

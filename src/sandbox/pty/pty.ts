@@ -21,6 +21,7 @@ import {
   graceMs,
   inputOf,
   killOnAbort,
+  Output,
   outputOf,
   readUnread,
   type Started,
@@ -93,7 +94,8 @@ export async function openPty(place: Place, given: PtyOptions): Promise<Pty> {
     output: output.id,
   } as const;
   const started = await begin(wire, call, [input, output]);
-  return new View(wire, started, { input, output, signal, isOwner: true });
+  const shown = new Output(output, started.processId, 'stdout', 0);
+  return new View(wire, started, { input, output: shown, signal, isOwner: true });
 }
 
 export async function attachPty(place: Place, ptyId: string, given: AttachPtyOptions = {}): Promise<Pty> {
@@ -108,7 +110,8 @@ export async function attachPty(place: Place, ptyId: string, given: AttachPtyOpt
     output: { stream: output.id, from },
   } as const;
   const started = await begin(wire, call, [input, output]);
-  return new View(wire, started, { input, output, signal: undefined, isOwner: false });
+  const shown = new Output(output, started.processId, 'stdout', from);
+  return new View(wire, started, { input, output: shown, signal: undefined, isOwner: false });
 }
 
 function streams(wire: Wire): [input: WireStream, output: WireStream] {
@@ -117,7 +120,7 @@ function streams(wire: Wire): [input: WireStream, output: WireStream] {
 
 interface ViewOptions {
   input: WireStream;
-  output: WireStream;
+  output: Output;
   signal: AbortSignal | undefined;
   /** The terminal ends with it. */
   isOwner: boolean;

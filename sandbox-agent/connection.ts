@@ -249,9 +249,9 @@ export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): v
     requestId: number,
     typed: WireStream,
     stdout: Attachment,
-    find: () => SandboxProcess,
+    find: () => SandboxProcess | Promise<SandboxProcess>,
   ): Promise<Answer> {
-    const found = find();
+    const found = await find();
     void found.type(typed);
     return follow(requestId, found, { stdout, stderr: undefined });
   }

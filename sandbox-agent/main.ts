@@ -128,6 +128,7 @@ async function end(sandbox: Sandbox, reason: EndReason): Promise<never> {
   sandbox.ending = true;
   const pids = [...new Set([...liveProcesses().values()].flat())];
   signalAll(pids, constants.signals.SIGTERM);
+  sandbox.processes.hangUpTerminals(); // a shell that a person types to ignores SIGTERM
   signalAll(pids, constants.signals.SIGCONT); // what is stopped could not end by itself
   for (const since = performance.now(); performance.now() - since < stopGraceMs && liveProcesses().size > 0; ) {
     await wait(10);

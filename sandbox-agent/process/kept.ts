@@ -30,7 +30,7 @@ const startOfProcess = v.strictObject({
   argv: v.pipe(v.array(v.string()), v.maxLength(limits.listedArguments)),
   pid: uint32,
   startedAt: time,
-  hasTerminal: v.boolean(),
+  terminal: v.boolean(),
 });
 export type StartOfProcess = v.InferOutput<typeof startOfProcess>;
 

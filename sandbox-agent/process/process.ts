@@ -82,7 +82,7 @@ export class SandboxProcess {
       argv: argv.slice(0, limits.listedArguments).map((argument) => argument.slice(0, limits.listedArgument)),
       pid: started instanceof Error ? 0 : started.pid,
       startedAt: Date.now(),
-      hasTerminal: terminal !== undefined,
+      terminal: terminal !== undefined,
     };
     return new SandboxProcess(start, kept, command.trees[0], (one) => {
       kept.write({ type: 'started', start });
@@ -265,7 +265,7 @@ export class SandboxProcess {
     const missing = error.code === 'ENOENT' || error.code === 'ENOTDIR';
     const text = missing ? 'not found' : (error.code ?? error.message);
     const line = `${this.start.argv[0]}: ${text}`;
-    if (this.start.hasTerminal) await this.stdout.append(Buffer.from(`${line}\r\n`));
+    if (this.start.terminal) await this.stdout.append(Buffer.from(`${line}\r\n`));
     else await this.stderr.append(Buffer.from(`${line}\n`));
     this.stdout.end();
     this.stderr.end();

@@ -27,7 +27,7 @@ const droppedTogether = 64;
 const terminalVariables: Environment = [['TERM', 'xterm-256color']];
 
 /** What only one of the two ways to start a process can ask for. */
-type Further = Pick<Command, 'key' | 'umask' | 'timeoutMs' | 'hasStdin' | 'terminal'> & { detached: boolean };
+type Further = Pick<Command, 'key' | 'hasStdin' | 'terminal'> & { detached: boolean };
 
 /** Every process that was started over the wire and whose output is still kept. */
 export class Processes {
@@ -50,34 +50,42 @@ export class Processes {
   }
 
   /** Starts it, or gives the one that was started with the same key in the same session. */
-  async start(request: ProcessStart, session: Session): Promise<SandboxProcess> {
-    const further = {
-      umask: request.umask,
-      timeoutMs: request.timeoutMs,
-      detached: request.detached,
-      hasStdin: request.stdin !== undefined,
-      terminal: undefined,
-    };
-    if (request.key === undefined) return this.#start(request, session, { ...further, key: undefined });
-    const key = `${request.sessionId}/${request.key}`;
+  start(request: ProcessStart, session: Session): Promise<SandboxProcess> {
+    const { sessionId, detached, stdin } = request;
+    const key = request.key === undefined ? undefined : `${sessionId}/${request.key}`;
+    return this.#once(key, () =>
+      this.#start(request, session, { key, detached, hasStdin: stdin !== undefined, terminal: undefined }),
+    );
+  }
+
+  /** As `start`, on a terminal of its own; without a command it is the shell of the user. */
+  startOnTerminal(request: PtyOpen, session: Session): Promise<SandboxProcess> {
+    const { sessionId, size } = request;
+    const key = request.key === undefined ? undefined : `pty ${sessionId}/${request.key}`; // an id has no space
+    return this.#once(key, () =>
+      this.#start(request, session, { key, detached: false, hasStdin: false, terminal: size }),
+    );
+  }
+
+  async #once(key: string | undefined, start: () => SandboxProcess): Promise<SandboxProcess> {
+    if (key === undefined) return start();
     const known = this.#byKey.get(key);
     if (known) return known;
-    const starting = (async () => this.#start(request, session, { ...further, key }))();
+    const starting = (async () => start())();
     this.#byKey.set(key, starting);
     // What did not start may be asked for again.
     starting.catch(() => this.#byKey.delete(key));
     return starting;
   }
 
-  /** Starts a process on a terminal of its own; without a command it is the shell of the user. */
-  startOnTerminal(request: PtyOpen, session: Session): SandboxProcess {
-    const further = { key: undefined, umask: undefined, timeoutMs: undefined, detached: false, hasStdin: false };
-    return this.#start(request, session, { ...further, terminal: request.size });
+  /** Tells the programs on all terminals that theirs is gone: what a shell with a person at it ends for. */
+  hangUpTerminals(): void {
+    for (const one of this.#byId.values()) if (one.start.terminal) one.signal('SIGHUP', undefined);
   }
 
   findTerminal(processId: string): SandboxProcess {
     const found = this.find(processId);
-    if (found.start.hasTerminal) return found;
+    if (found.start.terminal) return found;
     throw new RequestError('not_a_terminal', `process ${processId} does not run on a terminal`);
   }
 
@@ -125,7 +133,7 @@ export class Processes {
   }
 
   #start(
-    request: Pick<ProcessStart, 'sessionId' | 'cwd' | 'env' | 'user'> & Pick<PtyOpen, 'argv'>,
+    request: Pick<ProcessStart, 'sessionId' | 'cwd' | 'env' | 'user' | 'umask' | 'timeoutMs'> & Pick<PtyOpen, 'argv'>,
     session: Session,
     { detached, ...further }: Further,
   ): SandboxProcess {
@@ -143,6 +151,8 @@ export class Processes {
       env: commandEnvironment(further.terminal ? [terminalVariables, ...sources] : sources, identity),
       trees,
       identity,
+      umask: request.umask,
+      timeoutMs: request.timeoutMs,
     };
     const one = SandboxProcess.start(command, this.#kept);
     this.#byId.set(processId, one);

@@ -130,9 +130,9 @@ export const listedProcess = v.strictObject({
   sessionId: id,
   argv: v.pipe(v.array(v.pipe(v.string(), v.maxLength(limits.listedArgument))), v.maxLength(limits.listedArguments)),
   pid: uint32,
+  /** It runs on one, and can be attached to with `pty.attach`. */
+  terminal: v.boolean(),
   startedAt: time,
-  /** It runs on one: `pty.attach` is for it. */
-  hasTerminal: v.boolean(),
   /** `lost`: the sandbox-agent died while it ran, so that nobody knows its end. */
   state: v.picklist(['running', 'ended', 'lost']),
   /** Of one that has ended. */

@@ -139,6 +139,9 @@ export const ptyOptions = v.strictObject({
   cwd: v.optional(path),
   env: v.optional(env, {}),
   user: v.optional(user),
+  umask: v.optional(umask),
+  timeout: v.optional(timeoutMs),
+  key: v.optional(key),
   signal: v.optional(abortSignal),
 });
 /** Options of a terminal. */
@@ -151,6 +154,12 @@ export interface PtyOptions extends PtySize {
   env?: Record<string, string>;
   /** `name`, `uid`, `name:group` or `uid:gid`. Default: that of the session or sandbox */
   user?: string;
+  /** The permissions that files which are made on it do not get, as in `0o027`. Default: `0o022` */
+  umask?: number;
+  /** Milliseconds; then all that runs on it is killed, and `wait()` says `timedOut`. Default: none */
+  timeout?: number;
+  /** The same key in the same session opens the terminal once, and later calls join it. */
+  key?: string;
   /** Kills all that runs on it; `wait()` then rejects with an `AbortError`. */
   signal?: AbortSignal;
 }

@@ -25,4 +25,4 @@ export default defineWorkflow({ agent: defineAgent(() => ({ sandbox: local() }))
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
-}, 30_000);
+});

@@ -22,7 +22,7 @@ test('a reader that has enough ends any command with 141, without a word', async
     expect({ args, exitCode, stderr }).toEqual({ args, exitCode: 141, stderr: '' });
   }
   await berth.run(['sandbox', 'rm', 'cli-pipe']);
-}, 60_000);
+});
 
 test('output that can not be written is one line and exit code 1', async ({ berth }) => {
   const commands = [
@@ -39,4 +39,4 @@ test('output that can not be written is one line and exit code 1', async ({ bert
     expect(stderr).toMatch(/^berth: Standard output can't be written to: ENOSPC.*$/);
     expect(exitCode).toBe(1);
   }
-}, 30_000);
+});

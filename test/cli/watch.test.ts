@@ -61,7 +61,7 @@ test('--watch runs again when an imported file changes, waits while one is broke
   const { exitCode, stderr } = await command;
   expect(stderr.split('\n')).toHaveLength(2);
   expect(exitCode).toBe(130);
-}, 30_000);
+});
 
 test('--watch cancels the run that has not ended when a file changes, and the last one on Ctrl-C', async ({
   berth,
@@ -81,7 +81,7 @@ test('--watch cancels the run that has not ended when a file changes, and the la
   command.kill('SIGTERM');
   expect(await event('run')).toMatchObject({ record: { state: 'cancelled' } });
   expect(await command).toMatchObject({ exitCode: 143, stderr: '' });
-}, 30_000);
+});
 
 test('a run ends when the command that watches is killed', async ({ berth }) => {
   const { flow } = await makeProject(
@@ -93,7 +93,7 @@ test('a run ends when the command that watches is killed', async ({ berth }) => 
   command.kill('SIGKILL');
   expect(await event('run')).toMatchObject({ record: { state: 'cancelled' } });
   await command;
-}, 30_000);
+});
 
 test('--watch says at once what a watched file can not mend', async ({ berth }) => {
   const unknown = await berth.run(['run', 'no/such/file.ts', '--watch']);

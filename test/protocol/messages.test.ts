@@ -128,7 +128,18 @@ const messages: [parse: Parse, message: Message, optional?: string[]][] = [
     {
       type: 'process.listed',
       requestId,
-      processes: [{ processId: 'p', sessionId: 's', argv: ['a'], pid: 2, startedAt: 0, running: true, pids: [2, 3] }],
+      processes: [
+        {
+          processId: 'p',
+          sessionId: 's',
+          argv: ['a'],
+          pid: 2,
+          startedAt: 0,
+          terminal: true,
+          running: true,
+          pids: [2, 3],
+        },
+      ],
     },
   ],
   [parseAnswer, { type: 'fs.stat', requestId, stats }],

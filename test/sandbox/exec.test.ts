@@ -74,9 +74,9 @@ describe('exec', () => {
   });
 
   test('on a timeout kills the tree, also a child with a session of its own', async ({ sandbox }) => {
-    const result = await sandbox.exec('echo before; setsid sleep 1000 & sleep 1000', { timeout: 300 });
+    const result = await sandbox.exec('echo before; setsid sleep 1000 & sleep 1000', { timeout: 1_000 });
     expect(result).toMatchObject({ timedOut: true, stdout: 'before\n' });
-    expect(result.durationMs).toBeLessThan(1_000);
+    expect(result.durationMs).toBeLessThan(30_000);
     expect(await sleeping(sandbox)).toEqual([]);
   });
 

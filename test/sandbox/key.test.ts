@@ -46,7 +46,7 @@ test('a key gives one sandbox, asked for at once from several processes, and aga
   await later.remove(id);
   for (const one of await later.list()) await later.remove(one.id);
   await later.close();
-}, 60_000);
+});
 
 test('names what is different in another request with the same key, and takes the same in another order', async () => {
   await using opened = await openHost();

@@ -153,7 +153,7 @@ describe('stop', () => {
         await sandbox.stop();
         const took = performance.now() - since;
         expect(took).toBeGreaterThan(1_900);
-        expect(took).toBeLessThan(4_000);
+        expect(took).toBeLessThan(20_000);
       })(),
     ]);
   });

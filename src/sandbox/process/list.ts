@@ -24,7 +24,7 @@ export interface ProcessInfo {
   /** Inside of the sandbox; 0 when it could not be started. */
   pid: number;
   startedAt: Date;
-  hasTerminal: boolean;
+  terminal: boolean;
   /** `lost`: the sandbox died while it ran, so that nobody knows its end. */
   state: 'running' | 'ended' | 'lost';
   /** Of one that has ended. */

@@ -35,6 +35,8 @@ export interface PtyExit {
   exitCode: number | null;
   /** The signal that ended it, as in `SIGKILL`, else `null`. */
   signal: string | null;
+  /** It was killed when its `timeout` was over. */
+  timedOut: boolean;
   /** The kernel killed a process of the sandbox for want of memory meanwhile. */
   oomKilled: boolean;
   /** What came on the terminal in all. */
@@ -75,7 +77,7 @@ export interface Pty extends AsyncDisposable {
 }
 
 export async function openPty(place: Place, given: PtyOptions): Promise<Pty> {
-  const { command, cols, rows, cwd = '.', env, user, signal } = check('pty', ptyOptions, given);
+  const { command, cols, rows, cwd = '.', env, user, umask, timeout, key, signal } = check('pty', ptyOptions, given);
   if (signal?.aborted) throw abortError(signal.reason);
   const directory = resolvePath(place.cwd, cwd);
   checkSize('pty', [command, env, directory]);
@@ -89,6 +91,9 @@ export async function openPty(place: Place, given: PtyOptions): Promise<Pty> {
     cwd: directory,
     env,
     ...(user !== undefined && { user }),
+    ...(umask !== undefined && { umask }),
+    ...(timeout !== undefined && { timeoutMs: timeout }),
+    ...(key !== undefined && { key }),
     size: { columns: cols, rows },
     input: input.id,
     output: output.id,
@@ -185,11 +190,11 @@ class View implements Pty {
   async #finish(signal: AbortSignal | undefined): Promise<PtyExit> {
     const stopListening = killOnAbort(this.#started, signal);
     try {
-      const { exitCode, signal: endedBy, oomKilled, stdoutBytes, durationMs } = await this.#started.ended;
+      const { exitCode, signal: endedBy, timedOut, oomKilled, stdoutBytes, durationMs } = await this.#started.ended;
       this.#hasEnded = true;
       await closed(this.output);
       if (signal?.aborted) throw abortError(signal.reason);
-      return { exitCode, signal: endedBy, oomKilled, outputBytes: stdoutBytes, durationMs };
+      return { exitCode, signal: endedBy, timedOut, oomKilled, outputBytes: stdoutBytes, durationMs };
     } catch (error) {
       throw signal?.aborted ? abortError(signal.reason) : explain(error);
     } finally {

@@ -19,7 +19,7 @@ import {
 } from './values.ts';
 
 /** A reader that stops then stops the process. */
-const backpressure = v.optional(v.boolean(), false);
+const backpressure = v.boolean();
 
 const argv = v.pipe(v.array(argument), v.minLength(1), v.maxLength(limits.arguments));
 

@@ -14,7 +14,7 @@ import {
 import { Mux, type WireStream } from '../src/protocol/mux.ts';
 import type { ProcessAttach, ProcessStart } from '../src/protocol/process.ts';
 import { copy } from './fs/copy.ts';
-import { chmod, mkdir, readdir, readlink, realpath, rename, stat, symlink } from './fs/entries.ts';
+import { chmod, mkdir, readdir, readlink, realpath, rename, stat, symlink, truncate } from './fs/entries.ts';
 import { glob } from './fs/glob.ts';
 import { grep } from './fs/grep.ts';
 import { pack } from './fs/pack.ts';
@@ -206,6 +206,9 @@ export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): v
         return { type: 'fs.target', requestId, ...(await realpath(request)) };
       case 'fs.chmod':
         await chmod(request);
+        return ok;
+      case 'fs.truncate':
+        await truncate(request);
         return ok;
       case 'fs.glob':
         return { type: 'fs.found', requestId, ...(await glob(request, accept(request.stream, 'send'), signal)) };

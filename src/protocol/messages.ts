@@ -18,6 +18,7 @@ import {
   fsStatAnswer,
   fsSymlink,
   fsTarget,
+  fsTruncate,
   fsUnpack,
   fsWrite,
 } from './fs.ts';
@@ -65,6 +66,7 @@ const request = v.variant('type', [
   fsReadlink,
   fsRealpath,
   fsChmod,
+  fsTruncate,
   fsGlob,
   fsGrep,
   fsUnpack,

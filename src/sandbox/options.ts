@@ -9,6 +9,7 @@ import {
   environment,
   id,
   key,
+  linkTarget,
   mode,
   name,
   signal,
@@ -283,9 +284,15 @@ export interface CreateOptions {
   key?: string;
 }
 
-const offset = v.optional(bytes);
-export const readStreamOptions = v.strictObject({ start: offset, end: offset });
+export const fileSize = bytes;
+// The wire has the byte behind the end.
+const lastByte = v.pipe(bytes, v.maxValue(Number.MAX_SAFE_INTEGER - 1));
+export const readStreamOptions = v.pipe(
+  v.strictObject({ start: v.optional(bytes, 0), end: v.optional(lastByte) }),
+  v.check(({ start, end }) => end === undefined || start <= end, 'start is behind end'),
+);
 export const permissions = mode;
+export { linkTarget };
 export const writeStreamOptions = v.strictObject({ mode: v.optional(mode), append: v.optional(v.boolean(), false) });
 export const readdirOptions = v.strictObject({ withStats: v.optional(v.boolean(), false) });
 export const mkdirOptions = v.strictObject({ recursive: v.optional(v.boolean(), false), mode: v.optional(mode) });
@@ -293,10 +300,9 @@ export const rmOptions = v.strictObject({
   recursive: v.optional(v.boolean(), false),
   force: v.optional(v.boolean(), false),
 });
-const count = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
+const count = v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(limits.found));
 const pattern = v.pipe(v.string(), v.minLength(1), v.maxBytes(limits.path));
 export const searchPattern = pattern;
-export const linkTarget = pattern;
 export const globOptions = v.strictObject({ path: v.optional(path), limit: v.optional(count, 1_000) });
 export const grepOptions = v.strictObject({
   path: v.optional(path),

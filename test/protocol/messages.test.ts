@@ -103,6 +103,7 @@ const messages: [parse: Parse, message: Message, optional?: string[]][] = [
   [parseRequest, { type: 'pty.attach', requestId, processId: 'p', input: 1, output: { stream: 3, from: 9 } }],
   [parseRequest, { type: 'pty.resize', requestId, processId: 'p', size: { columns: 65_535, rows: 1 } }],
   [parseRequest, { type: 'fs.stat', requestId, path, follow: true }],
+  [parseRequest, { type: 'fs.truncate', requestId, path, size: 0 }],
   [parseRequest, { type: 'fs.read', requestId, path, start: 0, end: 5, stream: 1 }, ['end']],
   [parseRequest, { type: 'fs.write', requestId, path, how: 'replace', mode: 0o7777, stream: 1 }, ['mode']],
   [parseRequest, { type: 'fs.readdir', requestId, path, withStats: false, stream: 1 }],

@@ -11,7 +11,6 @@ import {
   requestId,
   signal,
   streamId,
-  time,
   timeoutMs,
   uint32,
   umask,
@@ -118,6 +117,9 @@ export const processExited = v.strictObject({
   end: processEnd,
 });
 
+/** Milliseconds since 1970, as far as a `Date` goes. */
+const date = v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(8.64e15));
+
 /** What a process wrote to one of its outputs, and the parts `[from, to)` of it that are no longer kept. */
 const listedOutput = v.strictObject({
   bytes: byteCount,
@@ -132,7 +134,7 @@ export const listedProcess = v.strictObject({
   pid: uint32,
   /** It runs on one, and can be attached to with `pty.attach`. */
   terminal: v.boolean(),
-  startedAt: time,
+  startedAt: date,
   /** `lost`: the sandbox-agent died while it ran, so that nobody knows its end. */
   state: v.picklist(['running', 'ended', 'lost']),
   /** Of one that has ended. */

@@ -83,6 +83,7 @@ const commandOptions = {
   maxOutput: v.optional(bytes, defaultMaxOutput),
   detached: v.optional(v.boolean(), false),
   key: v.optional(key),
+  backpressure: v.optional(v.boolean(), false),
   onStdout: v.optional(listener),
   onStderr: v.optional(listener),
 };
@@ -113,6 +114,12 @@ export interface ExecOptions {
   detached?: boolean;
   /** The same key in the same session starts the command once, and later calls join it. */
   key?: string;
+  /**
+   * The command waits for this reader, however long it does not read: nothing of its output is dropped. Of several readers
+   * those count that asked for it, the slowest first; one that is gone does not. Default: false, a reader that stops does
+   * not stop the command
+   */
+  backpressure?: boolean;
   /** Called with each piece of output as it comes. */
   onStdout?: (chunk: Uint8Array) => void;
   onStderr?: (chunk: Uint8Array) => void;
@@ -320,11 +327,14 @@ export interface AttachOptions {
   stderr?: number;
   /** Bytes kept per stream for the result. Default: 16 MiB */
   maxOutput?: number;
+  /** As in `exec`: the process waits for this reader. Default: false */
+  backpressure?: boolean;
 }
 export const attachOptions = v.strictObject({
   stdout: v.optional(bytes, 0),
   stderr: v.optional(bytes, 0),
   maxOutput: v.optional(bytes, defaultMaxOutput),
+  backpressure: v.optional(v.boolean(), false),
 });
 export interface AttachPtyOptions {
   /** Byte of the output to begin with, from 0. Default: 0 */
@@ -334,3 +344,4 @@ export const attachPtyOptions = v.strictObject({ from: v.optional(bytes, 0) });
 export const listOptions = v.strictObject({ labels: v.optional(labels, {}) });
 export const collectOptions = v.strictObject({ dryRun: v.optional(v.boolean(), false) });
 export const statsOptions = v.strictObject({ disk: v.optional(v.boolean(), false) });
+export const processesOptions = v.strictObject({ all: v.optional(v.boolean(), false) });

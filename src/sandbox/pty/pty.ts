@@ -22,6 +22,7 @@ import {
   graceMs,
   inputOf,
   killOnAbort,
+  Output,
   outputOf,
   readUnread,
   type Started,
@@ -99,7 +100,8 @@ export async function openPty(place: Place, given: PtyOptions): Promise<Pty> {
     output: output.id,
   } as const;
   const started = await begin(wire, call, [input, output]);
-  return new View(wire, place.pause, started, { input, output, signal, isOwner: true });
+  const shown = new Output(output, started.processId, 'stdout', 0);
+  return new View(wire, place.pause, started, { input, output: shown, signal, timeout, isOwner: true });
 }
 
 export async function attachPty(place: Place, ptyId: string, given: AttachPtyOptions = {}): Promise<Pty> {
@@ -114,7 +116,14 @@ export async function attachPty(place: Place, ptyId: string, given: AttachPtyOpt
     output: { stream: output.id, from },
   } as const;
   const started = await begin(wire, call, [input, output]);
-  return new View(wire, place.pause, started, { input, output, signal: undefined, isOwner: false });
+  const shown = new Output(output, started.processId, 'stdout', from);
+  return new View(wire, place.pause, started, {
+    input,
+    output: shown,
+    signal: undefined,
+    timeout: undefined,
+    isOwner: false,
+  });
 }
 
 function streams(wire: Wire): [input: WireStream, output: WireStream] {
@@ -123,8 +132,9 @@ function streams(wire: Wire): [input: WireStream, output: WireStream] {
 
 interface ViewOptions {
   input: WireStream;
-  output: WireStream;
+  output: Output;
   signal: AbortSignal | undefined;
+  timeout: number | undefined;
   /** The terminal ends with it. */
   isOwner: boolean;
 }
@@ -141,7 +151,7 @@ class View implements Pty {
   readonly #exit: Promise<PtyExit>;
   #hasEnded = false;
 
-  constructor(wire: Wire, pause: Pause, started: Started, { input, output, signal, isOwner }: ViewOptions) {
+  constructor(wire: Wire, pause: Pause, started: Started, { input, output, signal, timeout, isOwner }: ViewOptions) {
     this.#wire = wire;
     this.#pause = pause;
     this.#started = started;
@@ -150,7 +160,7 @@ class View implements Pty {
     this.pid = started.pid;
     this.output = outputOf(output, () => {});
     this.input = inputOf(this.id, input, () => this.#hasEnded);
-    this.#exit = pause.unlessPaused(this.#finish(signal), { signal });
+    this.#exit = pause.unlessPaused(this.#finish(signal), { signal, timeoutMs: timeout });
     this.#exit.catch(() => {}); // who wants it awaits wait()
   }
 

@@ -16,11 +16,14 @@ export type Frame =
   | { kind: 'credit'; stream: number; bytes: number }
   | { kind: 'reset'; stream: number; reason: ResetReason };
 
-/** `reset`: the sender gives the stream up. `cancelled`: the receiver wants no more. */
-export type ResetReason = 'reset' | 'cancelled';
+/**
+ * `reset`: the sender gives the stream up. `cancelled`: the receiver wants no more. `gone`: what was sent is good, but what
+ * comes next is not there.
+ */
+export type ResetReason = 'reset' | 'cancelled' | 'gone';
 
 const kinds = { message: 1, data: 2, end: 3, credit: 4, reset: 5 } as const;
-const resetReasons: readonly ResetReason[] = ['reset', 'cancelled'];
+const resetReasons: readonly ResetReason[] = ['reset', 'cancelled', 'gone'];
 
 const none = new Uint8Array(0);
 

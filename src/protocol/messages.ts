@@ -25,15 +25,7 @@ import {
   fsWrite,
 } from './fs.ts';
 import { authenticate, hello, refused, welcome } from './handshake.ts';
-import {
-  processAttach,
-  processExited,
-  processKill,
-  processList,
-  processListed,
-  processStart,
-  processStarted,
-} from './process.ts';
+import { processAttach, processExited, processKill, processList, processStart, processStarted } from './process.ts';
 import { ptyAttach, ptyOpen, ptyResize } from './pty.ts';
 import { cancel, ping, sessionClose, sessionOpen, shutdown } from './session.ts';
 import { errorText, name, requestId } from './values.ts';
@@ -92,7 +84,6 @@ const answer = v.variant('type', [
   error,
   processStarted,
   processExited,
-  processListed,
   fsStatAnswer,
   fsTarget,
   fsFound,

@@ -190,6 +190,9 @@ export type FsUnpack = v.InferOutput<typeof fsUnpack>;
 export const fsPack = v.strictObject({ type: v.literal('fs.pack'), requestId, path: absolutePath, stream: streamId });
 export type FsPack = v.InferOutput<typeof fsPack>;
 
+// Some links of /proc say nothing.
+const emptyOrName = v.union([v.literal(''), fileName]);
+
 /**
  * `size` is bytes, times are milliseconds since 1970, `mode` the permissions. `linkTarget`: of a link that was not
  * followed.
@@ -203,7 +206,7 @@ export const fsStats = v.strictObject({
   accessedMs: time,
   modifiedMs: time,
   changedMs: time,
-  linkTarget: v.optional(fileName),
+  linkTarget: v.optional(emptyOrName),
 });
 export type FsStats = v.InferOutput<typeof fsStats>;
 
@@ -214,7 +217,7 @@ export const fsStatAnswer = v.strictObject({ type: v.literal('fs.stat'), request
 export const fsTarget = v.strictObject({
   type: v.literal('fs.target'),
   requestId,
-  target: fileName,
+  target: emptyOrName,
 });
 
 /** Sandbox-agent → host. `total`: matches in all; `truncated`: more than were sent. */
@@ -244,15 +247,14 @@ export type FsMatch = v.InferOutput<typeof fsMatch>;
 export const fsWatching = v.strictObject({ type: v.literal('fs.watching'), requestId });
 
 /** Relative to what is watched; empty for that itself. */
-const changedPath = v.union([v.literal(''), fileName]);
-const place = { path: changedPath, directory: v.boolean() };
+const place = { path: emptyOrName, directory: v.boolean() };
 
 /** A line of `fs.watch`. `overflow`: there was more than could be kept; anything may have changed. */
 export const fsChange = v.variant('type', [
   v.strictObject({ type: v.literal('create'), ...place }),
   v.strictObject({ type: v.literal('change'), ...place }),
   v.strictObject({ type: v.literal('remove'), ...place }),
-  v.strictObject({ type: v.literal('rename'), from: changedPath, ...place }),
+  v.strictObject({ type: v.literal('rename'), from: emptyOrName, ...place }),
   v.strictObject({ type: v.literal('overflow') }),
 ]);
 export type FsChange = v.InferOutput<typeof fsChange>;

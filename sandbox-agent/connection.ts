@@ -1,11 +1,20 @@
 import { createPublicKey, randomBytes, verify } from 'node:crypto';
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
-import { protocolVersion, signedText, type Welcome } from '../src/protocol/handshake.ts';
+import {
+  type Authenticate,
+  closedCode,
+  protocolVersion,
+  resumeMs,
+  signedText,
+  type Welcome,
+} from '../src/protocol/handshake.ts';
 import { limits } from '../src/protocol/limits.ts';
 import {
   type AgentMessage,
   type Answer,
+  decodeHandshake,
+  encodeHandshake,
   encodeMessage,
   parseAuthenticate,
   parseRequest,
@@ -36,7 +45,8 @@ export interface Sandbox {
   version: string;
   /** Of the host that made the sandbox: 32 bytes, in hex. */
   publicKey: string;
-  welcome: Omit<Welcome, 'type'>;
+  welcome: Omit<Welcome, 'type' | 'connection'>;
+  connections: Connections;
   sessions: Sessions;
   processes: Processes;
   lifetime: Lifetime;
@@ -47,68 +57,149 @@ export interface Sandbox {
 }
 
 const handshakeMs = 10_000;
+/** Of the time that a broken connection is kept; in pieces, as in `Lifetime`: no time passes while the sandbox is paused. */
+const tickMs = 5_000;
+
+/** One host's connection, through all breaks of its transport. */
+interface Connection {
+  /** As `Mux.received`. */
+  readonly received: number;
+  /** Takes a new transport in place of the one that broke. @throws {WireProtocolError} */
+  attach(socket: WebSocket, transport: Duplex): void;
+  /** Sends again what the host, which has `received`, does not have. @throws {WireProtocolError} */
+  resume(received: number): void;
+  /** The transport broke, or the host has given it up. */
+  detach(): void;
+  end(): void;
+}
+
+/** The connections that are open, or may be resumed. */
+export type Connections = Map<string, Connection>;
+
+/** Lets a host in that proves who it is: to a new connection, or to one of its own that broke. */
+export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): void {
+  const nonce = randomBytes(32).toString('hex');
+  const send = (message: AgentMessage) => socket.send(encodeHandshake(message));
+  const patience = setTimeout(() => socket.terminate(), handshakeMs);
+  // The close that follows says the same.
+  socket.on('error', () => {});
+  socket.on('close', () => clearTimeout(patience));
+  socket.once('message', (data: Buffer) => {
+    clearTimeout(patience);
+    try {
+      authenticate(parseAuthenticate(decodeHandshake(data)));
+    } catch (error) {
+      console.error(error);
+      socket.terminate();
+    }
+  });
+  send({ type: 'hello', protocol: protocolVersion, agentVersion: sandbox.version, nonce });
+
+  function authenticate({ signature, resume }: Authenticate): void {
+    const text = Buffer.from(signedText(sandbox.id, nonce));
+    if (!verify(null, text, publicKey(sandbox.publicKey), Buffer.from(signature, 'hex'))) {
+      refuse({ type: 'refused' });
+    } else if (!resume) {
+      const id = randomBytes(16).toString('hex');
+      send({ type: 'welcome', connection: id, ...sandbox.welcome });
+      openConnection(id, sandbox).attach(socket, transport);
+    } else {
+      const connection = sandbox.connections.get(resume.connection);
+      if (!connection) {
+        refuse({ type: 'unknown_connection', boot: sandbox.welcome.boot });
+        return;
+      }
+      // That its old transport broke need not have come here.
+      connection.detach();
+      send({ type: 'resumed', received: connection.received });
+      connection.attach(socket, transport);
+      connection.resume(resume.received);
+    }
+  }
+
+  function refuse(message: AgentMessage): void {
+    send(message);
+    // Behind the answer.
+    setImmediate(() => socket.close());
+  }
+}
 
 /**
- * Serves one host connection. When it closes, what it was reading or writing stops; processes go on: they belong to the
- * sandbox.
+ * Answers the requests of one host. When the connection has ended, what it was reading or writing stops; processes go on:
+ * they belong to the sandbox. One that broke is kept for a time, as it is.
  */
-export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): void {
+function openConnection(id: string, sandbox: Sandbox): Connection {
   const gone = new AbortController();
   /** The operations on files that are under way: each can be cancelled, and all end with the connection. */
   const operations = new Map<number, AbortController>();
-  const nonce = randomBytes(32).toString('hex');
-  let authenticated = false;
+  let attached: { socket: WebSocket; transport: Duplex } | undefined;
+  let patience: NodeJS.Timeout | undefined;
 
   const mux = new Mux({
     side: 'agent',
     send: (bytes) => {
+      if (!attached) return;
+      const { socket, transport } = attached;
       if (!transport.writableCorked) {
         transport.cork();
         process.nextTick(() => transport.uncork());
       }
       socket.send(bytes);
     },
-    onMessage: (payload) => {
-      if (authenticated) void answer(parseRequest(payload));
-      else authenticate(payload);
-    },
+    onMessage: (payload) => void answer(parseRequest(payload)),
   });
-  mux.decoder.maxMessageBytes = limits.handshakeMessage;
   const send = (message: AgentMessage) => mux.sendMessage(encodeMessage(message));
-  const patience = setTimeout(() => socket.terminate(), handshakeMs);
+  const connection: Connection = {
+    get received() {
+      return mux.received;
+    },
+    attach,
+    resume: (received) => mux.resume(received),
+    detach,
+    end,
+  };
+  sandbox.connections.set(id, connection);
+  return connection;
 
-  socket.on('message', (data: Buffer) => {
-    try {
-      mux.receive(data);
-    } catch (error) {
-      // The host is not of this protocol, or wrong: nothing that follows can be trusted to mean what it says.
-      console.error(error);
-      socket.terminate();
-    }
-  });
-  // The close that follows says the same.
-  socket.on('error', () => {});
-  socket.on('close', () => {
+  function attach(socket: WebSocket, transport: Duplex): void {
     clearTimeout(patience);
+    attached = { socket, transport };
+    socket.on('message', (data: Buffer) => {
+      if (attached?.socket !== socket) return;
+      try {
+        mux.receive(data);
+      } catch (error) {
+        // The host is not of this protocol, or wrong: nothing that follows can be trusted to mean what it says.
+        console.error(error);
+        end();
+      }
+    });
+    socket.on('close', (code) => {
+      if (attached?.socket !== socket) return;
+      if (code === closedCode) end();
+      else detach();
+    });
+  }
+
+  function detach(): void {
+    attached?.socket.terminate();
+    attached = undefined;
+    mux.detach();
+    clearTimeout(patience);
+    const wait = (leftMs: number) => {
+      patience = setTimeout(() => (leftMs > tickMs ? wait(leftMs - tickMs) : end()), Math.min(leftMs, tickMs));
+    };
+    wait(resumeMs);
+  }
+
+  function end(): void {
+    attached?.socket.terminate();
+    attached = undefined;
+    clearTimeout(patience);
+    sandbox.connections.delete(id);
     gone.abort();
     for (const operation of operations.values()) operation.abort();
     mux.close();
-  });
-  send({ type: 'hello', protocol: protocolVersion, agentVersion: sandbox.version, nonce });
-
-  function authenticate(payload: Uint8Array): void {
-    const { signature } = parseAuthenticate(payload);
-    clearTimeout(patience);
-    const text = Buffer.from(signedText(sandbox.id, nonce));
-    if (!verify(null, text, publicKey(sandbox.publicKey), Buffer.from(signature, 'hex'))) {
-      send({ type: 'refused' });
-      // Behind the answer.
-      setImmediate(() => socket.close());
-      return;
-    }
-    authenticated = true;
-    mux.decoder.maxMessageBytes = limits.message;
-    send({ type: 'welcome', ...sandbox.welcome });
   }
 
   async function answer(request: Request): Promise<void> {

@@ -62,6 +62,7 @@ function start(): void {
       home: identity.home,
       cwd,
     },
+    connections: new Map(),
     sessions: new Sessions(identity),
     processes: new Processes(sandboxEnvironment(process.env), cwd, new KeptDirectory(keptDirectory)),
     lifetime: new Lifetime(

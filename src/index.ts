@@ -10,8 +10,10 @@ export {
 export { EngineUnreachableError } from './engine/socket.ts';
 export { BerthError } from './errors.ts';
 export {
+  TooManyStreamsError,
   WireAuthenticationError,
   WireProtocolError,
+  WireResumeError,
   WireStreamError,
   WireVersionError,
 } from './protocol/errors.ts';

@@ -134,6 +134,8 @@ export interface Engine {
    * @throws {ContainerStartError} the container ended first, or does not listen in time
    */
   connect(container: Container, wireDirectory: string): Promise<Duplex>;
+  /** As `connect`, to one that was connected to before: tries once. */
+  reconnect(container: Container, wireDirectory: string): Promise<Duplex>;
 
   /** Finds what this host left on the engine besides containers of sandboxes, and removes it unless `dryRun`. */
   sweep(hostId: string, options: { dryRun: boolean }): Promise<Leftover[]>;

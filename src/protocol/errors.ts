@@ -41,6 +41,38 @@ export class WireAuthenticationError extends BerthError<{ sandboxId: string }> {
   }
 }
 
+/** A connection broke, and could not be joined again: the sandbox-agent no longer has it. */
+export class WireResumeError extends BerthError<{ sandboxId: string; reason: 'expired' | 'restarted' }> {
+  static {
+    WireResumeError.prototype.name = 'WireResumeError';
+  }
+  readonly code = 'wire_resume';
+  constructor(meta: { sandboxId: string; reason: 'expired' | 'restarted' }) {
+    const reasons = { expired: 'it was away for too long', restarted: 'the sandbox was started again meanwhile' };
+    super(
+      `The connection to sandbox ${meta.sandboxId} broke and could not be joined again: ${reasons[meta.reason]}. What ` +
+        'was asked may have been done. Processes go on: find them with sandbox.processes() and sandbox.attach().',
+      meta,
+    );
+  }
+}
+
+/** More is under way in one sandbox at once than its connection carries. Nothing was asked of the sandbox. */
+export class TooManyStreamsError extends BerthError<{ limit: number }> {
+  static {
+    TooManyStreamsError.prototype.name = 'TooManyStreamsError';
+  }
+  readonly code = 'too_many_streams';
+  override readonly status = 429;
+  constructor(meta: { limit: number }) {
+    super(
+      `A sandbox carries at most ${meta.limit} streams at once; a command takes two or three, a file one. Wait for some ` +
+        'of the calls that are under way, then ask again.',
+      meta,
+    );
+  }
+}
+
 /** A stream of the wire ended before its end: the other side gave it up, or the connection broke. */
 export class WireStreamError extends BerthError<{ reason: ResetReason | 'closed' }> {
   static {

@@ -5,7 +5,7 @@ import { frameHeaderBytes, limits } from './limits.ts';
  * The wire is a sequence of frames, whatever the borders of the WebSocket messages that carry them:
  *
  *     1 byte   kind
- *     4 bytes  stream (0 for a message)       unsigned, big-endian
+ *     4 bytes  stream (0 for message and ack) unsigned, big-endian
  *     4 bytes  length of the payload          unsigned, big-endian
  *     n bytes  payload
  */
@@ -14,7 +14,9 @@ export type Frame =
   | { kind: 'data'; stream: number; payload: Uint8Array }
   | { kind: 'end'; stream: number }
   | { kind: 'credit'; stream: number; bytes: number }
-  | { kind: 'reset'; stream: number; reason: ResetReason };
+  | { kind: 'reset'; stream: number; reason: ResetReason }
+  /** So many more frames have come; it is not one that counts itself. */
+  | { kind: 'ack'; frames: number };
 
 /**
  * `reset`: the sender gives the stream up. `cancelled`: the receiver wants no more. `gone`: what was sent is good, but what
@@ -22,7 +24,7 @@ export type Frame =
  */
 export type ResetReason = 'reset' | 'cancelled' | 'gone';
 
-const kinds = { message: 1, data: 2, end: 3, credit: 4, reset: 5 } as const;
+const kinds = { message: 1, data: 2, end: 3, credit: 4, reset: 5, ack: 6 } as const;
 const resetReasons: readonly ResetReason[] = ['reset', 'cancelled', 'gone'];
 
 const none = new Uint8Array(0);
@@ -40,6 +42,8 @@ export function encodeFrame(frame: Frame): Uint8Array[] {
       return [header(kinds.credit, frame.stream, 4, frame.bytes)];
     case 'reset':
       return [header(kinds.reset, frame.stream, 4, resetReasons.indexOf(frame.reason))];
+    case 'ack':
+      return [header(kinds.ack, 0, 4, frame.frames)];
   }
 }
 
@@ -123,6 +127,10 @@ export class FrameDecoder {
       case kinds.end:
         if (length !== 0) this.#fail('an end frame with a payload');
         break;
+      case kinds.ack:
+        if (stream !== 0) this.#fail(`an ack on stream ${stream}`);
+        if (length !== 4) this.#fail(`an ack of ${length} bytes`);
+        return length;
       case kinds.credit:
       case kinds.reset:
         if (length !== 4) this.#fail(`a frame of kind ${kind} with ${length} bytes`);
@@ -152,6 +160,11 @@ export class FrameDecoder {
         const bytes = word(payload);
         if (bytes === 0 || bytes > limits.window) this.#fail(`a grant of ${bytes} bytes`);
         return { kind: 'credit', stream, bytes };
+      }
+      case kinds.ack: {
+        const frames = word(payload);
+        if (frames === 0) this.#fail('an ack of nothing');
+        return { kind: 'ack', frames };
       }
       default: {
         const reason = resetReasons[word(payload)];

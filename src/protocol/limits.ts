@@ -21,6 +21,8 @@ export const limits = {
   streams: 4_096,
   /** Bytes of one direction of one stream that may be under way: what the receiver must be ready to hold. */
   window: 512 * KiB,
+  /** What one side keeps of what it sent, until the other side says that it has it; then it waits. */
+  unacknowledged: 16 * MiB,
   /** PATH_MAX of Linux. */
   path: 4_096,
   /** MAX_ARG_STRLEN of Linux: one argument, or one `NAME=value` of the environment. */

@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { WireProtocolError } from './errors.ts';
+import { encodeFrame, FrameDecoder } from './frame.ts';
 import {
   fsChmod,
   fsCopy,
@@ -24,7 +25,8 @@ import {
   fsWatching,
   fsWrite,
 } from './fs.ts';
-import { authenticate, hello, refused, welcome } from './handshake.ts';
+import { authenticate, hello, refused, resumed, unknownConnection, welcome } from './handshake.ts';
+import { limits } from './limits.ts';
 import { processAttach, processExited, processKill, processList, processStart, processStarted } from './process.ts';
 import { ptyAttach, ptyOpen, ptyResize } from './pty.ts';
 import { cancel, ping, sessionClose, sessionOpen, shutdown } from './session.ts';
@@ -97,6 +99,8 @@ export type AgentMessage =
   | v.InferOutput<typeof hello>
   | v.InferOutput<typeof welcome>
   | v.InferOutput<typeof refused>
+  | v.InferOutput<typeof resumed>
+  | v.InferOutput<typeof unknownConnection>
   | Answer;
 
 /** The parsers are the only way in: what is behind them does not check again. All throw `WireProtocolError`. */
@@ -105,12 +109,28 @@ export const parseAnswer = parser(answer);
 export const parseHello = parser(hello);
 export const parseAuthenticate = parser(authenticate);
 export const parseWelcome = parser(v.variant('type', [welcome, refused]));
+export const parseResumed = parser(v.variant('type', [resumed, unknownConnection, refused]));
 
 const decoder = new TextDecoder('utf-8', { fatal: true });
 const encoder = new TextEncoder();
 
 export function encodeMessage(message: HostMessage | AgentMessage): Uint8Array {
   return encoder.encode(JSON.stringify(message));
+}
+
+/** A message of the handshake: one frame, in a WebSocket message of its own, that no connection counts. */
+export function encodeHandshake(message: HostMessage | AgentMessage): Uint8Array {
+  return Buffer.concat(encodeFrame({ kind: 'message', payload: encodeMessage(message) }));
+}
+
+/** @returns what a parser takes. @throws {WireProtocolError} */
+export function decodeHandshake(bytes: Uint8Array): Uint8Array {
+  const decoder = new FrameDecoder();
+  decoder.maxMessageBytes = limits.handshakeMessage;
+  const [frame, more] = decoder.push(bytes);
+  decoder.end();
+  if (frame?.kind !== 'message' || more) throw new WireProtocolError('a handshake that is not one message');
+  return frame.payload;
 }
 
 /** A parser of JSON text (a message, or a line of a record stream) that fits `schema`. */

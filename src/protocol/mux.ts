@@ -1,6 +1,7 @@
-import { WireProtocolError, WireStreamError } from './errors.ts';
+import { type DeliveredFrame, Delivery } from './delivery.ts';
+import { TooManyStreamsError, WireProtocolError, WireStreamError } from './errors.ts';
 import { ReceiveWindow, SendWindow } from './flow.ts';
-import { encodeFrame, type Frame, FrameDecoder, type ResetReason } from './frame.ts';
+import type { ResetReason } from './frame.ts';
 import { limits } from './limits.ts';
 import { ReceiveQueue } from './receive-queue.ts';
 
@@ -19,25 +20,50 @@ export interface StreamDirections {
   receive: boolean;
 }
 
-/** Pieces up to this size are joined with their neighbours into one WebSocket message. */
-const joinBytes = 8 * 1024;
-
 /**
  * Many streams and the messages on one connection. It does no I/O: bytes come in by `receive` and go out by `send`.
  * A stream whose reader stops fills its own window and stops its sender; no other stream notices.
  */
 export class Mux {
-  readonly decoder = new FrameDecoder();
+  readonly #delivery: Delivery;
   readonly #options: MuxOptions;
   readonly #streams = new Map<number, WireStream>();
   #lastOwn: number;
   #lastOther = 0;
-  #outgoing: Uint8Array[] = [];
   #closed = false;
 
   constructor(options: MuxOptions) {
     this.#options = options;
     this.#lastOwn = options.side === 'host' ? -1 : 0;
+    this.#delivery = new Delivery({
+      send: options.send,
+      onRoom: () => {
+        for (const stream of this.#streams.values()) stream.wakeWriter();
+      },
+    });
+  }
+
+  /** Nothing is under way: what the connection was for is done. */
+  get isIdle(): boolean {
+    return this.#streams.size === 0 && !this.#delivery.isOwing;
+  }
+
+  /** Frames that have come, over all transports: what the other side is told when it is joined again. */
+  get received(): number {
+    return this.#delivery.received;
+  }
+
+  /** The transport broke. What is sent now waits for `resume`. */
+  detach(): void {
+    this.#delivery.detach();
+  }
+
+  /**
+   * There is a new transport: sends again what the other side has not received, and goes on.
+   * @throws {WireProtocolError} it can't have received that
+   */
+  resume(received: number): void {
+    this.#delivery.resume(received);
   }
 
   /**
@@ -46,7 +72,7 @@ export class Mux {
    */
   receive(bytes: Uint8Array): void {
     if (this.#closed) return;
-    for (const frame of this.decoder.push(bytes)) {
+    for (const frame of this.#delivery.receive(bytes)) {
       if (frame.kind === 'message') this.#options.onMessage(frame.payload);
       else this.#find(frame.stream)?.receive(frame);
       if (this.#closed) return;
@@ -55,13 +81,26 @@ export class Mux {
 
   sendMessage(payload: Uint8Array): void {
     if (payload.length > limits.message) throw new RangeError(`A message of ${payload.length} bytes is too large.`);
-    this.#send({ kind: 'message', payload });
+    this.#delivery.send({ kind: 'message', payload });
   }
 
-  /** A stream with the next number of this side; the other side accepts it when a message names it. */
+  /**
+   * A stream with the next number of this side; the other side accepts it when a message names it.
+   * @throws {TooManyStreamsError}
+   */
   open(directions: StreamDirections): WireStream {
-    this.#lastOwn += 2;
-    return this.#add(this.#lastOwn, directions);
+    const [stream] = this.openAll(directions);
+    return stream;
+  }
+
+  /** As `open`: all of them, or none. */
+  openAll<const All extends readonly StreamDirections[]>(...all: All): { [Index in keyof All]: WireStream } {
+    if (this.#streams.size + all.length > limits.streams) throw new TooManyStreamsError({ limit: limits.streams });
+    const streams = all.map((directions) => {
+      this.#lastOwn += 2;
+      return this.#add(this.#lastOwn, directions);
+    });
+    return streams as { [Index in keyof All]: WireStream }; // one for each
   }
 
   /**
@@ -69,6 +108,7 @@ export class Mux {
    * @throws {WireProtocolError} the number is in use or not one of that side's, or there are too many streams
    */
   accept(id: number, directions: StreamDirections): WireStream {
+    if (this.#streams.size >= limits.streams) throw new WireProtocolError('too many streams are open');
     if (this.#isOwn(id)) throw new WireProtocolError(`stream ${id} is not the sender's to open`);
     if (this.#streams.has(id)) throw new WireProtocolError(`stream ${id} was opened twice`);
     this.#lastOther = Math.max(this.#lastOther, id);
@@ -81,17 +121,11 @@ export class Mux {
     this.#closed = true;
     for (const stream of this.#streams.values()) stream.fail(new WireStreamError('closed', { cause }));
     this.#streams.clear();
-    this.#outgoing = [];
+    this.#delivery.close();
   }
 
   #add(id: number, directions: StreamDirections): WireStream {
-    if (this.#streams.size >= limits.streams) throw new WireProtocolError('too many streams are open');
-    const stream = new WireStream(
-      id,
-      directions,
-      (frame) => this.#send(frame),
-      () => this.#streams.delete(id),
-    );
+    const stream = new WireStream(id, directions, this.#delivery, () => this.#streams.delete(id));
     if (this.#closed) stream.fail(new WireStreamError('closed'));
     else this.#streams.set(id, stream);
     return stream;
@@ -109,40 +143,6 @@ export class Mux {
     if (id > last) throw new WireProtocolError(`a frame for stream ${id}, which was never opened`);
     return undefined;
   }
-
-  /** Frames of one turn of the event loop leave together. */
-  #send(frame: Frame): void {
-    if (this.#closed) return;
-    if (this.#outgoing.length === 0) queueMicrotask(() => this.#flush());
-    this.#outgoing.push(...encodeFrame(frame));
-  }
-
-  #flush(): void {
-    const pieces = this.#outgoing;
-    this.#outgoing = [];
-    let small: Uint8Array[] = [];
-    const sendSmall = () => {
-      if (small.length > 0) this.#options.send(small.length === 1 && small[0] ? small[0] : Buffer.concat(small));
-      small = [];
-    };
-    let smallBytes = 0;
-    for (const piece of pieces) {
-      if (piece.length <= joinBytes && smallBytes + piece.length <= limits.data) {
-        small.push(piece);
-        smallBytes += piece.length;
-      } else {
-        sendSmall();
-        smallBytes = 0;
-        if (piece.length <= joinBytes) {
-          small.push(piece);
-          smallBytes = piece.length;
-        } else {
-          this.#options.send(piece);
-        }
-      }
-    }
-    sendSmall();
-  }
 }
 
 /**
@@ -151,7 +151,7 @@ export class Mux {
  */
 export class WireStream {
   readonly id: number;
-  readonly #emit: (frame: Frame) => void;
+  readonly #delivery: Delivery;
   readonly #onClosed: () => void;
   readonly #sendWindow = new SendWindow();
   readonly #receiveWindow = new ReceiveWindow();
@@ -160,9 +160,9 @@ export class WireStream {
   readonly #queue = new ReceiveQueue();
   #wakeReader: (() => void) | undefined;
 
-  constructor(id: number, directions: StreamDirections, emit: (frame: Frame) => void, onClosed: () => void) {
+  constructor(id: number, directions: StreamDirections, delivery: Delivery, onClosed: () => void) {
     this.id = id;
-    this.#emit = emit;
+    this.#delivery = delivery;
     this.#onClosed = onClosed;
     this.#sending = directions.send ? 'open' : 'ended';
     this.#receiving = directions.receive ? 'open' : 'ended';
@@ -180,7 +180,7 @@ export class WireStream {
       for (;;) {
         signal?.throwIfAborted();
         if (this.#sending !== 'open') throw this.#sendError();
-        if (this.#sendWindow.available > 0) return Math.min(this.#sendWindow.available, limits.data);
+        if (this.sendable > 0) return this.sendable;
         await this.#sendWindow.changed();
       }
     } finally {
@@ -190,7 +190,7 @@ export class WireStream {
 
   /** What may be sent now without a wait; 0 also when nothing may be sent any more. */
   get sendable(): number {
-    return this.#sending === 'open' ? Math.min(this.#sendWindow.available, limits.data) : 0;
+    return this.#sending === 'open' && !this.#delivery.isFull ? Math.min(this.#sendWindow.available, limits.data) : 0;
   }
 
   /** Sends bytes that `credit` allowed; they must not change afterwards. */
@@ -201,7 +201,7 @@ export class WireStream {
       throw new RangeError(`${chunk.length} bytes were sent, ${this.sendable} were granted`);
     }
     this.#sendWindow.take(chunk.length);
-    this.#emit({ kind: 'data', stream: this.id, payload: chunk });
+    this.#delivery.send({ kind: 'data', stream: this.id, payload: chunk });
   }
 
   /** Sends all of `chunk`, as the reader grants it. */
@@ -216,21 +216,21 @@ export class WireStream {
   /** No more will be sent. */
   end(): void {
     if (this.#sending !== 'open') return;
-    this.#emit({ kind: 'end', stream: this.id });
+    this.#delivery.send({ kind: 'end', stream: this.id });
     this.#closeSending('ended');
   }
 
   /** Gives up sending: the reader gets a `WireStreamError` in place of an end. */
   reset(): void {
     if (this.#sending !== 'open') return;
-    this.#emit({ kind: 'reset', stream: this.id, reason: 'reset' });
+    this.#delivery.send({ kind: 'reset', stream: this.id, reason: 'reset' });
     this.#closeSending(new WireStreamError('reset'));
   }
 
   /** What comes next is not there: the reader gets all that was sent, then a `WireStreamError`. */
   breakOff(): void {
     if (this.#sending !== 'open') return;
-    this.#emit({ kind: 'reset', stream: this.id, reason: 'gone' });
+    this.#delivery.send({ kind: 'reset', stream: this.id, reason: 'gone' });
     this.#closeSending(new WireStreamError('gone'));
   }
 
@@ -243,7 +243,8 @@ export class WireStream {
       const chunk = this.#queue.shift();
       if (chunk) {
         const grant = this.#receiveWindow.read(chunk.length);
-        if (grant > 0 && this.#receiving === 'open') this.#emit({ kind: 'credit', stream: this.id, bytes: grant });
+        if (grant > 0 && this.#receiving === 'open')
+          this.#delivery.send({ kind: 'credit', stream: this.id, bytes: grant });
         return chunk;
       }
       if (this.#receiving === 'ended') return null;
@@ -271,12 +272,12 @@ export class WireStream {
   cancel(): void {
     this.#queue.clear();
     if (this.#receiving !== 'open') return;
-    this.#emit({ kind: 'reset', stream: this.id, reason: 'cancelled' });
+    this.#delivery.send({ kind: 'reset', stream: this.id, reason: 'cancelled' });
     this.#closeReceiving(new WireStreamError('cancelled'));
   }
 
   /** A frame of the other side. @internal */
-  receive(frame: Exclude<Frame, { kind: 'message' }>): void {
+  receive(frame: Exclude<DeliveredFrame, { kind: 'message' }>): void {
     switch (frame.kind) {
       case 'data':
         if (this.#receiving === 'ended') throw new WireProtocolError(`data on stream ${this.id} after its end`);
@@ -296,6 +297,11 @@ export class WireStream {
         this.#receiveReset(frame.reason);
         return;
     }
+  }
+
+  /** There may be room again. @internal */
+  wakeWriter(): void {
+    this.#sendWindow.wake();
   }
 
   /** The connection is gone. @internal */

@@ -143,7 +143,7 @@ export class SandboxPausedError extends BerthError<{ sandboxId: string; timedOut
   }
 }
 
-/** The connection to a sandbox that still runs broke, or was closed by `host.close()`. */
+/** The connection to a sandbox that still runs broke and could not be joined again, or was closed by `host.close()`. */
 export class WireClosedError extends BerthError<{ sandboxId: string }> {
   static {
     WireClosedError.prototype.name = 'WireClosedError';

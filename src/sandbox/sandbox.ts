@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Container, ContainerDetails, ContainerLimits, Engine, LimitName } from '../engine/engine.ts';
 import { ContainerStartError, EngineError } from '../engine/errors.ts';
 import { BerthError } from '../errors.ts';
+import { WireResumeError } from '../protocol/errors.ts';
 import { endCodes, stopGraceMs } from '../protocol/lifetime.ts';
 import { rootSessionId } from '../protocol/session.ts';
 import {
@@ -350,6 +351,11 @@ export class Sandbox implements AsyncDisposable {
         sandboxId: this.id,
         privateKey: this.#state.privateKey,
         explainEnd: (cause) => this.#explainEnd(cause, run.signal),
+        rejoin: {
+          connect: () => this.#engine.reconnect(this.#container, this.#state.wireDirectory(this.id)),
+          state: () => this.#engineState(),
+          ended: run.signal,
+        },
       });
       this.#ended = undefined;
       return wire;
@@ -376,12 +382,22 @@ export class Sandbox implements AsyncDisposable {
     return state === 'paused';
   }
 
+  async #engineState(): Promise<'running' | 'paused' | 'ended'> {
+    const state = (await this.#engine.inspect(this.#container.id))?.state;
+    return state === 'running' || state === 'paused' ? state : 'ended';
+  }
+
   async #explainEnd(cause: Error | undefined, run: AbortSignal): Promise<Error> {
     // What we closed it for, or what the other side did wrong.
-    if (cause instanceof BerthError) return cause;
+    const isResumeFailure = cause instanceof WireResumeError;
+    if (cause instanceof BerthError && !isResumeFailure && !(cause instanceof EngineError)) return cause;
     // The next call connects again: somebody may start it meanwhile.
     this.#wire = undefined;
     const options = cause && { cause };
+    if (isResumeFailure) {
+      if (cause.meta.reason === 'expired') return cause;
+      return new SandboxDiedError({ sandboxId: this.id, reason: 'restarted' }, options);
+    }
     await this.#endOf(run);
     // When the engine is gone too, all that is known is that the connection is.
     const end = await this.#whyEnded().catch(() => undefined);

@@ -1,14 +1,25 @@
 import { type KeyObject, sign } from 'node:crypto';
 import type { Duplex } from 'node:stream';
+import { setTimeout as wait } from 'node:timers/promises';
 import { WebSocket } from 'ws';
-import { WireAuthenticationError, WireProtocolError, WireStreamError, WireVersionError } from '../protocol/errors.ts';
-import { protocolVersion, signedText, type Welcome } from '../protocol/handshake.ts';
+import { BerthError } from '../errors.ts';
+import {
+  WireAuthenticationError,
+  WireProtocolError,
+  WireResumeError,
+  WireStreamError,
+  WireVersionError,
+} from '../protocol/errors.ts';
+import { closedCode, protocolVersion, resumeMs, signedText, type Welcome } from '../protocol/handshake.ts';
 import { limits } from '../protocol/limits.ts';
 import {
   type Answer,
+  decodeHandshake,
+  encodeHandshake,
   encodeMessage,
   parseAnswer,
   parseHello,
+  parseResumed,
   parseWelcome,
   type Request,
 } from '../protocol/messages.ts';
@@ -40,54 +51,66 @@ export interface WireOptions {
   privateKey: KeyObject;
   /** Says why the connection ended, for all that wait: by then the container may have ended too. */
   explainEnd: (cause: Error | undefined) => Promise<Error>;
+  /** How to go on when the transport breaks. Left out: the connection ends with it. */
+  rejoin?: Rejoin;
+}
+
+export interface Rejoin {
+  /** Makes a new transport; tries once. */
+  connect: () => Promise<Duplex>;
+  /** What the engine says now. */
+  state: () => Promise<'running' | 'paused' | 'ended'>;
+  /** Aborts when the container ends. */
+  ended: AbortSignal;
 }
 
 const handshakeMs = 10_000;
 const cancelPatienceMs = 2_000;
+const firstRetryMs = 50;
+const maxRetryMs = 1_000;
+/** While something is under way: what was not heard of for this long is asked, ... */
+const heartbeatMs = 10_000;
+/** ... and when it is still not heard of after so many times more, the transport is taken for broken. */
+const missedHeartbeats = 3;
 
-/** One connection to a sandbox-agent: requests with their answers, and streams. */
+interface Transport {
+  socket: WebSocket;
+  stream: Duplex;
+}
+
+/**
+ * One connection to a sandbox-agent: requests with their answers, and streams. When its transport breaks it is joined
+ * again over a new one, and nobody notices but by the time.
+ */
 export class Wire {
   readonly #options: WireOptions;
-  readonly #socket: WebSocket;
   readonly #mux: Mux;
   readonly #pending = new Map<number, Expected[]>();
+  readonly #stop = new AbortController();
+  #transport: Transport | undefined;
   #lastRequest = 0;
-  /** Takes the next message until the handshake is over. */
-  #onHandshake: ((payload: Uint8Array) => void) | undefined;
-  #onHandshakeEnd: ((error: Error) => void) | undefined;
   #welcome: Welcome | undefined;
   #ending: Promise<Error> | undefined;
+  #heartbeat: NodeJS.Timeout | undefined;
+  #heard = true;
+  #missed = 0;
 
-  private constructor(stream: Duplex, options: WireOptions) {
+  private constructor(options: WireOptions) {
     this.#options = options;
     this.#mux = new Mux({
       side: 'host',
       send: (bytes) => {
+        if (!this.#transport) return;
+        const { socket, stream } = this.#transport;
         // What is sent in one turn of the event loop leaves in one write.
         if (!stream.writableCorked) {
           stream.cork();
           process.nextTick(() => stream.uncork());
         }
-        this.#socket.send(bytes);
+        socket.send(bytes);
       },
-      onMessage: (payload) => (this.#onHandshake ?? this.#onAnswer)(payload),
+      onMessage: this.#onAnswer,
     });
-    this.#mux.decoder.maxMessageBytes = limits.handshakeMessage;
-    this.#socket = new WebSocket('ws://berth/wire', {
-      createConnection: () => stream,
-      perMessageDeflate: false,
-      maxPayload: limits.webSocketMessage,
-      // The mask is against proxies that take WebSocket for HTTP; there are none on a private socket, and it costs half
-      // of the speed of an upload. ws leaves out the work for a mask of zeros.
-      generateMask: (mask) => mask.fill(0),
-    });
-    this.#socket.on('message', (data, isBinary) => this.#receive(data, isBinary));
-    this.#socket.on('error', (error: NodeJS.ErrnoException) => {
-      // What the system says of a connection is ECONNRESET and the like; the rest is about what came over it.
-      const isOfSystem = error.code?.startsWith('E') ?? false;
-      void this.end(isOfSystem ? error : new WireProtocolError(error.message, { cause: error }));
-    });
-    this.#socket.on('close', () => void this.end());
   }
 
   /**
@@ -97,16 +120,13 @@ export class Wire {
    * @throws {WireProtocolError} what is at the other end is no sandbox-agent
    */
   static async open(stream: Duplex, options: WireOptions): Promise<Wire> {
-    const wire = new Wire(stream, options);
-    const timer = setTimeout(() => void wire.end(new WireProtocolError('no handshake in time')), handshakeMs);
+    const wire = new Wire(options);
     try {
-      await wire.#shakeHands();
+      await wire.#join(stream);
       return wire;
     } catch (error) {
       // Why the connection ended says more than that it did.
       throw await wire.end(error instanceof Error ? error : undefined);
-    } finally {
-      clearTimeout(timer);
     }
   }
 
@@ -120,8 +140,14 @@ export class Wire {
     return this.#ending === undefined;
   }
 
+  /** @throws {TooManyStreamsError} */
   openStream(directions: StreamDirections): WireStream {
     return this.#mux.open(directions);
+  }
+
+  /** As `openStream`: all of them, or none. */
+  openStreams<const All extends readonly StreamDirections[]>(...all: All): { [Index in keyof All]: WireStream } {
+    return this.#mux.openAll(...all);
   }
 
   /**
@@ -151,14 +177,15 @@ export class Wire {
   }
 
   async #end(cause: Error | undefined): Promise<Error> {
-    this.#socket.terminate();
+    this.#stop.abort();
+    clearTimeout(this.#heartbeat);
+    this.#close();
     let error: Error;
     try {
       error = await this.#options.explainEnd(cause);
     } catch (failure) {
       error = failure instanceof Error ? failure : new Error(String(failure));
     }
-    this.#onHandshakeEnd?.(error);
     this.#mux.close(error);
     for (const answers of this.#pending.values()) for (const answer of answers) answer.reject(error);
     this.#pending.clear();
@@ -183,6 +210,7 @@ export class Wire {
     });
     this.#pending.set(requestId, expected);
     this.#mux.sendMessage(payload);
+    this.#heartbeat ??= this.#beat();
     if (signal) this.#cancelOnAbort(requestId, expected, answers.at(-1), signal);
     return answers;
   }
@@ -205,15 +233,6 @@ export class Wire {
     else signal.addEventListener('abort', cancel, { once: true });
   }
 
-  #receive(data: unknown, isBinary: boolean): void {
-    try {
-      if (!isBinary || !Buffer.isBuffer(data)) throw new WireProtocolError('a text message');
-      this.#mux.receive(data);
-    } catch (error) {
-      void this.end(error instanceof Error ? error : undefined);
-    }
-  }
-
   readonly #onAnswer = (payload: Uint8Array): void => {
     const answer = parseAnswer(payload);
     const expected = this.#pending.get(answer.requestId);
@@ -231,34 +250,165 @@ export class Wire {
     next.resolve(answer);
   };
 
-  async #shakeHands(): Promise<void> {
+  /** Resolves when the handshake is over; from then on what becomes of the transport is looked after here. */
+  #join(stream: Duplex): Promise<void> {
+    const socket = new WebSocket('ws://berth/wire', {
+      createConnection: () => stream,
+      perMessageDeflate: false,
+      maxPayload: limits.webSocketMessage,
+      // The mask is against proxies that take WebSocket for HTTP; there are none on a private socket, and it costs half
+      // of the speed of an upload. ws leaves out the work for a mask of zeros.
+      generateMask: (mask) => mask.fill(0),
+    });
+    this.#transport = { socket, stream };
+    return new Promise((resolve, reject) => {
+      let isJoined = false;
+      const lose = (error: Error | undefined) => {
+        clearTimeout(timer);
+        reject(error ?? new Error('the connection was closed'));
+        if (this.#transport?.socket !== socket) return;
+        this.#transport = undefined;
+        socket.terminate();
+        if (isJoined) this.#onLost(error);
+      };
+      const timer = setTimeout(() => {
+        const late = 'no handshake in time';
+        lose(this.#welcome ? new Error(late) : new WireProtocolError(late));
+      }, handshakeMs);
+      const answer = (payload: Uint8Array) => {
+        if (this.#welcome) this.#resume(payload);
+        else this.#begin(payload);
+        clearTimeout(timer);
+        isJoined = true;
+        take = (bytes) => this.#mux.receive(bytes);
+        resolve();
+      };
+      let take = (bytes: Uint8Array) => {
+        socket.send(this.#authenticate(decodeHandshake(bytes)));
+        take = (bytes) => answer(decodeHandshake(bytes));
+      };
+      socket.on('message', (data, isBinary) => {
+        if (this.#transport?.socket !== socket) return;
+        this.#heard = true;
+        try {
+          if (!isBinary || !Buffer.isBuffer(data)) throw new WireProtocolError('a text message');
+          take(data);
+        } catch (error) {
+          lose(error instanceof Error ? error : undefined);
+        }
+      });
+      socket.on('pong', () => {
+        this.#heard = true;
+      });
+      socket.on('error', (error: NodeJS.ErrnoException) => {
+        // What the system says of a connection is ECONNRESET and the like, and a cut in the answer to the upgrade is one of
+        // its parser's; the rest is about what came over it.
+        const isCut = error.code?.startsWith('E') || error.code === 'HPE_INVALID_EOF_STATE';
+        lose(isCut ? error : new WireProtocolError(error.message, { cause: error }));
+      });
+      socket.on('close', () => lose(undefined));
+    });
+  }
+
+  #authenticate(payload: Uint8Array): Uint8Array {
     const { sandboxId, privateKey } = this.#options;
-    const hello = parseHello(await this.#nextHandshakeMessage());
+    const hello = parseHello(payload);
     if (hello.protocol !== protocolVersion) {
       throw new WireVersionError({ host: protocolVersion, agent: hello.protocol, agentVersion: hello.agentVersion });
     }
     const signature = sign(null, Buffer.from(signedText(sandboxId, hello.nonce)), privateKey).toString('hex');
-    const answer = this.#nextHandshakeMessage();
-    this.#mux.sendMessage(encodeMessage({ type: 'authenticate', protocol: protocolVersion, signature }));
-    const welcome = parseWelcome(await answer);
-    if (welcome.type === 'refused') throw new WireAuthenticationError({ sandboxId });
-    this.#welcome = welcome;
-    this.#onHandshake = undefined;
-    this.#onHandshakeEnd = undefined;
-    this.#mux.decoder.maxMessageBytes = limits.message;
+    const resume = this.#welcome && { connection: this.#welcome.connection, received: this.#mux.received };
+    return encodeHandshake({ type: 'authenticate', protocol: protocolVersion, signature, ...(resume && { resume }) });
   }
 
-  /** One message is taken; a further one before it is asked for breaks the protocol. */
-  #nextHandshakeMessage(): Promise<Uint8Array> {
-    return new Promise((resolve, reject) => {
-      this.#onHandshake = (payload) => {
-        this.#onHandshake = () => {
-          throw new WireProtocolError('a message that nobody waits for');
-        };
-        resolve(payload);
-      };
-      this.#onHandshakeEnd = reject;
-    });
+  #begin(payload: Uint8Array): void {
+    const welcome = parseWelcome(payload);
+    if (welcome.type === 'refused') throw new WireAuthenticationError({ sandboxId: this.#options.sandboxId });
+    this.#welcome = welcome;
+  }
+
+  #resume(payload: Uint8Array): void {
+    const { sandboxId } = this.#options;
+    const answer = parseResumed(payload);
+    if (answer.type === 'refused') throw new WireAuthenticationError({ sandboxId });
+    if (answer.type === 'unknown_connection') {
+      const reason = answer.boot === this.welcome.boot ? 'expired' : 'restarted';
+      throw new WireResumeError({ sandboxId, reason });
+    }
+    this.#mux.resume(answer.received);
+  }
+
+  #onLost(error: Error | undefined): void {
+    const { rejoin } = this.#options;
+    if (this.#ending) return;
+    if (error instanceof BerthError || !rejoin) void this.end(error);
+    else void this.#rejoin(rejoin, error);
+  }
+
+  /** The first try is at once: most often it is only the transport that has gone. */
+  async #rejoin({ connect, state, ended }: Rejoin, cause: Error | undefined): Promise<void> {
+    this.#mux.detach();
+    const signal = AbortSignal.any([ended, this.#stop.signal]);
+    let failure = cause;
+    let since = performance.now();
+    for (let waitMs = 0; !this.#ending; waitMs = Math.min(2 * waitMs || firstRetryMs, maxRetryMs)) {
+      if (waitMs > 0) {
+        await wait(waitMs, undefined, { signal }).catch(() => {}); // looked at now
+        const now = ended.aborted ? 'ended' : await state().catch(() => 'unknown');
+        if (now === 'ended' || performance.now() - since > resumeMs) return void this.end(failure);
+        if (now === 'paused') {
+          // Time stands still in there.
+          since = performance.now();
+          continue;
+        }
+      }
+      let stream: Duplex;
+      try {
+        stream = await connect();
+      } catch (error) {
+        failure = error instanceof Error ? error : failure;
+        continue;
+      }
+      if (this.#ending) return void stream.destroy();
+      try {
+        return await this.#join(stream);
+      } catch (error) {
+        failure = error instanceof Error ? error : failure;
+        if (error instanceof BerthError) return void this.end(error);
+      }
+    }
+  }
+
+  /** Says to the sandbox-agent that nobody comes back. */
+  #close(): void {
+    const socket = this.#transport?.socket;
+    if (!socket) return;
+    this.#transport = undefined;
+    socket.on('error', () => {}); // of a handshake that was not over
+    socket.close(closedCode);
+    // It need not answer.
+    setImmediate(() => socket.terminate());
+  }
+
+  /**
+   * A transport may hang and say nothing of it. Looked at only while something is under way, so that an idle sandbox is
+   * left alone; counted, not timed, as the host may have slept.
+   */
+  #beat(): NodeJS.Timeout {
+    return setTimeout(async () => {
+      const isIdle = this.#pending.size === 0 && this.#mux.isIdle;
+      this.#missed = this.#heard ? 0 : this.#missed + 1;
+      this.#heard = false;
+      if (this.#missed > missedHeartbeats) {
+        // What is frozen says nothing, and is not broken.
+        const state = await this.#options.rejoin?.state().catch(() => 'unknown');
+        if (state !== 'paused') this.#transport?.socket.terminate();
+        this.#missed = 0;
+      } else if (!isIdle && this.#transport?.socket.readyState === WebSocket.OPEN) {
+        this.#transport.socket.ping();
+      }
+      this.#heartbeat = isIdle || this.#ending ? undefined : this.#beat();
+    }, heartbeatMs).unref();
   }
 }
 

@@ -40,8 +40,17 @@ function message(value: object): Buffer {
   return Buffer.concat(encodeFrame({ kind: 'message', payload: Buffer.from(JSON.stringify(value)) }));
 }
 
-const hello = { type: 'hello', protocol: 1, agentVersion: '0.0.1', nonce: 'ab'.repeat(32) };
-const welcome = { type: 'welcome', boot: 'b', user: 'u', uid: 1, gid: 1, home: '/', cwd: '/' };
+const hello = { type: 'hello', protocol: 2, agentVersion: '0.0.1', nonce: 'ab'.repeat(32) };
+const welcome = {
+  type: 'welcome',
+  connection: 'cd'.repeat(16),
+  boot: 'b',
+  user: 'u',
+  uid: 1,
+  gid: 1,
+  home: '/',
+  cwd: '/',
+};
 
 /** Goes through the handshake, and sends `bytes` when the first request comes. */
 function afterHandshake(send: (socket: WebSocket) => void): (socket: WebSocket) => void {
@@ -62,7 +71,7 @@ test('a sandbox-agent of another version is named with both versions', async () 
     (cause) => cause,
   );
   expect(error).toBeInstanceOf(WireVersionError);
-  expect(error.meta).toEqual({ host: 1, agent: 7, agentVersion: '0.0.1' });
+  expect(error.meta).toEqual({ host: 2, agent: 7, agentVersion: '0.0.1' });
 });
 
 test('a sandbox of another state directory is told from a broken one', async () => {
@@ -100,6 +109,8 @@ test.for<[string, Buffer]>([
   ['an answer of another type', message({ type: 'fs.target', requestId: 1, target: '/' })],
   ['two answers', Buffer.concat([message({ type: 'ok', requestId: 1 }), message({ type: 'ok', requestId: 1 })])],
   ['an answer with more in it', message({ type: 'ok', requestId: 1, more: 1 })],
+  ['an ack of what was not sent', Buffer.concat(encodeFrame({ kind: 'ack', frames: 3 }))],
+  ['an ack of nothing', Buffer.concat([frame(6, 0, 4), Buffer.alloc(4)])],
   ['JSON that is none', Buffer.concat(encodeFrame({ kind: 'message', payload: Buffer.from('{') }))],
 ])('%s ends the connection, and every call on it with that error', async ([, bytes]) => {
   const wire = await connect(afterHandshake((socket) => socket.send(bytes)));

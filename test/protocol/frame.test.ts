@@ -18,6 +18,7 @@ const frame: fc.Arbitrary<Frame> = fc.oneof(
     stream,
     reason: fc.constantFrom('reset' as const, 'cancelled' as const, 'gone' as const),
   }),
+  fc.record({ kind: fc.constant('ack' as const), frames: fc.integer({ min: 1, max: 0xffff_ffff }) }),
 );
 const frames = fc.array(frame, { maxLength: 12 });
 const bytesOf = (list: Frame[]) => Buffer.concat(list.flatMap(encodeFrame));
@@ -125,7 +126,7 @@ describe('FrameDecoder', () => {
   });
 
   test.for<[what: string, bytes: number[]]>([
-    ['an unknown kind', [6, 0, 0, 0, 1, 0, 0, 0, 0]],
+    ['an unknown kind', [7, 0, 0, 0, 1, 0, 0, 0, 0]],
     ['kind 0', [0, 0, 0, 0, 1, 0, 0, 0, 0]],
     ['a message on a stream', [1, 0, 0, 0, 1, 0, 0, 0, 0]],
     ['data without a stream', [2, 0, 0, 0, 0, 0, 0, 0, 1, 0]],
@@ -135,6 +136,9 @@ describe('FrameDecoder', () => {
     ['a grant of more than a window', [4, 0, 0, 0, 1, 0, 0, 0, 4, 0, 8, 0, 1]],
     ['a grant of the wrong length', [4, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 1]],
     ['a reset with an unknown reason', [5, 0, 0, 0, 1, 0, 0, 0, 4, 0, 0, 0, 3]],
+    ['an ack of nothing', [6, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0]],
+    ['an ack on a stream', [6, 0, 0, 0, 1, 0, 0, 0, 4, 0, 0, 0, 1]],
+    ['an ack of the wrong length', [6, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 1]],
     ['bytes that end inside a header', [3, 0, 0]],
     ['bytes that end inside a payload', [2, 0, 0, 0, 1, 0, 0, 0, 2, 7]],
   ])('refuses %s', ([, bytes]) => {

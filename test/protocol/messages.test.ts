@@ -134,7 +134,19 @@ const messages: [parse: Parse, message: Message, optional?: string[]][] = [
   [parseAnswer, { type: 'fs.target', requestId, target: '' }],
   [parseAnswer, { type: 'fs.found', requestId, total: 5, truncated: false }],
   [parseAuthenticate, { type: 'authenticate', protocol: protocolVersion, signature: 'ab'.repeat(64) }],
-  [parseWelcome, { type: 'welcome', boot: 'b', user: 'root', uid: 0, gid: 0, home: '/root', cwd: '/workspace' }],
+  [
+    parseWelcome,
+    {
+      type: 'welcome',
+      connection: 'cd'.repeat(16),
+      boot: 'b',
+      user: 'root',
+      uid: 0,
+      gid: 0,
+      home: '/root',
+      cwd: '/workspace',
+    },
+  ],
   [parseWelcome, { type: 'refused' }],
   [
     parser(listedProcess),

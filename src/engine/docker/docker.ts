@@ -253,6 +253,17 @@ export class DockerEngine implements Engine {
     }
   }
 
+  async reconnect(container: Container, wireDirectory: string): Promise<Duplex> {
+    if (container.labels[transportLabel] === 'exec') return this.#openBridge(container.id);
+    try {
+      return await connectUnix(join(wireDirectory, socketName));
+    } catch (error) {
+      // There, but not for us to see, as in `connect`.
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return this.#openBridge(container.id);
+      throw error;
+    }
+  }
+
   async sweep(hostId: string, { dryRun }: { dryRun: boolean }): Promise<Leftover[]> {
     const sweep = async () => {
       const labels = labelFilter({ 'berth.host': hostId, [agentVolumeLabel]: 'agent' });

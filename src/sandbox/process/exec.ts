@@ -117,8 +117,7 @@ export async function spawn(place: Place, command: Command, given: ExecOptions =
 export async function attach(place: Place, processId: string, given: AttachOptions = {}): Promise<Process> {
   const options = check('attach', attachOptions, given);
   const wire = await place.wire();
-  const stdout = wire.openStream({ send: false, receive: true });
-  const stderr = wire.openStream({ send: false, receive: true });
+  const [stdout, stderr] = wire.openStreams({ send: false, receive: true }, { send: false, receive: true });
   const call = {
     type: 'process.attach',
     processId,
@@ -229,9 +228,13 @@ async function start(
   const cwd = resolvePath(place.cwd, options.cwd ?? '.');
   checkSize(operation, [argv, options.env, cwd]);
   const wire = await place.wire();
-  const stdin = withStdin ? wire.openStream({ send: true, receive: false }) : undefined;
-  const stdout = wire.openStream({ send: false, receive: true });
-  const stderr = wire.openStream({ send: false, receive: true });
+  const outputs = [
+    { send: false, receive: true },
+    { send: false, receive: true },
+  ] as const;
+  const [stdout, stderr, stdin] = withStdin
+    ? wire.openStreams(...outputs, { send: true, receive: false })
+    : [...wire.openStreams(...outputs), undefined];
   const call = {
     type: 'process.start',
     sessionId: place.sessionId,

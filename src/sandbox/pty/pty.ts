@@ -126,8 +126,8 @@ export async function attachPty(place: Place, ptyId: string, given: AttachPtyOpt
   });
 }
 
-function streams(wire: Wire): [input: WireStream, output: WireStream] {
-  return [wire.openStream({ send: true, receive: false }), wire.openStream({ send: false, receive: true })];
+function streams(wire: Wire): readonly [input: WireStream, output: WireStream] {
+  return wire.openStreams({ send: true, receive: false }, { send: false, receive: true });
 }
 
 interface ViewOptions {

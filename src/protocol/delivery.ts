@@ -1,0 +1,204 @@
+import { WireProtocolError } from './errors.ts';
+import { encodeFrame, type Frame, FrameDecoder } from './frame.ts';
+import { limits } from './limits.ts';
+
+export type DeliveredFrame = Exclude<Frame, { kind: 'ack' }>;
+
+/** Pieces up to this size are joined with their neighbours into one WebSocket message. */
+const joinBytes = 8 * 1024;
+/** An ack costs little beside so much, ... */
+const ackBytes = 256 * 1024;
+const ackFrames = 512;
+/** ... and what comes alone is acknowledged a little later, so that its sender need not keep it. */
+const ackDelayMs = 200;
+/** What a frame takes of memory beside its payload. */
+const frameOverhead = 128;
+
+export interface DeliveryOptions {
+  /** Takes bytes for the other side, whole and in order; a WebSocket message each. Not called while detached. */
+  send: (bytes: Uint8Array) => void;
+  /** What was full is no longer. */
+  onRoom: () => void;
+}
+
+/**
+ * Brings the frames of one side to the other, each once and in order, over as many transports as it takes. Frames are
+ * counted, and kept until the other side has acknowledged them: after a break it says how many it has, and gets the rest
+ * again. What an unlucky cut left of a frame is dropped, as the whole of it comes again.
+ */
+export class Delivery {
+  readonly #options: DeliveryOptions;
+  #decoder = new FrameDecoder();
+  #received = 0;
+  #unackedFrames = 0;
+  #unackedBytes = 0;
+  #ackTimer: NodeJS.Timeout | undefined;
+  /** Sent and not acknowledged, in pieces, from `#oldest` on. */
+  #kept: Uint8Array[][] = [];
+  #oldest = 0;
+  #keptBytes = 0;
+  /** Frames of this side that the other has. */
+  #acknowledged = 0;
+  /** Those for which there is no room among the kept. */
+  #held: DeliveredFrame[] = [];
+  #outgoing: Uint8Array[] = [];
+  #attached = true;
+  #closed = false;
+
+  constructor(options: DeliveryOptions) {
+    this.#options = options;
+  }
+
+  get received(): number {
+    return this.#received;
+  }
+
+  /** Who has more to send waits for `onRoom`: a side that acknowledges nothing must not fill the memory of the other. */
+  get isFull(): boolean {
+    return this.#keptBytes >= limits.unacknowledged || this.#held.length > 0;
+  }
+
+  /** Something that was sent is not acknowledged. */
+  get isOwing(): boolean {
+    return this.#kept.length > this.#oldest || this.#held.length > 0;
+  }
+
+  /** Payloads are not copied: they must not change afterwards. */
+  send(frame: DeliveredFrame): void {
+    if (this.#closed) return;
+    if (this.isFull) this.#held.push(frame);
+    else this.#sendNow(frame);
+  }
+
+  /**
+   * The frames in bytes of the other side.
+   * @throws {WireProtocolError}
+   */
+  *receive(bytes: Uint8Array): Generator<DeliveredFrame> {
+    for (const frame of this.#decoder.push(bytes)) {
+      if (frame.kind === 'ack') {
+        this.#takeAck(frame.frames);
+        continue;
+      }
+      this.#received += 1;
+      this.#unackedFrames += 1;
+      if ('payload' in frame) this.#unackedBytes += frame.payload.length;
+      if (this.#unackedBytes >= ackBytes || this.#unackedFrames >= ackFrames) this.#ack();
+      else this.#ackTimer ??= setTimeout(() => this.#ack(), ackDelayMs).unref();
+      yield frame;
+    }
+  }
+
+  detach(): void {
+    this.#attached = false;
+    this.#outgoing = [];
+    this.#decoder = new FrameDecoder();
+    this.#forgetAck();
+  }
+
+  /** @throws {WireProtocolError} the other side can't have received that */
+  resume(received: number): void {
+    this.#drop(received - this.#acknowledged);
+    this.#attached = true;
+    for (const pieces of this.#kept.slice(this.#oldest)) this.#emit(pieces);
+    this.#fill();
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.detach();
+    this.#kept = [];
+    this.#oldest = 0;
+    this.#held = [];
+  }
+
+  #sendNow(frame: DeliveredFrame): void {
+    const pieces = encodeFrame(frame);
+    this.#kept.push(pieces);
+    this.#keptBytes += sizeOf(pieces);
+    if (this.#attached) this.#emit(pieces);
+  }
+
+  #takeAck(frames: number): void {
+    const wasFull = this.isFull;
+    this.#drop(frames);
+    if (wasFull) this.#fill();
+  }
+
+  /** The first `frames` of the kept ones have come. */
+  #drop(frames: number): void {
+    if (frames < 0 || frames > this.#kept.length - this.#oldest) {
+      throw new WireProtocolError('frames were acknowledged that were not sent, or not again');
+    }
+    this.#acknowledged += frames;
+    const end = this.#oldest + frames;
+    for (; this.#oldest < end; this.#oldest++) {
+      this.#keptBytes -= sizeOf(this.#kept[this.#oldest] ?? []);
+      this.#kept[this.#oldest] = [];
+    }
+    if (this.#oldest * 2 < this.#kept.length) return;
+    this.#kept = this.#kept.slice(this.#oldest);
+    this.#oldest = 0;
+  }
+
+  #fill(): void {
+    const held = this.#held;
+    let next = 0;
+    for (; next < held.length && this.#keptBytes < limits.unacknowledged; next++) {
+      const frame = held[next];
+      if (frame) this.#sendNow(frame);
+    }
+    this.#held = held.slice(next);
+    if (!this.isFull) this.#options.onRoom();
+  }
+
+  #ack(): void {
+    const frames = this.#unackedFrames;
+    this.#forgetAck();
+    this.#emit(encodeFrame({ kind: 'ack', frames }));
+  }
+
+  #forgetAck(): void {
+    clearTimeout(this.#ackTimer);
+    this.#ackTimer = undefined;
+    this.#unackedFrames = 0;
+    this.#unackedBytes = 0;
+  }
+
+  /** Frames of one turn of the event loop leave together. */
+  #emit(pieces: Uint8Array[]): void {
+    if (this.#outgoing.length === 0) queueMicrotask(() => this.#flush());
+    this.#outgoing.push(...pieces);
+  }
+
+  #flush(): void {
+    const pieces = this.#outgoing;
+    this.#outgoing = [];
+    let small: Uint8Array[] = [];
+    const sendSmall = () => {
+      if (small.length > 0) this.#options.send(small.length === 1 && small[0] ? small[0] : Buffer.concat(small));
+      small = [];
+    };
+    let smallBytes = 0;
+    for (const piece of pieces) {
+      if (piece.length <= joinBytes && smallBytes + piece.length <= limits.data) {
+        small.push(piece);
+        smallBytes += piece.length;
+      } else {
+        sendSmall();
+        smallBytes = 0;
+        if (piece.length <= joinBytes) {
+          small.push(piece);
+          smallBytes = piece.length;
+        } else {
+          this.#options.send(piece);
+        }
+      }
+    }
+    sendSmall();
+  }
+}
+
+function sizeOf(pieces: readonly Uint8Array[]): number {
+  return pieces.reduce((sum, { length }) => sum + length, frameOverhead);
+}

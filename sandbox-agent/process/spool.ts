@@ -11,6 +11,11 @@ const memoryBytes = 256 * KiB;
 const joinBytes = 4 * KiB;
 /** What goes to the disk at once, up to here; a piece that is larger is not waited for by all that goes on meanwhile. */
 const atOnceBytes = 16 * KiB;
+/**
+ * Pieces that follow each other faster than this are written by another thread, however small: meanwhile more comes
+ * together in the pipe, and one large piece takes less than many small ones.
+ */
+const followMs = 2;
 /** An output is kept in files of this size: the first half of them and the newest half, 64 MiB in all. */
 const segmentBytes = 4 * MiB;
 const keptSegments = 16;
@@ -70,6 +75,7 @@ export class Spool {
   readonly #segments: Segment[] = [];
   #writer: OpenSegment | undefined;
   #writing = false;
+  #appendedAt = Number.NEGATIVE_INFINITY;
   #fullUntil = 0;
   #readers = new Set<Reader>();
   #waiting = new Set<() => void>();
@@ -239,13 +245,16 @@ export class Spool {
   async #store(chunk: Buffer, start: number): Promise<void> {
     if (this.#closed || Date.now() < this.#fullUntil) return;
     this.#writing = true;
+    const now = performance.now();
+    const follows = now - this.#appendedAt < followMs;
+    this.#appendedAt = now;
     try {
       let at = start;
       for (let rest = chunk; rest.length > 0; ) {
         const { file, segment } = this.#writerAt(at);
         const piece = rest.subarray(0, segmentBytes - segment.length);
         const written =
-          piece.length <= atOnceBytes
+          piece.length <= atOnceBytes && !follows
             ? writeSync(file, piece)
             : (await writeTo(file, piece, 0, piece.length, null)).bytesWritten;
         at += written;

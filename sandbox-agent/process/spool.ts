@@ -29,6 +29,9 @@ const readBytes = 64 * KiB;
 const lagBytes = 16 * MiB;
 /** ... but not when it has stopped: this long after its last byte the process goes on without it. */
 const stalledMs = 1_000;
+/** From here on one that keeps moving is waited for, too: it finds what it reads in memory, not on the disk. */
+const nearBytes = memoryBytes / 2;
+const movingMs = 50;
 /** One that wants to be waited for is, however long, and from here on: nothing of that is dropped. */
 const heldLagBytes = 1 * MiB;
 
@@ -214,10 +217,11 @@ export class Spool {
       const now = Date.now();
       const isWaitedFor = ({ at, movedAt, holds }: Reader) => {
         const lag = this.#total - at;
-        return holds ? lag > heldLagBytes : lag > lagBytes && now - movedAt < stalledMs;
+        if (holds && lag > heldLagBytes) return true;
+        return lag > nearBytes && now - movedAt < (lag > lagBytes ? stalledMs : movingMs);
       };
       if (!this.#waits || ![...this.#readers].some(isWaitedFor)) return;
-      await this.#changed(AbortSignal.timeout(stalledMs));
+      await this.#changedWithin(movingMs);
     }
   }
 
@@ -314,6 +318,18 @@ export class Spool {
       };
       this.#waiting.add(wake);
       signal.addEventListener('abort', wake, { once: true });
+    });
+  }
+
+  #changedWithin(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const wake = () => {
+        clearTimeout(timer);
+        this.#waiting.delete(wake);
+        resolve();
+      };
+      const timer = setTimeout(wake, ms);
+      this.#waiting.add(wake);
     });
   }
 

@@ -12,7 +12,7 @@ import {
   type Request,
 } from '../src/protocol/messages.ts';
 import { Mux, type WireStream } from '../src/protocol/mux.ts';
-import type { ProcessAttach, ProcessStart } from '../src/protocol/process.ts';
+import type { ProcessAttach, ProcessStart, ProcessStarted } from '../src/protocol/process.ts';
 import { copy } from './fs/copy.ts';
 import { chmod, mkdir, readdir, readlink, realpath, rename, stat, symlink } from './fs/entries.ts';
 import { glob } from './fs/glob.ts';
@@ -23,8 +23,9 @@ import { rm } from './fs/remove.ts';
 import { unpack } from './fs/unpack.ts';
 import { writeFile } from './fs/write.ts';
 import type { Lifetime } from './lifetime.ts';
+import type { Attachment } from './process/output.ts';
 import type { SandboxProcess } from './process/process.ts';
-import type { Attachment, Processes } from './process/processes.ts';
+import type { Processes } from './process/processes.ts';
 import type { Sessions } from './session/sessions.ts';
 
 /** What every connection works on. */
@@ -159,15 +160,20 @@ export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): v
         return followTerminal(
           requestId,
           accept(request.input, 'receive'),
-          { stream: accept(request.output, 'send'), from: 0 },
+          // What has a key may have been there for long.
+          { stream: accept(request.output, 'send'), from: request.key === undefined ? 0 : undefined },
           () => sandbox.processes.startOnTerminal(request, sandbox.sessions.find(request.sessionId)),
         );
       case 'pty.attach':
         return followTerminal(
           requestId,
           accept(request.input, 'receive'),
-          { ...request.output, stream: accept(request.output.stream, 'send') },
-          () => sandbox.processes.findTerminal(request.processId),
+          { stream: accept(request.output.stream, 'send'), from: request.output.from },
+          () => {
+            const found = sandbox.processes.findTerminal(request.processId);
+            if (request.size) found.resize(request.size);
+            return found;
+          },
         );
       case 'pty.resize':
         sandbox.processes.findTerminal(request.processId).resize(request.size);
@@ -242,20 +248,29 @@ export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): v
   async function followTerminal(
     requestId: number,
     typed: WireStream,
-    stdout: Attachment,
+    { stream, from }: { stream: WireStream; from: number | undefined },
     find: () => SandboxProcess | Promise<SandboxProcess>,
   ): Promise<Answer> {
     const found = await find();
     void found.type(typed);
-    return follow(requestId, found, { stdout, stderr: undefined });
+    const view = await found.view(from);
+    const { size, screen } = view;
+    return follow(
+      requestId,
+      found,
+      { stdout: { stream, screen, from: view.from }, stderr: undefined },
+      { size, screenBytes: screen.length, from: view.from },
+    );
   }
 
   async function follow(
     requestId: number,
     process: SandboxProcess,
     outputs: { stdout: Attachment | undefined; stderr: Attachment | undefined },
+    view?: ProcessStarted['view'],
   ): Promise<Answer> {
-    send({ type: 'process.started', requestId, processId: process.command.processId, pid: process.pid });
+    const { pid, command } = process;
+    send({ type: 'process.started', requestId, processId: command.processId, pid, ...(view && { view }) });
     return { type: 'process.exited', requestId, end: await sandbox.processes.follow(process, outputs, gone.signal) };
   }
 }

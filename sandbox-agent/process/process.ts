@@ -4,10 +4,12 @@ import type { Readable } from 'node:stream';
 import { setImmediate as nextTurn, setTimeout as wait } from 'node:timers/promises';
 import type { WireStream } from '../../src/protocol/mux.ts';
 import type { ListedProcess, ProcessEnd } from '../../src/protocol/process.ts';
-import type { TerminalSize } from '../../src/protocol/pty.ts';
+import type { TerminalSize } from '../../src/protocol/values.ts';
 import { RequestError } from '../errors.ts';
 import type { Identity } from '../identity.ts';
 import { signalNumber } from '../kernel.ts';
+import type { Restored } from '../pty/emulator.ts';
+import { Screen } from '../pty/screen.ts';
 import type { Terminal } from '../pty/terminal.ts';
 import { outOfMemoryKills } from './memory.ts';
 import { type Spawned, spawn } from './spawn.ts';
@@ -37,6 +39,10 @@ export interface Command {
 const quietMs = 20;
 const maxDrainMs = 500;
 
+/** Of a terminal whose screen can't be restored. */
+const newestBytes = 64 * 1024;
+const unknownSize = { columns: 80, rows: 24 };
+
 /** One command, from its start until its kept output is dropped. It belongs to the sandbox, not to a connection. */
 export class SandboxProcess {
   readonly command: Command;
@@ -56,6 +62,8 @@ export class SandboxProcess {
   readonly #oomKillsBefore = outOfMemoryKills();
   readonly #stdin: Socket | undefined;
   readonly #terminal: Terminal | undefined;
+  readonly #screen: Screen | undefined;
+  #size: TerminalSize | undefined;
   #timedOut = false;
   /** Pieces of output that are being kept. */
   #appending = 0;
@@ -73,6 +81,7 @@ export class SandboxProcess {
 
   private constructor(command: Command, started: Spawned | NodeJS.ErrnoException) {
     this.command = command;
+    this.#size = command.terminal;
     if (started instanceof Error) {
       this.pid = 0;
       this.running = false;
@@ -82,6 +91,7 @@ export class SandboxProcess {
     this.pid = started.pid;
     this.#stdin = started.stdin;
     this.#terminal = started.terminal;
+    this.#screen = command.terminal && new Screen(command.terminal);
     this.ended = this.#run(started);
   }
 
@@ -142,7 +152,21 @@ export class SandboxProcess {
   }
 
   resize(size: TerminalSize): void {
+    if (!this.running) return;
+    this.#size = size;
     this.#terminal?.resize(size);
+    this.#screen?.resize(size);
+  }
+
+  /**
+   * What a terminal shows to one who comes to it now: its newest output where its screen can't be told.
+   * @param from - the output from there on instead
+   */
+  async view(from: number | undefined): Promise<Restored & { size: TerminalSize }> {
+    const size = this.#size ?? unknownSize;
+    if (from !== undefined) return { size, screen: new Uint8Array(), from };
+    const restored = await this.#screen?.restore();
+    return { size, ...(restored ?? { screen: new Uint8Array(), from: Math.max(0, this.stdout.total - newestBytes) }) };
   }
 
   /** @param pids - what is alive of its tree */
@@ -182,6 +206,7 @@ export class SandboxProcess {
     await this.#drain(drained);
     // As a terminal does: what was left running on it gets no more of it.
     terminal?.close();
+    this.#screen?.end();
     this.stdout.end();
     this.stderr.end();
     return this.#end(code, signal);
@@ -192,7 +217,7 @@ export class SandboxProcess {
     try {
       for await (const chunk of output) {
         this.#appending++;
-        await spool.append(chunk);
+        await Promise.all([this.#screen?.write(chunk), spool.append(chunk)]);
         this.#appending--;
       }
     } catch {

@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import type { WireStream } from '../../src/protocol/mux.ts';
 import type { ProcessEnd, ProcessStart } from '../../src/protocol/process.ts';
 import type { PtyOpen } from '../../src/protocol/pty.ts';
 import type { Environment } from '../../src/protocol/values.ts';
@@ -8,7 +7,7 @@ import { commandEnvironment } from '../environment.ts';
 import { RequestError } from '../errors.ts';
 import { findIdentity } from '../identity.ts';
 import type { Session } from '../session/sessions.ts';
-import { sendOutput } from './output.ts';
+import { type Attachment, sendOutput } from './output.ts';
 import { type Command, SandboxProcess } from './process.ts';
 import { liveProcesses, newTree } from './tree.ts';
 
@@ -17,12 +16,6 @@ const keptEnded = 64;
 
 /** What a terminal is that nobody says more of; TERM of the image, the session or the call comes first. */
 const terminalVariables: Environment = [['TERM', 'xterm-256color']];
-
-/** One output of a process, and the byte from which the host wants it. */
-export interface Attachment {
-  stream: WireStream;
-  from: number;
-}
 
 /** What only one of the two ways to start a process can ask for. */
 type Further = Pick<Command, 'key' | 'hasStdin' | 'terminal'> & { detached: boolean };
@@ -105,8 +98,8 @@ export class Processes {
     try {
       // One that was cancelled or lost is no reason not to say how the process ended.
       await Promise.allSettled([
-        stdout && sendOutput(one.stdout, stdout.from, stdout.stream, signal),
-        stderr && sendOutput(one.stderr, stderr.from, stderr.stream, signal),
+        stdout && sendOutput(one.stdout, stdout, signal),
+        stderr && sendOutput(one.stderr, stderr, signal),
       ]);
       return await one.ended;
     } finally {

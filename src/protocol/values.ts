@@ -47,6 +47,12 @@ export const environment = v.pipe(
 );
 export type Environment = v.InferOutput<typeof environment>;
 
+const cells = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(limits.terminal));
+
+/** Of a terminal, in characters. */
+export const terminalSize = v.strictObject({ columns: cells, rows: cells });
+export type TerminalSize = v.InferOutput<typeof terminalSize>;
+
 /** What a link points to: any text, as it is. */
 export const linkTarget = v.pipe(text(limits.path), v.minLength(1));
 

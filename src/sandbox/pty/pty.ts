@@ -52,6 +52,12 @@ export interface Pty extends AsyncDisposable {
   readonly id: string;
   /** Of the shell or command, inside of the sandbox; 0 when it could not be started. */
   readonly pid: number;
+  /** When this view began. */
+  readonly size: PtySize;
+  /** How much at the start of `output` draws the screen as it was. 0 for who opened the terminal, and with `from`. */
+  readonly screenBytes: number;
+  /** Which byte of what the programs wrote follows on that. With what was read since it is the `from` of a later view. */
+  readonly from: number;
   /** What comes on the screen, as it is: bytes with escape sequences, cut anywhere. */
   readonly output: Readable;
   /** What is typed. Its end is none for the program: Ctrl-D is the byte 4, Ctrl-C the byte 3. */
@@ -103,14 +109,15 @@ export async function openPty(place: Place, given: PtyOptions): Promise<Pty> {
 
 export async function attachPty(place: Place, ptyId: string, given: AttachPtyOptions = {}): Promise<Pty> {
   const processId = check('attachPty', processIdSchema, ptyId);
-  const { from } = check('attachPty', attachPtyOptions, given);
+  const { size, from } = check('attachPty', attachPtyOptions, given);
   const wire = await place.wire();
   const [input, output] = streams(wire);
   const call = {
     type: 'pty.attach',
     processId,
+    ...(size && { size: { columns: size.cols, rows: size.rows } }),
     input: input.id,
-    output: { stream: output.id, from },
+    output: { stream: output.id, ...(from !== undefined && { from }) },
   } as const;
   const started = await begin(wire, call, [input, output]);
   return new View(wire, started, { input, output, signal: undefined, isOwner: false });
@@ -119,6 +126,9 @@ export async function attachPty(place: Place, ptyId: string, given: AttachPtyOpt
 function streams(wire: Wire): [input: WireStream, output: WireStream] {
   return [wire.openStream({ send: true, receive: false }), wire.openStream({ send: false, receive: true })];
 }
+
+/** A sandbox-agent that says nothing of it lies: nothing then comes of it but a screen that may look wrong. */
+const noView = { size: { columns: 80, rows: 24 }, screenBytes: 0, from: 0 };
 
 interface ViewOptions {
   input: WireStream;
@@ -131,6 +141,9 @@ interface ViewOptions {
 class View implements Pty {
   readonly id: string;
   readonly pid: number;
+  readonly size: PtySize;
+  readonly screenBytes: number;
+  readonly from: number;
   readonly output: Readable;
   readonly input: Writable;
   readonly #wire: Wire;
@@ -145,6 +158,10 @@ class View implements Pty {
     this.#isOwner = isOwner;
     this.id = started.processId;
     this.pid = started.pid;
+    const { size, screenBytes, from } = started.view ?? noView;
+    this.size = { cols: size.columns, rows: size.rows };
+    this.screenBytes = screenBytes;
+    this.from = from;
     this.output = outputOf(output, () => {});
     this.input = inputOf(this.id, input, () => this.#hasEnded);
     this.#exit = this.#finish(signal);

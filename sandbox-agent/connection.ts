@@ -14,7 +14,7 @@ import {
 import { Mux, type WireStream } from '../src/protocol/mux.ts';
 import type { ProcessAttach, ProcessStart, ProcessStarted } from '../src/protocol/process.ts';
 import { copy } from './fs/copy.ts';
-import { chmod, mkdir, readdir, readlink, realpath, rename, stat, symlink } from './fs/entries.ts';
+import { chmod, mkdir, readdir, readlink, realpath, rename, stat, symlink, truncate } from './fs/entries.ts';
 import { glob } from './fs/glob.ts';
 import { grep } from './fs/grep.ts';
 import { pack } from './fs/pack.ts';
@@ -152,10 +152,11 @@ export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): v
       case 'process.attach':
         return attachProcess(request, accept);
       case 'process.kill':
-        await sandbox.processes.find(request.processId).end(request.signal, request.graceMs);
+        sandbox.processes.find(request.processId).signal(request.signal, request.graceMs);
         return ok;
       case 'process.list':
-        return { type: 'process.listed', requestId, processes: sandbox.processes.list() };
+        await sandbox.processes.list(accept(request.stream, 'send'), signal);
+        return ok;
       case 'pty.open':
         return followTerminal(
           requestId,
@@ -211,6 +212,9 @@ export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): v
       case 'fs.chmod':
         await chmod(request);
         return ok;
+      case 'fs.truncate':
+        await truncate(request);
+        return ok;
       case 'fs.glob':
         return { type: 'fs.found', requestId, ...(await glob(request, accept(request.stream, 'send'), signal)) };
       case 'fs.grep':
@@ -229,7 +233,9 @@ export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): v
     accept: (id: number, direction: 'send' | 'receive') => WireStream,
   ): Promise<Answer> {
     const stdin = request.stdin === undefined ? undefined : accept(request.stdin, 'receive');
-    const output = (id: number | undefined) => (id === undefined ? undefined : { stream: accept(id, 'send'), from: 0 });
+    const holds = request.backpressure;
+    const output = (id: number | undefined) =>
+      id === undefined ? undefined : { stream: accept(id, 'send'), from: 0, holds };
     const outputs = { stdout: output(request.stdout), stderr: output(request.stderr) };
     const started = await sandbox.processes.start(request, sandbox.sessions.find(request.sessionId));
     if (stdin) void started.feed(stdin);
@@ -240,7 +246,9 @@ export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): v
     request: ProcessAttach,
     accept: (id: number, direction: 'send' | 'receive') => WireStream,
   ): Promise<Answer> {
-    const output = (wanted: ProcessAttach['stdout']) => wanted && { ...wanted, stream: accept(wanted.stream, 'send') };
+    const holds = request.backpressure;
+    const output = (wanted: ProcessAttach['stdout']) =>
+      wanted && { from: wanted.from, stream: accept(wanted.stream, 'send'), holds };
     const outputs = { stdout: output(request.stdout), stderr: output(request.stderr) };
     return follow(request.requestId, sandbox.processes.find(request.processId), outputs);
   }
@@ -258,7 +266,7 @@ export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): v
     return follow(
       requestId,
       found,
-      { stdout: { stream, screen, from: view.from }, stderr: undefined },
+      { stdout: { stream, screen, from: view.from, holds: false }, stderr: undefined },
       { size, screenBytes: screen.length, from: view.from },
     );
   }
@@ -269,8 +277,8 @@ export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): v
     outputs: { stdout: Attachment | undefined; stderr: Attachment | undefined },
     view?: ProcessStarted['view'],
   ): Promise<Answer> {
-    const { pid, command } = process;
-    send({ type: 'process.started', requestId, processId: command.processId, pid, ...(view && { view }) });
+    const { processId, pid } = process.start;
+    send({ type: 'process.started', requestId, processId, pid, ...(view && { view }) });
     return { type: 'process.exited', requestId, end: await sandbox.processes.follow(process, outputs, gone.signal) };
   }
 }

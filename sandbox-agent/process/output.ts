@@ -1,26 +1,33 @@
 import type { WireStream } from '../../src/protocol/mux.ts';
-import type { Spool } from './spool.ts';
+import { OutputGoneError, type Spool } from './spool.ts';
 
-/** One output of a process, and the byte from which the host wants it, behind what draws the screen of a terminal. */
+/**
+ * One output of a process, the byte from which the host wants it, behind what draws the screen of a terminal, and whether
+ * the process waits for the host.
+ */
 export interface Attachment {
   stream: WireStream;
   screen?: Uint8Array;
   from: number;
+  holds: boolean;
 }
 
 /**
- * Sends `screen`, if any, then kept output from byte `from` on. A host that stops reading grants nothing; only this stream
+ * Sends `screen`, if any, then kept output. A host that stops reading grants nothing; unless it `holds`, only this stream
  * then waits.
  */
 export async function sendOutput(
   spool: Spool,
-  { stream, screen, from }: Attachment,
+  { stream, screen, from, holds }: Attachment,
   signal: AbortSignal,
 ): Promise<void> {
   try {
     if (screen) await stream.write(screen, signal);
-    for await (const chunk of spool.read(from, signal)) await stream.write(chunk, signal);
+    for await (const chunk of spool.read(from, holds, signal)) await stream.write(chunk, signal);
     stream.end();
+  } catch (error) {
+    if (error instanceof OutputGoneError) stream.breakOff();
+    throw error;
   } finally {
     // A no-op after the end. The host then sees an abandoned stream, not a short output.
     stream.reset();

@@ -92,9 +92,9 @@ export interface SandboxEnd {
   /**
    * `oom`: the kernel killed it for want of memory. `killed`: somebody killed it. `stopped`: it was asked to end.
    * `idle`, `expired`: its `idleTimeout` or `maxLifetime` was over. `exited`: its sandbox-agent failed. `removed`: its
-   * container is gone.
+   * container is gone. `restarted`, in `SandboxDiedError` only: it ended, and somebody has started it again since.
    */
-  reason: 'oom' | 'killed' | 'stopped' | 'idle' | 'expired' | 'exited' | 'removed';
+  reason: 'oom' | 'killed' | 'stopped' | 'idle' | 'expired' | 'exited' | 'removed' | 'restarted';
   exitCode?: number;
 }
 
@@ -113,14 +113,32 @@ export class SandboxDiedError extends BerthError<SandboxEnd & { sandboxId: strin
       expired: 'the time of its maxLifetime was over',
       exited: `its sandbox-agent ended with code ${meta.exitCode}`,
       removed: 'its container was removed',
+      restarted: 'somebody started it again meanwhile',
     };
+    const remedies: Partial<Record<SandboxEnd['reason'], string>> = {
+      removed: 'Make a new one.',
+      restarted: 'It runs, with its files: ask again.',
+    };
+    const goOn = `Go on with its files: sandbox.start(), or: berth sandbox start ${meta.sandboxId}`;
+    super(`Sandbox ${meta.sandboxId} ended: ${reasons[meta.reason]}. ${remedies[meta.reason] ?? goOn}`, meta, options);
+  }
+}
+
+/**
+ * The sandbox is paused: nothing in it can answer. `timedOut`: the command's time was over meanwhile; it is killed when
+ * the sandbox is resumed.
+ */
+export class SandboxPausedError extends BerthError<{ sandboxId: string; timedOut?: boolean }> {
+  static {
+    SandboxPausedError.prototype.name = 'SandboxPausedError';
+  }
+  readonly code = 'sandbox_paused';
+  override readonly status = 409;
+  constructor(meta: { sandboxId: string; timedOut?: boolean }) {
     super(
-      `Sandbox ${meta.sandboxId} ended: ${reasons[meta.reason]}.` +
-        (meta.reason === 'removed'
-          ? ' Make a new one.'
-          : ` Go on with its files: sandbox.start(), or: berth sandbox start ${meta.sandboxId}`),
+      `Sandbox ${meta.sandboxId} is paused. Let it go on first: sandbox.resume(), or: ` +
+        `berth sandbox resume ${meta.sandboxId}`,
       meta,
-      options,
     );
   }
 }
@@ -206,6 +224,56 @@ export class ProcessEndedError extends BerthError<{ processId: string }> {
   override readonly status = 409;
   constructor(meta: { processId: string }, options?: ErrorOptions) {
     super(`Process ${meta.processId} takes no more input: it ended or closed its standard input.`, meta, options);
+  }
+}
+
+/** The sandbox died, or was killed, while the process ran: nobody knows how the process ended. Its output is kept. */
+export class ProcessLostError extends BerthError<{ processId: string }> {
+  static {
+    ProcessLostError.prototype.name = 'ProcessLostError';
+  }
+  readonly code = 'process_lost';
+  constructor(meta: { processId: string }, options?: ErrorOptions) {
+    super(
+      `Process ${meta.processId} ended with its sandbox, and nobody knows how. Read what it wrote with: ` +
+        `sandbox.attach('${meta.processId}'); a key that it was started with stays used.`,
+      meta,
+      options,
+    );
+  }
+}
+
+/** A reader was so far behind, or came so late, that the next bytes for it are no longer kept. */
+export class OutputGoneError extends BerthError<{ processId: string; output: 'stdout' | 'stderr'; from: number }> {
+  static {
+    OutputGoneError.prototype.name = 'OutputGoneError';
+  }
+  readonly code = 'output_gone';
+  override readonly status = 410;
+  constructor(meta: { processId: string; output: 'stdout' | 'stderr'; from: number }, options?: ErrorOptions) {
+    super(
+      `The ${meta.output} of process ${meta.processId} is no longer kept from byte ${meta.from} on. ` +
+        'sandbox.processes() says where it goes on; backpressure: true makes a process wait for its reader.',
+      meta,
+      options,
+    );
+  }
+}
+
+/** The sandbox is at its limit of processes and threads: the command was not started. */
+export class ProcessLimitError extends BerthError<{ operation: string }> {
+  static {
+    ProcessLimitError.prototype.name = 'ProcessLimitError';
+  }
+  readonly code = 'process_limit';
+  override readonly status = 503;
+  constructor(meta: { operation: string }, options?: ErrorOptions) {
+    super(
+      `The sandbox could not ${meta.operation}: it is at its limit of processes. End some, as those of ` +
+        'sandbox.processes(), or make a sandbox with more limits.pids.',
+      meta,
+      options,
+    );
   }
 }
 

@@ -5,6 +5,7 @@ export {
   EngineError,
   ImageNotFoundError,
   ImagePlatformError,
+  LimitUnsupportedError,
 } from '../engine/errors.ts';
 export { EngineUnreachableError } from '../engine/socket.ts';
 export { BerthError } from '../errors.ts';
@@ -30,6 +31,7 @@ export type {
   SessionOptions,
 } from './options.ts';
 export type { Process } from './process/exec.ts';
+export type { KeptOutput, ProcessInfo } from './process/list.ts';
 export type { ExecResult } from './process/result.ts';
 export type { Pty, PtyExit } from './pty/pty.ts';
 export type { Sandbox, SandboxInfo, SandboxStats } from './sandbox.ts';

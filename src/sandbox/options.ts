@@ -8,6 +8,7 @@ import {
   environment,
   id,
   key,
+  linkTarget,
   mode,
   name,
   signal,
@@ -82,6 +83,7 @@ const commandOptions = {
   maxOutput: v.optional(bytes, defaultMaxOutput),
   detached: v.optional(v.boolean(), false),
   key: v.optional(key),
+  backpressure: v.optional(v.boolean(), false),
   onStdout: v.optional(listener),
   onStderr: v.optional(listener),
 };
@@ -112,6 +114,12 @@ export interface ExecOptions {
   detached?: boolean;
   /** The same key in the same session starts the command once, and later calls join it. */
   key?: string;
+  /**
+   * The command waits for this reader, however long it does not read: nothing of its output is dropped. Of several readers
+   * those count that asked for it, the slowest first; one that is gone does not. Default: false, a reader that stops does
+   * not stop the command
+   */
+  backpressure?: boolean;
   /** Called with each piece of output as it comes. */
   onStdout?: (chunk: Uint8Array) => void;
   onStderr?: (chunk: Uint8Array) => void;
@@ -199,6 +207,8 @@ const labels = v.pipe(
 // the limit.
 const minMemory = 128 * 1024 * 1024;
 
+const minDisk = 16 * 1024 * 1024;
+
 /** The engine says whether it is one; this keeps out what could not even be asked for. */
 const imageName = v.pipe(v.string(), v.maxLength(512), v.regex(/^[\w][\w./:@-]*$/, 'is not the name of an image'));
 
@@ -228,6 +238,7 @@ export const createOptions = v.strictObject({
       ),
       cpus: v.optional(cpus),
       pids: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(16))),
+      disk: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(minDisk, 'is less than 16 MiB'))),
     }),
     {},
   ),
@@ -235,6 +246,7 @@ export const createOptions = v.strictObject({
   maxLifetime: v.optional(timeoutMs),
   labels: v.optional(labels, {}),
   key: v.optional(key),
+  signal: v.optional(abortSignal),
 });
 export type CheckedCreateOptions = v.InferOutput<typeof createOptions>;
 
@@ -259,6 +271,11 @@ export interface CreateOptions {
     cpus?: number;
     /** Processes and threads at once, at least 16. Default: 1024 */
     pids?: number;
+    /**
+     * Bytes of files that are changed or made, but for volumes; at least 16 MiB. Most engines can't hold to one, and then
+     * it is refused: overlay2 needs xfs with `pquota`. Default: what there is
+     */
+    disk?: number;
   };
   /**
    * Milliseconds in which no command runs, nobody follows one and no file is worked on; then the sandbox stops by itself,
@@ -274,11 +291,19 @@ export interface CreateOptions {
    * run is started, with its files. Until it is removed. Default: each call makes a new sandbox
    */
   key?: string;
+  /** Ends the waiting or the making; nothing is left then, and the call rejects with an `AbortError`. */
+  signal?: AbortSignal;
 }
 
-const offset = v.optional(bytes);
-export const readStreamOptions = v.strictObject({ start: offset, end: offset });
+export const fileSize = bytes;
+// The wire has the byte behind the end.
+const lastByte = v.pipe(bytes, v.maxValue(Number.MAX_SAFE_INTEGER - 1));
+export const readStreamOptions = v.pipe(
+  v.strictObject({ start: v.optional(bytes, 0), end: v.optional(lastByte) }),
+  v.check(({ start, end }) => end === undefined || start <= end, 'start is behind end'),
+);
 export const permissions = mode;
+export { linkTarget };
 export const writeStreamOptions = v.strictObject({ mode: v.optional(mode), append: v.optional(v.boolean(), false) });
 export const readdirOptions = v.strictObject({ withStats: v.optional(v.boolean(), false) });
 export const mkdirOptions = v.strictObject({ recursive: v.optional(v.boolean(), false), mode: v.optional(mode) });
@@ -286,10 +311,9 @@ export const rmOptions = v.strictObject({
   recursive: v.optional(v.boolean(), false),
   force: v.optional(v.boolean(), false),
 });
-const count = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
+const count = v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(limits.found));
 const pattern = v.pipe(v.string(), v.minLength(1), v.maxBytes(limits.path));
 export const searchPattern = pattern;
-export const linkTarget = pattern;
 export const globOptions = v.strictObject({ path: v.optional(path), limit: v.optional(count, 1_000) });
 export const grepOptions = v.strictObject({
   path: v.optional(path),
@@ -303,11 +327,14 @@ export interface AttachOptions {
   stderr?: number;
   /** Bytes kept per stream for the result. Default: 16 MiB */
   maxOutput?: number;
+  /** As in `exec`: the process waits for this reader. Default: false */
+  backpressure?: boolean;
 }
 export const attachOptions = v.strictObject({
   stdout: v.optional(bytes, 0),
   stderr: v.optional(bytes, 0),
   maxOutput: v.optional(bytes, defaultMaxOutput),
+  backpressure: v.optional(v.boolean(), false),
 });
 /** Options of a further view of a terminal. */
 export interface AttachPtyOptions {
@@ -320,3 +347,4 @@ export const attachPtyOptions = v.strictObject({ size: v.optional(ptySize), from
 export const listOptions = v.strictObject({ labels: v.optional(labels, {}) });
 export const collectOptions = v.strictObject({ dryRun: v.optional(v.boolean(), false) });
 export const statsOptions = v.strictObject({ disk: v.optional(v.boolean(), false) });
+export const processesOptions = v.strictObject({ all: v.optional(v.boolean(), false) });

@@ -1,9 +1,9 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type Docker from 'dockerode';
-import { agentGroup, wireDirectory } from '../../protocol/socket.ts';
+import { agentGroup, keptDirectory, wireDirectory } from '../../protocol/socket.ts';
 import { containerEnvironment } from '../agent-environment.ts';
 import type { ContainerSpec } from '../engine.ts';
-import { ContainerExistsError, ContainerStartError } from '../errors.ts';
+import { ContainerExistsError, ContainerStartError, LimitUnsupportedError } from '../errors.ts';
 import type { Transport } from '../transport/pick.ts';
 import type { AgentVolume } from './agent-volume.ts';
 import { reasonOf, statusOf } from './failure.ts';
@@ -11,6 +11,9 @@ import type { ImageDetails } from './images.ts';
 
 /** How the wire reaches the sandbox; written down at its making, for every host process that connects later. */
 export const transportLabel = 'berth.wire';
+
+/** On the volumes for what is kept of processes, one a container. */
+export const keptVolume = { 'berth.volume': 'kept' } as const;
 
 /** What Node compiled when the volume was filled; it is of use with the same flags only. */
 export const compileCache = '/.berth/cache';
@@ -53,7 +56,11 @@ export async function createContainer(
     try {
       return (await docker.createContainer(config)).id;
     } catch (error) {
-      if (statusOf(error) === 400) throw new ContainerStartError({ reason: reasonOf(error) }, { cause: error });
+      const reason = reasonOf(error);
+      if (spec.limits.disk !== undefined && /storage-opt|quota/.test(reason)) {
+        throw new LimitUnsupportedError({ limit: 'disk', reason }, { cause: error });
+      }
+      if (statusOf(error) === 400) throw new ContainerStartError({ reason }, { cause: error });
       if (statusOf(error) !== 409) throw error;
       const labels = await labelsOf(docker, name);
       // A container has its name before it can be found, and may still fail to be made: then the name is free again.
@@ -112,6 +119,7 @@ function containerConfig(
       MemorySwap: spec.limits.memory,
       NanoCpus: Math.round(spec.limits.cpus * 1e9),
       PidsLimit: spec.limits.pids,
+      ...(spec.limits.disk !== undefined && { StorageOpt: { size: `${spec.limits.disk}` } }),
       // What is in /dev/shm belongs to no process that could be killed for it: it must leave room for the rest.
       ShmSize: Math.min(64 * 1024 * 1024, Math.floor(spec.limits.memory / 4)),
       // Only the sandbox-agent prints here, and only when it fails.
@@ -122,9 +130,21 @@ function containerConfig(
 }
 
 function mounts(spec: ContainerSpec, agent: AgentVolume, transport: Transport): Docker.MountConfig {
-  const noCopy = { NoCopy: true, Labels: {}, DriverConfig: { Name: 'local', Options: {} } };
+  const options = (Labels: Record<string, string>) => ({
+    NoCopy: true,
+    Labels,
+    DriverConfig: { Name: 'local', Options: {} },
+  });
   const result: Docker.MountConfig = [
-    { Type: 'volume', Source: agent.name, Target: '/.berth', ReadOnly: true, VolumeOptions: noCopy },
+    { Type: 'volume', Source: agent.name, Target: '/.berth', ReadOnly: true, VolumeOptions: options({}) },
+    // Without a name: it goes with the container, whoever removes that, and no snapshot has it. Labelled for whoever
+    // removed the container without it.
+    {
+      Type: 'volume',
+      Source: '',
+      Target: keptDirectory,
+      VolumeOptions: options({ 'berth.host': spec.labels['berth.host'] ?? '', ...keptVolume }),
+    },
     transport === 'unix'
       ? { Type: 'bind', Source: spec.wireDirectory, Target: wireDirectory }
       : { Type: 'tmpfs', Source: '', Target: wireDirectory, TmpfsOptions: { SizeBytes: 1024 * 1024, Mode: 0o777 } },

@@ -205,8 +205,8 @@ describe('several views of a terminal', () => {
     expect(two.id).toBe(one.id);
     await using other = await sandbox.spawn(['sleep', '1000'], { key: 'work' });
     expect(await sandbox.processes()).toMatchObject([
-      { processId: one.id, terminal: true },
-      { processId: other.id, terminal: false },
+      { id: one.id, terminal: true },
+      { id: other.id, terminal: false },
     ]);
     await expect(sandbox.attachPty(other.id)).rejects.toMatchObject({ meta: { reason: 'not_a_terminal' } });
     await two.write('umask\r');

@@ -10,7 +10,7 @@ import { RequestError } from '../errors.ts';
 import type { Identity } from '../identity.ts';
 import { signalNumber } from '../kernel.ts';
 import type { Restored } from '../pty/emulator.ts';
-import type { Screen } from '../pty/screen.ts';
+import { Screen } from '../pty/screen.ts';
 import type { Terminal } from '../pty/terminal.ts';
 import type { Entry, KeptDirectory, KeptProcess, StartOfProcess } from './kept.ts';
 import { outOfMemoryKills } from './memory.ts';

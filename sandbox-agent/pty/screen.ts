@@ -25,6 +25,8 @@ export interface Done {
 
 /** What may wait for the emulator; the program on the terminal then waits, too. */
 const waitingBytes = 256 * KiB;
+/** When the program has ended: more than it can have left on its terminal. */
+const lastWaitingBytes = 4 * MiB;
 const batchBytes = 64 * KiB;
 /** Of a screen that is restored. One with more is none that a program draws for people. */
 const screenBytes = 4 * MiB;
@@ -40,6 +42,7 @@ export class Screen {
   readonly #id: number;
   #operations: Operation[] = [];
   #waiting = 0;
+  #mostWaiting = waitingBytes;
   #isBusy = false;
   #isLost = false;
   #roomFor: (() => void)[] = [];
@@ -57,8 +60,14 @@ export class Screen {
   async write(bytes: Uint8Array): Promise<void> {
     this.#waiting += bytes.length;
     this.#push({ type: 'write', bytes });
-    if (!this.#isLost && this.#waiting > waitingBytes)
+    if (!this.#isLost && this.#waiting > this.#mostWaiting)
       await new Promise<void>((resolve) => this.#roomFor.push(resolve));
+  }
+
+  /** What is left is to be taken at once: the end of the program must not wait for the emulator. */
+  stopWaiting(): void {
+    this.#mostWaiting = lastWaitingBytes;
+    for (const resolve of this.#roomFor.splice(0)) resolve();
   }
 
   resize(size: TerminalSize): void {
@@ -119,7 +128,7 @@ export class Screen {
       operations.push(operation);
     }
     this.#waiting -= bytes;
-    if (this.#waiting <= waitingBytes) for (const resolve of this.#roomFor.splice(0)) resolve();
+    if (this.#waiting <= this.#mostWaiting) for (const resolve of this.#roomFor.splice(0)) resolve();
     this.#thread?.send({ screen: this.#id, operations });
   }
 

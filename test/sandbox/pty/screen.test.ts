@@ -79,7 +79,7 @@ describe('who comes to a terminal later', () => {
     try {
       const found = await again.connect(sandbox.id);
       const [listed] = await found.processes();
-      const after = await found.attachPty(listed?.processId ?? '', { size: { cols: 100, rows: 30 } });
+      const after = await found.attachPty(listed?.id ?? '', { size: { cols: 100, rows: 30 } });
       expect(after.size).toEqual({ cols: 100, rows: 30 });
       const seen = look(after);
       await after.write('echo after $(stty size); exit 5\r');

@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { assign } from './assign.ts';
 import { WireProtocolError } from './errors.ts';
 import {
   fsChmod,
@@ -45,6 +46,7 @@ const error = v.strictObject({
 const request = v.variant('type', [
   ping,
   shutdown,
+  assign,
   sessionOpen,
   sessionClose,
   processStart,

@@ -26,6 +26,7 @@ export type {
   CreateOptions,
   ExecOptions,
   Input,
+  PoolOptions,
   PtyOptions,
   PtySize,
   SessionOptions,

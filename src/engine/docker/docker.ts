@@ -154,12 +154,15 @@ export class DockerEngine implements Engine {
 
   async remove(id: string): Promise<void> {
     await this.#try('remove a container', async () => {
+      const container = this.#docker.getContainer(id);
       try {
-        await this.#docker.getContainer(id).remove({ force: true, v: true });
+        await container.remove({ force: true, v: true }).catch(async (error: unknown) => {
+          // 409: another removal of it is under way.
+          if (statusOf(error) !== 409) throw error;
+          await container.wait({ condition: 'removed' });
+        });
       } catch (error) {
-        // 409: another removal of it is under way.
-        if (statusOf(error) === 409) await this.#docker.getContainer(id).wait({ condition: 'removed' });
-        else if (statusOf(error) !== 404) throw error;
+        if (statusOf(error) !== 404) throw error; // it is not there, or not any more
       }
     });
   }

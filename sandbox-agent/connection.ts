@@ -14,7 +14,7 @@ import {
 import { Mux, type WireStream } from '../src/protocol/mux.ts';
 import type { ProcessAttach, ProcessStart } from '../src/protocol/process.ts';
 import { copy } from './fs/copy.ts';
-import { chmod, mkdir, readdir, readlink, realpath, rename, stat, symlink } from './fs/entries.ts';
+import { chmod, mkdir, readdir, readlink, realpath, rename, stat, symlink, truncate } from './fs/entries.ts';
 import { glob } from './fs/glob.ts';
 import { grep } from './fs/grep.ts';
 import { pack } from './fs/pack.ts';
@@ -23,8 +23,9 @@ import { rm } from './fs/remove.ts';
 import { unpack } from './fs/unpack.ts';
 import { writeFile } from './fs/write.ts';
 import type { Lifetime } from './lifetime.ts';
+import type { Attachment } from './process/output.ts';
 import type { SandboxProcess } from './process/process.ts';
-import type { Attachment, Processes } from './process/processes.ts';
+import type { Processes } from './process/processes.ts';
 import type { Sessions } from './session/sessions.ts';
 
 /** What every connection works on. */
@@ -151,22 +152,23 @@ export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): v
       case 'process.attach':
         return attachProcess(request, accept);
       case 'process.kill':
-        await sandbox.processes.find(request.processId).end(request.signal, request.graceMs);
+        sandbox.processes.find(request.processId).signal(request.signal, request.graceMs);
         return ok;
       case 'process.list':
-        return { type: 'process.listed', requestId, processes: sandbox.processes.list() };
+        await sandbox.processes.list(accept(request.stream, 'send'), signal);
+        return ok;
       case 'pty.open':
         return followTerminal(
           requestId,
           accept(request.input, 'receive'),
-          { stream: accept(request.output, 'send'), from: 0 },
+          { stream: accept(request.output, 'send'), from: 0, holds: false },
           () => sandbox.processes.startOnTerminal(request, sandbox.sessions.find(request.sessionId)),
         );
       case 'pty.attach':
         return followTerminal(
           requestId,
           accept(request.input, 'receive'),
-          { ...request.output, stream: accept(request.output.stream, 'send') },
+          { ...request.output, stream: accept(request.output.stream, 'send'), holds: false },
           () => sandbox.processes.findTerminal(request.processId),
         );
       case 'pty.resize':
@@ -205,6 +207,9 @@ export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): v
       case 'fs.chmod':
         await chmod(request);
         return ok;
+      case 'fs.truncate':
+        await truncate(request);
+        return ok;
       case 'fs.glob':
         return { type: 'fs.found', requestId, ...(await glob(request, accept(request.stream, 'send'), signal)) };
       case 'fs.grep':
@@ -223,7 +228,9 @@ export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): v
     accept: (id: number, direction: 'send' | 'receive') => WireStream,
   ): Promise<Answer> {
     const stdin = request.stdin === undefined ? undefined : accept(request.stdin, 'receive');
-    const output = (id: number | undefined) => (id === undefined ? undefined : { stream: accept(id, 'send'), from: 0 });
+    const holds = request.backpressure;
+    const output = (id: number | undefined) =>
+      id === undefined ? undefined : { stream: accept(id, 'send'), from: 0, holds };
     const outputs = { stdout: output(request.stdout), stderr: output(request.stderr) };
     const started = await sandbox.processes.start(request, sandbox.sessions.find(request.sessionId));
     if (stdin) void started.feed(stdin);
@@ -234,7 +241,9 @@ export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): v
     request: ProcessAttach,
     accept: (id: number, direction: 'send' | 'receive') => WireStream,
   ): Promise<Answer> {
-    const output = (wanted: ProcessAttach['stdout']) => wanted && { ...wanted, stream: accept(wanted.stream, 'send') };
+    const holds = request.backpressure;
+    const output = (wanted: ProcessAttach['stdout']) =>
+      wanted && { from: wanted.from, stream: accept(wanted.stream, 'send'), holds };
     const outputs = { stdout: output(request.stdout), stderr: output(request.stderr) };
     return follow(request.requestId, sandbox.processes.find(request.processId), outputs);
   }
@@ -243,9 +252,9 @@ export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): v
     requestId: number,
     typed: WireStream,
     stdout: Attachment,
-    find: () => SandboxProcess,
+    find: () => SandboxProcess | Promise<SandboxProcess>,
   ): Promise<Answer> {
-    const found = find();
+    const found = await find();
     void found.type(typed);
     return follow(requestId, found, { stdout, stderr: undefined });
   }
@@ -255,7 +264,7 @@ export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): v
     process: SandboxProcess,
     outputs: { stdout: Attachment | undefined; stderr: Attachment | undefined },
   ): Promise<Answer> {
-    send({ type: 'process.started', requestId, processId: process.command.processId, pid: process.pid });
+    send({ type: 'process.started', requestId, processId: process.start.processId, pid: process.start.pid });
     return { type: 'process.exited', requestId, end: await sandbox.processes.follow(process, outputs, gone.signal) };
   }
 }

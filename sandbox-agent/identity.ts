@@ -33,7 +33,8 @@ export function findIdentity(text: string): Identity {
   if (gid === undefined)
     throw new RequestError('unknown_user', `user ${user} has no group in /etc/passwd of the image`);
   const groups = passwd ? groupsOf(passwd[0] ?? '') : [];
-  if ([gid, ...groups].includes(agentGroup)) throw new RequestError('EPERM', `no command may have group ${agentGroup}`);
+  if ([uid, gid, ...groups].includes(agentGroup))
+    throw new RequestError('EPERM', `no command may have id ${agentGroup}`);
   return { user: passwd?.[0] ?? user, uid, gid, groups, home: passwd?.[5] || '/', shell: passwd?.[6] || '/bin/sh' };
 }
 

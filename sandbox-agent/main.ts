@@ -6,7 +6,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { WebSocketServer } from 'ws';
 import { type EndReason, endCodes, stopGraceMs } from '../src/protocol/lifetime.ts';
 import { limits } from '../src/protocol/limits.ts';
-import { socketName, wireDirectory } from '../src/protocol/socket.ts';
+import { keptDirectory, socketName, wireDirectory } from '../src/protocol/socket.ts';
 import { bridge } from './bridge.ts';
 import { type Sandbox, serve } from './connection.ts';
 import { sandboxEnvironment } from './environment.ts';
@@ -14,9 +14,13 @@ import { RequestError } from './errors.ts';
 import { asRoot, findIdentity, type Identity, restAs } from './identity.ts';
 import { Lifetime } from './lifetime.ts';
 import { takeExits } from './process/exit.ts';
+import { KeptDirectory } from './process/kept.ts';
 import { Processes } from './process/processes.ts';
 import { liveProcesses, signalAll } from './process/tree.ts';
 import { Sessions } from './session/sessions.ts';
+
+/** What was killed is dead at once, unless it hangs in the kernel. */
+const settleMs = 1_000;
 
 const socketPath = `${wireDirectory}/${socketName}`;
 
@@ -59,7 +63,7 @@ function start(): void {
       cwd,
     },
     sessions: new Sessions(identity),
-    processes: new Processes(sandboxEnvironment(process.env), cwd),
+    processes: new Processes(sandboxEnvironment(process.env), cwd, new KeptDirectory(keptDirectory)),
     lifetime: new Lifetime(
       { idleMs: duration('BERTH_IDLE_MS'), lifetimeMs: duration('BERTH_LIFETIME_MS') },
       (reason) => void end(sandbox, reason),
@@ -124,6 +128,7 @@ async function end(sandbox: Sandbox, reason: EndReason): Promise<never> {
   sandbox.ending = true;
   const pids = [...new Set([...liveProcesses().values()].flat())];
   signalAll(pids, constants.signals.SIGTERM);
+  sandbox.processes.hangUpTerminals(); // a shell that a person types to ignores SIGTERM
   signalAll(pids, constants.signals.SIGCONT); // what is stopped could not end by itself
   for (const since = performance.now(); performance.now() - since < stopGraceMs && liveProcesses().size > 0; ) {
     await wait(10);
@@ -135,5 +140,7 @@ async function end(sandbox: Sandbox, reason: EndReason): Promise<never> {
       // There is none.
     }
   });
+  // How each of them ended is kept for later.
+  await Promise.race([sandbox.processes.settled(), wait(settleMs)]);
   process.exit(endCodes[reason]);
 }

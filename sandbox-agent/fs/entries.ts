@@ -11,17 +11,18 @@ import type {
   FsStat,
   FsStats,
   FsSymlink,
+  FsTruncate,
 } from '../../src/protocol/fs.ts';
 import { limits } from '../../src/protocol/limits.ts';
 import type { WireStream } from '../../src/protocol/mux.ts';
 import { RequestError } from '../errors.ts';
 import { makeDirectory, openDirectory } from './directory.ts';
 import { Pace } from './pace.ts';
-import { child, hasCode } from './path.ts';
+import { child, hasCode, type Path } from './path.ts';
 import { RecordWriter } from './records.ts';
 
 export async function stat({ path, follow }: FsStat): Promise<FsStats> {
-  return wireStats(await (follow ? fs.stat(path) : fs.lstat(path)));
+  return follow ? wireStats(await fs.stat(path)) : linkStats(path);
 }
 
 /** Names that are not UTF-8 come with U+FFFD in the place of what does not decode. */
@@ -45,7 +46,7 @@ export async function readdir(request: FsReaddir, stream: WireStream, signal: Ab
 async function entryOf({ path, withStats }: FsReaddir, name: Buffer): Promise<FsEntry | undefined> {
   if (!withStats) return { name: name.toString() };
   try {
-    return { name: name.toString(), stats: wireStats(await fs.lstat(child(path, name))) };
+    return { name: name.toString(), stats: await linkStats(child(path, name)) };
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return undefined; // removed since the directory was read
     throw error;
@@ -79,10 +80,26 @@ export async function chmod({ path, mode }: FsChmod): Promise<void> {
   await fs.chmod(path, mode);
 }
 
+export async function truncate({ path, size }: FsTruncate): Promise<void> {
+  await fs.truncate(path, size);
+}
+
 /** Bytes that are not UTF-8 grow to three each when they are decoded. */
 function fitting(target: string): string {
   if (Buffer.byteLength(target) <= limits.path) return target;
   throw new RequestError('ENAMETOOLONG', 'ENAMETOOLONG: the target is no UTF-8, and too long when it is decoded');
+}
+
+async function linkStats(path: Path): Promise<FsStats> {
+  const stats = wireStats(await fs.lstat(path));
+  if (stats.kind !== 'symlink') return stats;
+  try {
+    return { ...stats, linkTarget: fitting(await fs.readlink(path)) };
+  } catch (error) {
+    // Links of /proc may be looked at by all and read by few; and another thing may be there by now.
+    if (hasCode(error, 'EACCES', 'EPERM', 'EINVAL', 'ENAMETOOLONG')) return stats;
+    throw error;
+  }
 }
 
 function wireStats(stats: Stats): FsStats {

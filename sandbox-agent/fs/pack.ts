@@ -3,11 +3,11 @@ import { type FileHandle, lstat, readlink, realpath, stat } from 'node:fs/promis
 import { basename } from 'node:path/posix';
 import type { FsPack } from '../../src/protocol/fs.ts';
 import type { WireStream } from '../../src/protocol/mux.ts';
+import { type TarEntry, tarBlockBytes, tarHeader, tarPadding } from '../../src/protocol/tar-header.ts';
 import { RequestError } from '../errors.ts';
 import { openDirectory } from './directory.ts';
 import { child, hasCode, type Path } from './path.ts';
 import { openRegularFile } from './regular-file.ts';
-import { type TarEntry, tarBlockBytes, tarHeader, tarPadding } from './tar-header.ts';
 
 /** A file up to this size is read before its header is written: then it can't change in between. */
 const smallBytes = 128 * 1024;

@@ -1,13 +1,14 @@
+import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { type FileHandle, lstat, open, rmdir, stat, unlink } from 'node:fs/promises';
+import { type FileHandle, lstat, open, rename, rmdir, stat, unlink } from 'node:fs/promises';
 import type { FsRm } from '../../src/protocol/fs.ts';
 import { RequestError } from '../errors.ts';
 import { openDirectory } from './directory.ts';
 import { Pace } from './pace.ts';
 import { child, codeOf, hasCode, type Path, split } from './path.ts';
 
-// Each level holds a directory open while what is below it is removed.
-const maxDepth = 500;
+// Each level holds a directory open while what is below it is removed. What is deeper is moved up to the first level.
+const maxDepth = 100;
 // A directory into which others write while it is removed is read again so often.
 const maxScans = 10;
 
@@ -27,7 +28,7 @@ export async function rm({ path, recursive, force }: FsRm, signal: AbortSignal):
     throw error;
   }
   try {
-    await removeDirectory(parent, name, 0, new Pace(signal));
+    await new Removal(new Pace(signal)).directory(parent, name, 0);
   } catch (error) {
     const code = codeOf(error);
     if (code === undefined) throw error;
@@ -38,34 +39,56 @@ export async function rm({ path, recursive, force }: FsRm, signal: AbortSignal):
 }
 
 /**
- * Removes the directory `name` of `parent` and what is in it. The paths go through the open directories
- * (`/proc/self/fd/…`), so that a name which becomes a link meanwhile leads nowhere.
+ * Removes directories with what is in them. The paths go through the open directories (`/proc/self/fd/…`), so that a name
+ * which becomes a link meanwhile leads nowhere.
  */
-async function removeDirectory(parent: Path, name: Path, depth: number, pace: Pace): Promise<void> {
-  if (depth > maxDepth) throw new RequestError('ENAMETOOLONG', `it is more than ${maxDepth} directories deep`);
-  const path = child(parent, name);
-  const directory = await openNoFollow(path);
-  if (directory) {
-    try {
-      const inside = `/proc/self/fd/${directory.fd}`;
-      for (let scans = 0; scans < maxScans && (await removeEntries(inside, depth, pace)); scans += 1);
-    } finally {
-      await directory.close();
-    }
-  }
-  await ignoring('ENOENT', directory ? rmdir(path) : unlink(path));
-}
+class Removal {
+  readonly #pace: Pace;
+  /** A way to the directory that is removed, while it is open. */
+  #top = '';
+  #moved = 0;
 
-/** @returns whether there was anything */
-async function removeEntries(inside: string, depth: number, pace: Pace): Promise<boolean> {
-  let found = false;
-  for await (const entry of await openDirectory(inside)) {
-    found = true;
-    if (entry.isDirectory()) await removeDirectory(inside, entry.name, depth + 1, pace);
-    else await ignoring('ENOENT', unlink(child(inside, entry.name)));
-    await pace.turn();
+  constructor(pace: Pace) {
+    this.#pace = pace;
   }
-  return found;
+
+  async directory(parent: Path, name: Path, depth: number): Promise<void> {
+    const path = child(parent, name);
+    const directory = await openNoFollow(path);
+    if (directory) {
+      try {
+        const inside = `/proc/self/fd/${directory.fd}`;
+        if (depth === 0) this.#top = inside;
+        for (let scans = 0; scans < maxScans; ) {
+          const moved = this.#moved;
+          if (!(await this.#entries(inside, depth))) break;
+          // What was moved up is not what others write.
+          scans = this.#moved === moved ? scans + 1 : 0;
+        }
+      } finally {
+        await directory.close();
+      }
+    }
+    await ignoring('ENOENT', directory ? rmdir(path) : unlink(path));
+  }
+
+  /** @returns whether there was anything */
+  async #entries(inside: string, depth: number): Promise<boolean> {
+    let found = false;
+    for await (const entry of await openDirectory(inside)) {
+      found = true;
+      if (!entry.isDirectory()) await ignoring('ENOENT', unlink(child(inside, entry.name)));
+      else if (depth < maxDepth) await this.directory(inside, entry.name, depth + 1);
+      else await this.#moveUp(child(inside, entry.name));
+      await this.#pace.turn();
+    }
+    return found;
+  }
+
+  async #moveUp(path: Path): Promise<void> {
+    this.#moved += 1;
+    await ignoring('ENOENT', rename(path, `${this.#top}/.berth-${randomBytes(8).toString('hex')}`));
+  }
 }
 
 /** @returns `undefined` when it is no directory any more */

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
-import { constants } from 'node:fs';
+import { close, constants, fchmod, futimes, open, write } from 'node:fs';
 import * as fs from 'node:fs/promises';
+import { promisify } from 'node:util';
 import { type Extract, extract, type Header } from 'tar-stream';
 import type { FsUnpack } from '../../src/protocol/fs.ts';
 import type { WireStream } from '../../src/protocol/mux.ts';
@@ -17,33 +18,47 @@ const formats: NonNullable<Parameters<typeof extract>[0]> & { allowUnknownFormat
 // Each directory on the way to an entry is held open.
 const maxDepth = 500;
 
+// File handles take twice the time of these, which is most of it where files are small.
+const openAt = promisify(open);
+const writeTo = promisify(write);
+const setMode = promisify(fchmod);
+const setTimes = promisify(futimes);
+const closeIt = promisify(close);
+
+/** A file up to this size is made while the entries after it are read. */
+const smallBytes = 64 * 1024;
+const madeAtOnce = 16;
+
 /**
  * Files, links and directories get the modes of the archive, files and directories its times too; owner is who unpacks.
  * What is there under the same name is replaced in one step; a directory that is there keeps its mode and time. What
- * came before an entry that fails stays, and the error says so.
+ * came before an entry that fails stays, and the error says so; so may a few small files that came after it.
  */
 export async function unpack({ path }: FsUnpack, stream: WireStream, signal: AbortSignal): Promise<void> {
   const archive = extract(formats);
   const source = new ArchiveSource(stream, archive);
   let current = '';
   let tree: OpenTree | undefined;
+  const making = new FilesInTheMaking();
   try {
     tree = await OpenTree.at(path);
     const pace = new Pace(signal);
     const feeding = source.feed();
     for await (const entry of archive) {
       current = entry.header.name;
-      await unpackEntry(tree, entry);
+      await unpackEntry(tree, entry, making);
       entry.resume(); // a content that nobody wants, of a link for instance
       await pace.turn();
     }
     await feeding;
+    await making.all();
     await tree.leaveAll();
   } catch (error) {
     // Where the stream broke off, the archive only knows that it was destroyed.
     const reason = source.error ?? error;
     stream.cancel();
-    throw current === '' ? withoutEntry(reason) : atEntry(current, reason);
+    await making.settled();
+    throw making.failure ?? (current === '' ? withoutEntry(reason) : atEntry(current, reason));
   } finally {
     archive.destroy(null);
     await tree?.close();
@@ -87,10 +102,13 @@ function drained(archive: Extract): Promise<void> {
   });
 }
 
-async function unpackEntry(tree: OpenTree, entry: Entry): Promise<void> {
+async function unpackEntry(tree: OpenTree, entry: Entry, making: FilesInTheMaking): Promise<void> {
   const { header } = entry;
   const names = namesOf(header.name);
   const last = names.at(-1);
+  const isSmall = header.type === 'file' && header.size <= smallBytes && !header.name.endsWith('/');
+  // Another directory, a further file of this name, a link to one: each wants to find what came before it.
+  if (!isSmall || !tree.isAt(names.slice(0, -1)) || making.has(last)) await making.all();
   if (header.type === 'directory' || (header.type === 'file' && header.name.endsWith('/'))) {
     // Old archives mark a directory by a slash at the end alone.
     await tree.enter(names);
@@ -102,7 +120,8 @@ async function unpackEntry(tree: OpenTree, entry: Entry): Promise<void> {
   switch (header.type) {
     case 'file':
     case 'contiguous-file':
-      return await put(parent, last, (path) => makeFile(path, entry));
+      if (!isSmall) return await put(parent, last, (path) => makeFile(path, header, contentOf(entry)));
+      return await makeSmall(making, parent, last, entry);
     case 'symlink':
       return await put(parent, last, (path) => fs.symlink(linkOf(header), path));
     case 'link':
@@ -110,6 +129,12 @@ async function unpackEntry(tree: OpenTree, entry: Entry): Promise<void> {
     default:
       throw new RequestError('unsafe_entry', 'it is no file, directory or link');
   }
+}
+
+async function makeSmall(making: FilesInTheMaking, parent: string, name: string, entry: Entry): Promise<void> {
+  const { header } = entry;
+  const content = await allOf(entry);
+  await making.add(name, header.name, () => put(parent, name, (path) => makeFile(path, header, content)));
 }
 
 /** The names on the way to an entry. */
@@ -146,18 +171,73 @@ async function put(parent: string, name: string, make: (path: string) => Promise
   }
 }
 
-async function makeFile(path: string, entry: Entry): Promise<void> {
-  const file = await fs.open(path, 'wx', 0o600);
+async function makeFile(
+  path: string,
+  header: Header,
+  content: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+): Promise<void> {
+  const file = await openAt(path, 'wx', 0o600);
   try {
-    for await (const chunk of entry) await file.writeFile(chunk as Uint8Array); // tar-stream gives nothing else
-    await file.chmod(modeOf(entry.header));
-    const time = timeOf(entry.header);
-    if (time) await file.utimes(time, time);
+    for await (const chunk of content) {
+      for (let rest = chunk; rest.length > 0; ) rest = rest.subarray((await writeTo(file, rest)).bytesWritten);
+    }
+    await setMode(file, modeOf(header));
+    const time = timeOf(header);
+    if (time) await setTimes(file, time, time);
   } catch (error) {
     await fs.rm(path, { force: true });
     throw error;
   } finally {
-    await file.close();
+    await closeIt(file);
+  }
+}
+
+function contentOf(entry: Entry): AsyncIterable<Uint8Array> {
+  return entry as AsyncIterable<Uint8Array>; // tar-stream gives nothing else
+}
+
+async function allOf(entry: Entry): Promise<Uint8Array[]> {
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of contentOf(entry)) chunks.push(chunk);
+  return chunks;
+}
+
+/** Small files that are made beside each other, all in the directory that the tree is at. */
+class FilesInTheMaking {
+  readonly #byName = new Map<string, Promise<void>>();
+  #added = 0;
+  #failedAt = Number.POSITIVE_INFINITY;
+  /** Of the first in the archive that could not be made. */
+  failure: Error | undefined;
+
+  has(name: string | undefined): boolean {
+    return name !== undefined && this.#byName.has(name);
+  }
+
+  /** Begins one when there is room for it. @throws an earlier one's failure */
+  async add(name: string, entryName: string, make: () => Promise<void>): Promise<void> {
+    const [oldest] = this.#byName.values();
+    if (this.#byName.size >= madeAtOnce) await oldest;
+    if (this.failure) throw this.failure;
+    const at = this.#added++;
+    const making = make()
+      .catch((error: unknown) => {
+        if (at > this.#failedAt) return;
+        this.#failedAt = at;
+        this.failure = atEntry(entryName, error);
+      })
+      .finally(() => this.#byName.delete(name));
+    this.#byName.set(name, making);
+  }
+
+  /** @throws the failure of one */
+  async all(): Promise<void> {
+    await this.settled();
+    if (this.failure) throw this.failure;
+  }
+
+  async settled(): Promise<void> {
+    await Promise.all(this.#byName.values());
   }
 }
 
@@ -216,6 +296,10 @@ class OpenTree {
       this.#levels.push({ name, directory: await openNoFollow(path), isNew });
     }
     return this.#here();
+  }
+
+  isAt(names: string[]): boolean {
+    return this.#levels.length === names.length && this.#levels.every(({ name }, depth) => name === names[depth]);
   }
 
   /** For the present directory; that which is unpacked into, and those that were there, stay as they are. */

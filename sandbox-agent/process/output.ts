@@ -1,11 +1,25 @@
 import type { WireStream } from '../../src/protocol/mux.ts';
-import type { Spool } from './spool.ts';
+import { OutputGoneError, type Spool } from './spool.ts';
 
-/** Sends kept output from byte `from` on. A host that stops reading grants nothing; only this stream then waits. */
-export async function sendOutput(spool: Spool, from: number, stream: WireStream, signal: AbortSignal): Promise<void> {
+/** One output of a process, the byte from which the host wants it, and whether the process waits for the host. */
+export interface Attachment {
+  stream: WireStream;
+  from: number;
+  holds: boolean;
+}
+
+/** Sends kept output. A host that stops reading grants nothing; unless it `holds`, only this stream then waits. */
+export async function sendOutput(
+  spool: Spool,
+  { stream, from, holds }: Attachment,
+  signal: AbortSignal,
+): Promise<void> {
   try {
-    for await (const chunk of spool.read(from, signal)) await stream.write(chunk, signal);
+    for await (const chunk of spool.read(from, holds, signal)) await stream.write(chunk, signal);
     stream.end();
+  } catch (error) {
+    if (error instanceof OutputGoneError) stream.breakOff();
+    throw error;
   } finally {
     // A no-op after the end. The host then sees an abandoned stream, not a short output.
     stream.reset();

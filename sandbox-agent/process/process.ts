@@ -2,6 +2,7 @@ import { statSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { setImmediate as nextTurn, setTimeout as wait } from 'node:timers/promises';
+import { limits } from '../../src/protocol/limits.ts';
 import type { WireStream } from '../../src/protocol/mux.ts';
 import type { ListedProcess, ProcessEnd } from '../../src/protocol/process.ts';
 import type { TerminalSize } from '../../src/protocol/pty.ts';
@@ -9,6 +10,7 @@ import { RequestError } from '../errors.ts';
 import type { Identity } from '../identity.ts';
 import { signalNumber } from '../kernel.ts';
 import type { Terminal } from '../pty/terminal.ts';
+import type { Entry, KeptDirectory, KeptProcess, StartOfProcess } from './kept.ts';
 import { outOfMemoryKills } from './memory.ts';
 import { type Spawned, spawn } from './spawn.ts';
 import { Spool } from './spool.ts';
@@ -39,23 +41,26 @@ const maxDrainMs = 500;
 
 /** One command, from its start until its kept output is dropped. It belongs to the sandbox, not to a connection. */
 export class SandboxProcess {
-  readonly command: Command;
-  readonly startedAt = Date.now();
-  readonly stdout = new Spool();
-  readonly stderr = new Spool();
-  /** 0 when the command could not be started. */
-  readonly pid: number;
-  /** Resolves when it has ended and its output is complete; never rejects. */
+  readonly start: StartOfProcess;
+  readonly stdout: Spool;
+  readonly stderr: Spool;
+  /** All that it has started; `undefined` for one of an earlier sandbox-agent, of which nothing is left. */
+  readonly tree: Tree | undefined;
+  /**
+   * Resolves when it has ended and its output is complete.
+   * @throws {RequestError} `process_lost`: nobody knows how it ended
+   */
   readonly ended: Promise<ProcessEnd>;
-  running = true;
-  /** It has ended, and its output has come. */
-  complete = false;
+  state: ListedProcess['state'] = 'running';
+  /** Once its output is complete, too. */
+  end: ProcessEnd | undefined;
   /** How many are being sent its output. */
   followers = 0;
+  readonly #kept: KeptDirectory;
   readonly #startedTicks = performance.now();
   readonly #oomKillsBefore = outOfMemoryKills();
-  readonly #stdin: Socket | undefined;
-  readonly #terminal: Terminal | undefined;
+  #stdin: Socket | undefined;
+  #terminal: Terminal | undefined;
   #timedOut = false;
   /** Pieces of output that are being kept. */
   #appending = 0;
@@ -64,51 +69,88 @@ export class SandboxProcess {
    * Starts the command. What is not there or not executable is a process too, with code 127 or 126, as in a shell.
    * @throws {RequestError} no working directory, or the sandbox has no room for another process
    */
-  static start(command: Command): SandboxProcess {
+  static start(command: Command, kept: KeptDirectory): SandboxProcess {
     if (!statSync(command.cwd).isDirectory()) {
       throw new RequestError('ENOTDIR', `the working directory ${command.cwd} is no directory`);
     }
-    return new SandboxProcess(command, spawn(command));
+    const started = spawn(command);
+    const { processId, sessionId, key, argv, terminal } = command;
+    const start = {
+      processId,
+      sessionId,
+      ...(key !== undefined && { key }),
+      argv: argv.slice(0, limits.listedArguments).map((argument) => argument.slice(0, limits.listedArgument)),
+      pid: started instanceof Error ? 0 : started.pid,
+      startedAt: Date.now(),
+      terminal: terminal !== undefined,
+    };
+    return new SandboxProcess(start, kept, command.trees[0], (one) => {
+      kept.write({ type: 'started', start });
+      return started instanceof Error ? one.#endUnstarted(started) : one.#run(started, command.timeoutMs);
+    });
   }
 
-  private constructor(command: Command, started: Spawned | NodeJS.ErrnoException) {
-    this.command = command;
-    if (started instanceof Error) {
-      this.pid = 0;
-      this.running = false;
-      this.ended = this.#endUnstarted(started);
-      return;
-    }
-    this.pid = started.pid;
-    this.#stdin = started.stdin;
-    this.#terminal = started.terminal;
-    this.ended = this.#run(started);
+  /** One that an earlier sandbox-agent of this sandbox has started: it has ended, at the latest with that. */
+  static restore({ start, end, segments }: KeptProcess, kept: KeptDirectory): SandboxProcess {
+    const one = new SandboxProcess(start, kept, undefined, async () => {
+      if (end) return end;
+      throw new RequestError('process_lost', `process ${start.processId} ended with the sandbox: nobody knows how`);
+    });
+    one.stdout.restore(segments.stdout, end?.stdoutBytes ?? 0);
+    one.stderr.restore(segments.stderr, end?.stderrBytes ?? 0);
+    one.state = end ? 'ended' : 'lost';
+    one.end = end;
+    return one;
   }
 
-  get tree(): Tree {
-    return this.command.trees[0];
+  private constructor(
+    start: StartOfProcess,
+    kept: KeptDirectory,
+    tree: Tree | undefined,
+    run: (one: SandboxProcess) => Promise<ProcessEnd>,
+  ) {
+    this.start = start;
+    this.tree = tree;
+    this.#kept = kept;
+    this.stdout = new Spool(kept, start.processId, 'stdout');
+    this.stderr = new Spool(kept, start.processId, 'stderr');
+    this.ended = run(this);
+    this.ended.catch(() => {}); // told to those who wait for it
+  }
+
+  /** What the journal has of it. */
+  get entries(): Entry[] {
+    const { start, end } = this;
+    const { processId } = start;
+    return end
+      ? [
+          { type: 'started', start },
+          { type: 'ended', processId, end },
+        ]
+      : [{ type: 'started', start }];
+  }
+
+  /** It has ended, and its output has come. */
+  get complete(): boolean {
+    return this.end !== undefined || this.state === 'lost';
   }
 
   #signal(name: string): void {
     const number = signalNumber(name);
     if (number === undefined) throw new RequestError('EINVAL', `there is no signal ${name}`);
-    signalTree(this.tree, number);
+    if (this.tree !== undefined) signalTree(this.tree, number);
   }
 
   /** Sends a signal to the whole tree, and SIGKILL to what is left of it after `graceMs`. Does not wait for the end. */
-  end(signalName: string, graceMs: number | undefined): void {
+  signal(signalName: string, graceMs: number | undefined): void {
+    const { tree } = this;
     this.#signal(signalName);
-    if (graceMs === undefined) return;
-    const timer = setTimeout(() => void this.kill(), graceMs);
+    if (graceMs === undefined || tree === undefined) return;
+    const timer = setTimeout(() => void killTree(tree), graceMs);
     void this.ended.then(() => {
       // The command's end is not that of what it started; only a tree that is gone needs no second signal.
-      if (!liveProcesses().has(this.tree)) clearTimeout(timer);
+      if (!liveProcesses().has(tree)) clearTimeout(timer);
     });
-  }
-
-  /** Kills the whole tree; resolves when it is dead. */
-  kill(): Promise<void> {
-    return killTree(this.tree);
   }
 
   /** Gives the process what comes on `stream`, as fast as it reads. It may close its end or die before: then no more. */
@@ -147,14 +189,14 @@ export class SandboxProcess {
 
   /** @param pids - what is alive of its tree */
   list(pids: readonly number[]): ListedProcess {
+    const { key: _, ...start } = this.start;
     return {
-      processId: this.command.processId,
-      sessionId: this.command.sessionId,
-      argv: this.command.argv.slice(0, 16).map((argument) => argument.slice(0, 256)),
-      pid: this.pid,
-      startedAt: this.startedAt,
-      running: this.running,
+      ...start,
+      state: this.state,
+      ...(this.end && { end: this.end }),
       pids: pids.slice(0, 1_024),
+      stdout: { bytes: this.stdout.total, gaps: this.stdout.gaps },
+      stderr: { bytes: this.stderr.total, gaps: this.stderr.gaps },
     };
   }
 
@@ -162,19 +204,20 @@ export class SandboxProcess {
   close(): void {
     this.stdout.close();
     this.stderr.close();
-    forgetTree(this.tree);
+    if (this.tree !== undefined) forgetTree(this.tree);
   }
 
-  async #run({ exit, stdout, stderr, terminal }: Spawned): Promise<ProcessEnd> {
-    const timer =
-      this.command.timeoutMs === undefined ? undefined : setTimeout(() => void this.#timeout(), this.command.timeoutMs);
+  async #run(started: Spawned, timeoutMs: number | undefined): Promise<ProcessEnd> {
+    const { exit, stdin, stdout, stderr, terminal } = started;
+    this.#stdin = stdin;
+    this.#terminal = terminal;
+    const timer = timeoutMs === undefined ? undefined : setTimeout(() => void this.#timeout(), timeoutMs);
     const drained = Promise.all([this.#collect(stdout, this.stdout), stderr && this.#collect(stderr, this.stderr)]);
     const { code, signal } = await exit;
-    this.running = false;
     clearTimeout(timer);
     this.#stdin?.destroy();
     // What was killed for its time is dead to the last process when the end is reported.
-    if (this.#timedOut) await this.kill();
+    if (this.#timedOut) await this.#killTree();
     // Else a reader that is far behind would keep the last of it where it is.
     this.stdout.stopWaiting();
     this.stderr.stopWaiting();
@@ -221,8 +264,8 @@ export class SandboxProcess {
   async #endUnstarted(error: NodeJS.ErrnoException): Promise<ProcessEnd> {
     const missing = error.code === 'ENOENT' || error.code === 'ENOTDIR';
     const text = missing ? 'not found' : (error.code ?? error.message);
-    const line = `${this.command.argv[0]}: ${text}`;
-    if (this.command.terminal) await this.stdout.append(Buffer.from(`${line}\r\n`));
+    const line = `${this.start.argv[0]}: ${text}`;
+    if (this.start.terminal) await this.stdout.append(Buffer.from(`${line}\r\n`));
     else await this.stderr.append(Buffer.from(`${line}\n`));
     this.stdout.end();
     this.stderr.end();
@@ -230,7 +273,8 @@ export class SandboxProcess {
   }
 
   #end(exitCode: number | null, signal: string | null): ProcessEnd {
-    return {
+    this.state = 'ended';
+    this.end = {
       exitCode,
       signal,
       timedOut: this.#timedOut,
@@ -239,11 +283,19 @@ export class SandboxProcess {
       stderrBytes: this.stderr.total,
       durationMs: performance.now() - this.#startedTicks,
     };
+    // Before anybody is told: what was reported is known to the next sandbox-agent.
+    this.#kept.write({ type: 'ended', processId: this.start.processId, end: this.end });
+    return this.end;
+  }
+
+  /** Resolves when the whole tree is dead. */
+  async #killTree(): Promise<void> {
+    if (this.tree !== undefined) await killTree(this.tree);
   }
 
   async #timeout(): Promise<void> {
     this.#timedOut = true;
-    await this.kill();
+    await this.#killTree();
   }
 }
 

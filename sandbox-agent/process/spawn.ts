@@ -98,7 +98,7 @@ function failureOf(error: unknown): NodeJS.ErrnoException {
   const failure = error as NodeJS.ErrnoException;
   switch (failure.code) {
     case 'EAGAIN':
-      throw new RequestError('EAGAIN', 'the sandbox is at its limit of processes: end some, or raise limits.pids');
+      throw new RequestError('process_limit', 'the sandbox is at its limit of processes');
     case 'EMFILE':
     case 'ENFILE':
     case 'ENOMEM':

@@ -1,59 +1,115 @@
-import { randomUUID } from 'node:crypto';
-import { closeSync, openSync, read, unlinkSync, write } from 'node:fs';
+import { closeSync, read, write, writeSync } from 'node:fs';
 import { promisify } from 'node:util';
-import { asRoot } from '../identity.ts';
+import type { KeptDirectory, OutputName, Segment } from './kept.ts';
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
 
-/** The newest bytes that stay in memory; a process that writes no more than this needs no file. */
+/** The newest bytes that stay in memory while the process runs: most readers need no more. */
 const memoryBytes = 256 * KiB;
 /** Chunks up to this size are joined with the one before: a buffer costs some hundred bytes, whatever is in it. */
 const joinBytes = 4 * KiB;
-/** What the file keeps of one output: the first half of it and the newest half. */
-const keptBytes = 64 * MiB;
-const half = keptBytes / 2;
+/** What goes to the disk at once, up to here; a piece that is larger is not waited for by all that goes on meanwhile. */
+const atOnceBytes = 16 * KiB;
+/** An output is kept in files of this size: the first half of them and the newest half, 64 MiB in all. */
+const segmentBytes = 4 * MiB;
+const keptSegments = 16;
+/** When all outputs together take too much of the disk: the first file, the one before, and the one that is written. */
+const leastSegments = 3;
+/** After the disk was full. */
+const retryMs = 1_000;
+const readBytes = 64 * KiB;
+
 /** A reader that is further behind than this holds the process up, as a pipe would, ... */
 const lagBytes = 16 * MiB;
 /** ... but not when it has stopped: this long after its last byte the process goes on without it. */
 const stalledMs = 1_000;
+/** One that wants to be waited for is, however long, and from here on: nothing of that is dropped. */
+const heldLagBytes = 1 * MiB;
 
 const readAt = promisify(read);
-const writeAt = promisify(write);
+const writeTo = promisify(write);
+
+/** How far a reader is, and whether the process waits for it also when it stops. */
+interface Reader {
+  at: number;
+  movedAt: number;
+  holds: boolean;
+}
 
 /** What was asked for is no longer kept: it lay between the oldest and the newest bytes. */
-class OutputGoneError extends Error {
-  readonly code = 'output_gone';
+export class OutputGoneError extends Error {
   constructor(from: number) {
     super(`the output from byte ${from} on is no longer kept`);
   }
 }
 
-interface Reader {
-  at: number;
-  movedAt: number;
+interface OpenSegment {
+  segment: Segment;
+  file: number;
 }
 
 /**
  * What a process wrote to one of its outputs, numbered from byte 0. One writer, any number of readers, each at its own
- * pace. A reader that is slow slows the process; one that has stopped does not, and loses what is no longer kept.
+ * pace. A reader that is slow slows the process; one that has stopped does not, unless it `holds`, and loses what is no
+ * longer kept.
  */
 export class Spool {
+  readonly #kept: KeptDirectory;
+  readonly #processId: string;
+  readonly #output: OutputName;
   #total = 0;
   #ended = false;
+  #closed = false;
   #waits = true;
   /** The newest chunks; together they start at byte `#memoryStart`. */
   #chunks: Buffer[] = [];
   #memoryStart = 0;
   #memoryHeld = 0;
-  #file: SpoolFile | undefined;
-  /** The sandbox's disk is full, say: only what is in memory is kept. */
-  #fileFailed = false;
+  /** On the disk, in their order. There may be something missing between two of them. */
+  readonly #segments: Segment[] = [];
+  #writer: OpenSegment | undefined;
+  #writing = false;
+  #fullUntil = 0;
   #readers = new Set<Reader>();
   #waiting = new Set<() => void>();
 
+  constructor(kept: KeptDirectory, processId: string, output: OutputName) {
+    this.#kept = kept;
+    this.#processId = processId;
+    this.#output = output;
+  }
+
+  /** Takes over what an earlier sandbox-agent kept. @param total - what was written in all, as far as it is known */
+  restore(segments: readonly Segment[], total: number): void {
+    for (const segment of segments) {
+      if (segment.start >= this.#total) {
+        this.#segments.push(segment);
+        this.#total = segment.start + segment.length;
+      }
+    }
+    this.#total = Math.max(this.#total, total);
+    this.#memoryStart = this.#total;
+    this.end();
+  }
+
   get total(): number {
     return this.#total;
+  }
+
+  /** The parts that are no longer kept, as `[from, to)`. */
+  get gaps(): [from: number, to: number][] {
+    const gaps: [number, number][] = [];
+    let at = 0;
+    const keptFrom = (start: number) => {
+      if (start > at) gaps.push([at, start]);
+    };
+    for (const { start, length } of this.#segments) {
+      keptFrom(start);
+      at = start + length;
+    }
+    if (at < this.#total) keptFrom(Math.max(at, this.#memoryStart));
+    return gaps;
   }
 
   /** Takes the next bytes; resolves when there is room for more. They must not change afterwards. */
@@ -63,17 +119,9 @@ export class Spool {
     this.#memoryHeld += chunk.length;
     this.#total += chunk.length;
     this.#wake();
-    await this.#writeToFile(chunk, start);
-    // Only now: a reader that looks for what is no longer in memory must find it in the file.
-    for (
-      let first = this.#chunks[0];
-      first && this.#memoryHeld - first.length >= memoryBytes;
-      first = this.#chunks[0]
-    ) {
-      this.#chunks.shift();
-      this.#memoryHeld -= first.length;
-      this.#memoryStart += first.length;
-    }
+    await this.#store(chunk, start);
+    // Only now: a reader that looks for what is no longer in memory must find it on the disk.
+    this.#forget(memoryBytes);
     await this.#waitForReaders();
   }
 
@@ -83,35 +131,45 @@ export class Spool {
     this.#wake();
   }
 
-  /** Nothing is appended any more: readers end when they have everything. */
+  /** Readers end when they have everything. What is appended still, by what the command left behind, is kept as well. */
   end(): void {
     this.#ended = true;
     this.stopWaiting();
+    if (!this.#writing) this.#closeWriter();
+  }
+
+  /** Nobody is expected to read now: what is on the disk need not be in memory. */
+  rest(): void {
+    const last = this.#segments.at(-1);
+    if (last && last.start + last.length === this.#total && last.start <= this.#memoryStart) this.#forget(0);
   }
 
   /** Frees what is kept. */
   close(): void {
     this.end();
-    this.#chunks = [];
-    this.#memoryStart = this.#total;
-    this.#memoryHeld = 0;
-    this.#file?.close();
-    this.#file = undefined;
-    this.#fileFailed = true;
+    this.#closed = true;
+    this.#forget(0);
+    if (!this.#writing) this.#dropAll();
   }
 
   /**
    * What was written from byte `from` on, then what follows, until the end.
+   * @param holds - the process waits for this reader, however long it takes
    * @throws {OutputGoneError} a byte that is next for this reader is no longer kept
    */
-  async *read(from: number, signal: AbortSignal): AsyncGenerator<Buffer, void, undefined> {
-    const reader: Reader = { at: from, movedAt: Date.now() };
+  async *read(from: number, holds: boolean, signal: AbortSignal): AsyncGenerator<Buffer, void, undefined> {
+    const reader: Reader = { at: from, movedAt: Date.now(), holds };
+    let open: OpenSegment | undefined;
     this.#readers.add(reader);
     try {
       for (;;) {
         signal.throwIfAborted();
-        const chunk = reader.at < this.#total ? await this.#readAt(reader.at) : undefined;
-        if (chunk) {
+        if (reader.at < this.#total) {
+          let chunk = this.#inMemory(reader.at);
+          if (!chunk) {
+            open = this.#openAt(reader.at, open);
+            chunk = await readSegment(open, reader.at);
+          }
           yield chunk;
           reader.at += chunk.length;
           reader.movedAt = Date.now();
@@ -123,6 +181,7 @@ export class Spool {
         }
       }
     } finally {
+      if (open) closeSync(open.file);
       this.#readers.delete(reader);
       this.#wake();
     }
@@ -135,51 +194,106 @@ export class Spool {
     else this.#chunks.push(chunk);
   }
 
+  /** Leaves at least `bytes` of the newest in memory. */
+  #forget(bytes: number): void {
+    for (let first = this.#chunks[0]; first && this.#memoryHeld - first.length >= bytes; first = this.#chunks[0]) {
+      this.#chunks.shift();
+      this.#memoryHeld -= first.length;
+      this.#memoryStart += first.length;
+    }
+  }
+
   async #waitForReaders(): Promise<void> {
     for (;;) {
       const now = Date.now();
-      const isWaitedFor = (reader: Reader) => this.#total - reader.at > lagBytes && now - reader.movedAt < stalledMs;
+      const isWaitedFor = ({ at, movedAt, holds }: Reader) => {
+        const lag = this.#total - at;
+        return holds ? lag > heldLagBytes : lag > lagBytes && now - movedAt < stalledMs;
+      };
       if (!this.#waits || ![...this.#readers].some(isWaitedFor)) return;
       await this.#changed(AbortSignal.timeout(stalledMs));
     }
   }
 
-  async #readAt(at: number): Promise<Buffer> {
-    if (at >= this.#memoryStart) {
-      let start = this.#memoryStart;
-      for (const chunk of this.#chunks) {
-        if (at < start + chunk.length) return chunk.subarray(at - start);
-        start += chunk.length;
-      }
+  #inMemory(at: number): Buffer | undefined {
+    if (at < this.#memoryStart) return undefined;
+    let start = this.#memoryStart;
+    for (const chunk of this.#chunks) {
+      if (at < start + chunk.length) return chunk.subarray(at - start);
+      start += chunk.length;
     }
-    this.#checkKept(at);
-    if (!this.#file) throw new OutputGoneError(at);
-    const { position, room } = place(at);
-    const chunk = await this.#file.read(position, Math.min(64 * KiB, room, this.#total - at));
-    // The process may have written on meanwhile, over what was just read.
-    this.#checkKept(at);
-    return chunk;
+    return undefined;
   }
 
-  #checkKept(at: number): void {
-    if (at >= half && at < this.#total - half) throw new OutputGoneError(at);
+  /** @param open - what the reader has open; of no more use when this returns another one */
+  #openAt(at: number, open: OpenSegment | undefined): OpenSegment {
+    // A file that was dropped meanwhile can be read as long as it is open.
+    if (open && isIn(open.segment, at)) return open;
+    const segment = this.#segments.find((one) => isIn(one, at));
+    if (!segment) throw new OutputGoneError(at);
+    const file = this.#kept.open(this.#processId, this.#output, segment.start);
+    if (open) closeSync(open.file);
+    return { segment, file };
   }
 
-  async #writeToFile(chunk: Buffer, start: number): Promise<void> {
-    if (this.#fileFailed || this.#total <= memoryBytes) return;
+  async #store(chunk: Buffer, start: number): Promise<void> {
+    if (this.#closed || Date.now() < this.#fullUntil) return;
+    this.#writing = true;
     try {
-      if (!this.#file) {
-        this.#file = new SpoolFile();
-        // All of it is in memory still, the new chunk too.
-        await this.#file.write(this.#chunks, 0);
-      } else {
-        await this.#file.write([chunk], start);
+      let at = start;
+      for (let rest = chunk; rest.length > 0; ) {
+        const { file, segment } = this.#writerAt(at);
+        const piece = rest.subarray(0, segmentBytes - segment.length);
+        const written =
+          piece.length <= atOnceBytes
+            ? writeSync(file, piece)
+            : (await writeTo(file, piece, 0, piece.length, null)).bytesWritten;
+        at += written;
+        segment.length += written;
+        this.#kept.bytes += written;
+        rest = rest.subarray(written);
       }
     } catch {
-      this.#file?.close();
-      this.#file = undefined;
-      this.#fileFailed = true;
+      // The disk is full, say: the newest bytes are in memory, and what comes later is tried again.
+      this.#closeWriter();
+      this.#fullUntil = Date.now() + retryMs;
+    } finally {
+      this.#writing = false;
+      if (this.#ended) this.#closeWriter();
+      if (this.#closed) this.#dropAll();
     }
+  }
+
+  #writerAt(at: number): OpenSegment {
+    const open = this.#writer;
+    if (open && open.segment.start + open.segment.length === at && open.segment.length < segmentBytes) return open;
+    this.#closeWriter();
+    this.#trim();
+    const segment = { start: at, length: 0 };
+    this.#writer = { segment, file: this.#kept.create(this.#processId, this.#output, at) };
+    this.#segments.push(segment);
+    return this.#writer;
+  }
+
+  /** Makes room for a new file. */
+  #trim(): void {
+    const most = this.#kept.isFull ? leastSegments : keptSegments;
+    while (this.#segments.length >= most) {
+      for (const segment of this.#segments.splice(Math.floor(most / 2), 1)) this.#drop(segment);
+    }
+  }
+
+  #dropAll(): void {
+    for (const segment of this.#segments.splice(0)) this.#drop(segment);
+  }
+
+  #drop(segment: Segment): void {
+    this.#kept.remove(this.#processId, this.#output, segment);
+  }
+
+  #closeWriter(): void {
+    if (this.#writer) closeSync(this.#writer.file);
+    this.#writer = undefined;
   }
 
   #changed(signal: AbortSignal): Promise<void> {
@@ -199,61 +313,15 @@ export class Spool {
   }
 }
 
-/** Where byte `at` of an output is in its file, and how many follow there: the second half goes round and round. */
-function place(at: number): { position: number; room: number } {
-  if (at < half) return { position: at, room: half - at };
-  const offset = (at - half) % half;
-  return { position: half + offset, room: half - offset };
+function isIn({ start, length }: Segment, at: number): boolean {
+  return at >= start && at < start + length;
 }
 
-/** A file without a name on the sandbox's disk, which only the sandbox-agent has: gone when it is closed. */
-class SpoolFile {
-  readonly #descriptor: number;
-  #busy = 0;
-  #closing = false;
-
-  constructor() {
-    this.#descriptor = asRoot(() => {
-      const path = `/.berth-output-${randomUUID()}`;
-      const descriptor = openSync(path, 'wx+', 0o600);
-      unlinkSync(path);
-      return descriptor;
-    });
-  }
-
-  async read(position: number, length: number): Promise<Buffer> {
-    const buffer = Buffer.allocUnsafe(length);
-    const { bytesRead } = await this.#use(() => readAt(this.#descriptor, buffer, 0, length, position));
-    return buffer.subarray(0, bytesRead);
-  }
-
-  async write(chunks: readonly Buffer[], start: number): Promise<void> {
-    let at = start;
-    for (const chunk of [...chunks]) {
-      for (let rest = chunk; rest.length > 0; ) {
-        const { position, room } = place(at);
-        const piece = rest.subarray(0, room);
-        const { bytesWritten } = await this.#use(() => writeAt(this.#descriptor, piece, 0, piece.length, position));
-        at += bytesWritten;
-        rest = rest.subarray(bytesWritten);
-      }
-    }
-  }
-
-  /** A descriptor that is closed while a call uses it could be another file's by then: the last call closes it. */
-  close(): void {
-    this.#closing = true;
-    if (this.#busy === 0) closeSync(this.#descriptor);
-  }
-
-  async #use<Result>(call: () => Promise<Result>): Promise<Result> {
-    if (this.#closing) throw new Error('the file is closed');
-    this.#busy++;
-    try {
-      return await call();
-    } finally {
-      this.#busy--;
-      if (this.#closing && this.#busy === 0) closeSync(this.#descriptor);
-    }
-  }
+async function readSegment({ segment, file }: OpenSegment, at: number): Promise<Buffer> {
+  const position = at - segment.start;
+  const length = Math.min(readBytes, segment.length - position);
+  const { bytesRead, buffer } = await readAt(file, Buffer.allocUnsafe(length), 0, length, position);
+  // It is shorter than what was written to it.
+  if (bytesRead === 0) throw new OutputGoneError(at);
+  return buffer.subarray(0, bytesRead);
 }

@@ -190,14 +190,15 @@ async function parseAddress(url: string, certificates: string | undefined): Prom
   const host = parsed.hostname.replace(/^\[|\]$/g, '');
   if (!secure) return { protocol: 'http', host, port };
   if (certificates === undefined) return { protocol: 'https', host, port };
-  const [ca, cert, key] = await Promise.all(
-    ['ca.pem', 'cert.pem', 'key.pem'].map((name) =>
-      readFile(join(certificates, name)).catch((cause: Error) => {
-        throw new Error(`its certificates can't be read: ${cause.message}`, { cause });
-      }),
-    ),
-  );
-  return { protocol: 'https', host, port, ...(ca && { ca }), ...(cert && { cert }), ...(key && { key }) };
+  const read = (name: string) =>
+    readFile(join(certificates, name)).catch((cause: Error) => {
+      throw new Error(`its certificates can't be read: ${cause.message}`, { cause });
+    });
+  // In turn, so that of several that are missing the same one is named each time.
+  const ca = await read('ca.pem');
+  const cert = await read('cert.pem');
+  const key = await read('key.pem');
+  return { protocol: 'https', host, port, ca, cert, key };
 }
 
 /** An engine that is there answers in milliseconds; one that does not in this time is as good as none. */

@@ -1,4 +1,5 @@
 import { BerthError } from '../errors.ts';
+import type { ResetReason } from './frame.ts';
 
 /** The bytes that came over the wire are no frames or messages of this protocol; the connection can't go on. */
 export class WireProtocolError extends BerthError<{ reason: string }> {
@@ -41,15 +42,16 @@ export class WireAuthenticationError extends BerthError<{ sandboxId: string }> {
 }
 
 /** A stream of the wire ended before its end: the other side gave it up, or the connection broke. */
-export class WireStreamError extends BerthError<{ reason: 'reset' | 'cancelled' | 'closed' }> {
+export class WireStreamError extends BerthError<{ reason: ResetReason | 'closed' }> {
   static {
     WireStreamError.prototype.name = 'WireStreamError';
   }
   readonly code = 'wire_stream';
-  constructor(reason: 'reset' | 'cancelled' | 'closed', options?: ErrorOptions) {
+  constructor(reason: ResetReason | 'closed', options?: ErrorOptions) {
     const text = {
       reset: 'the sender gave it up',
       cancelled: 'the receiver wants no more',
+      gone: 'what comes next is no longer there',
       closed: 'the connection was closed',
     };
     super(`The stream ended early: ${text[reason]}.`, { reason }, options);

@@ -16,11 +16,14 @@ export type Frame =
   | { kind: 'credit'; stream: number; bytes: number }
   | { kind: 'reset'; stream: number; reason: ResetReason };
 
-/** `reset`: the sender gives the stream up. `cancelled`: the receiver wants no more. */
-export type ResetReason = 'reset' | 'cancelled';
+/**
+ * `reset`: the sender gives the stream up. `cancelled`: the receiver wants no more. `gone`: what was sent is good, but what
+ * comes next is not there.
+ */
+export type ResetReason = 'reset' | 'cancelled' | 'gone';
 
 const kinds = { message: 1, data: 2, end: 3, credit: 4, reset: 5 } as const;
-const resetReasons: readonly ResetReason[] = ['reset', 'cancelled'];
+const resetReasons: readonly ResetReason[] = ['reset', 'cancelled', 'gone'];
 
 const none = new Uint8Array(0);
 
@@ -59,8 +62,11 @@ export class FrameDecoder {
   maxMessageBytes: number = limits.message;
   #header = new Uint8Array(frameHeaderBytes);
   #headerFilled = 0;
+  /** Of the payload. */
+  #length = 0;
+  /** A payload that comes in pieces. */
   #payload: Uint8Array = none;
-  #payloadFilled = 0;
+  #filled = 0;
   #error: WireProtocolError | undefined;
 
   /** @throws {WireProtocolError} the bytes are no frames; those before the error were yielded */
@@ -74,25 +80,20 @@ export class FrameDecoder {
         this.#headerFilled += piece.length;
         at += piece.length;
         if (this.#headerFilled < frameHeaderBytes) return;
-        const length = this.#checkHeader();
-        if (length === 0) {
-          yield this.#frame(none);
-          continue;
-        }
-        if (chunk.length - at >= length) {
-          // The whole payload is here: no copy.
-          yield this.#frame(chunk.subarray(at, at + length));
-          at += length;
-          continue;
-        }
-        this.#payload = new Uint8Array(length);
-        this.#payloadFilled = 0;
+        this.#length = this.#checkHeader();
+        if (this.#length === 0) yield this.#frame(none);
+      } else if (this.#filled === 0 && chunk.length - at >= this.#length) {
+        // The whole payload is here: no copy. It begins a chunk where the sender gave it a WebSocket message of its own.
+        const payload = chunk.subarray(at, at + this.#length);
+        at += this.#length;
+        yield this.#frame(payload);
       } else {
-        const piece = chunk.subarray(at, at + this.#payload.length - this.#payloadFilled);
-        this.#payload.set(piece, this.#payloadFilled);
-        this.#payloadFilled += piece.length;
+        if (this.#filled === 0) this.#payload = new Uint8Array(this.#length);
+        const piece = chunk.subarray(at, at + this.#length - this.#filled);
+        this.#payload.set(piece, this.#filled);
+        this.#filled += piece.length;
         at += piece.length;
-        if (this.#payloadFilled === this.#payload.length) yield this.#frame(this.#payload);
+        if (this.#filled === this.#length) yield this.#frame(this.#payload);
       }
     }
   }
@@ -139,6 +140,7 @@ export class FrameDecoder {
     const stream = view.getUint32(1);
     this.#headerFilled = 0;
     this.#payload = none;
+    this.#filled = 0;
     switch (kind) {
       case kinds.message:
         return { kind: 'message', payload };

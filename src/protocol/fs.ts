@@ -105,6 +105,15 @@ export type FsReadlink = v.InferOutput<typeof fsReadlink>;
 export const fsRealpath = v.strictObject({ type: v.literal('fs.realpath'), requestId, path: absolutePath });
 export type FsRealpath = v.InferOutput<typeof fsRealpath>;
 
+/** Host → sandbox-agent. Makes the file that long, links followed: the rest is cut off, or what is added reads as zeros. */
+export const fsTruncate = v.strictObject({
+  type: v.literal('fs.truncate'),
+  requestId,
+  path: absolutePath,
+  size: byteCount,
+});
+export type FsTruncate = v.InferOutput<typeof fsTruncate>;
+
 /** Host → sandbox-agent. Links are followed. */
 export const fsChmod = v.strictObject({ type: v.literal('fs.chmod'), requestId, path: absolutePath, mode });
 export type FsChmod = v.InferOutput<typeof fsChmod>;
@@ -167,7 +176,13 @@ export type FsUnpack = v.InferOutput<typeof fsUnpack>;
 export const fsPack = v.strictObject({ type: v.literal('fs.pack'), requestId, path: absolutePath, stream: streamId });
 export type FsPack = v.InferOutput<typeof fsPack>;
 
-/** `size` is bytes, times are milliseconds since 1970, `mode` the permissions. */
+/** What a link says, as far as it is known. */
+const readTarget = v.pipe(v.string(), v.maxBytes(limits.path));
+
+/**
+ * `size` is bytes, times are milliseconds since 1970, `mode` the permissions. `linkTarget`: of a link that was not
+ * followed.
+ */
 export const fsStats = v.strictObject({
   kind: v.picklist(['file', 'directory', 'symlink', 'other']),
   size: byteCount,
@@ -177,6 +192,7 @@ export const fsStats = v.strictObject({
   accessedMs: time,
   modifiedMs: time,
   changedMs: time,
+  linkTarget: v.optional(readTarget),
 });
 export type FsStats = v.InferOutput<typeof fsStats>;
 
@@ -187,7 +203,7 @@ export const fsStatAnswer = v.strictObject({ type: v.literal('fs.stat'), request
 export const fsTarget = v.strictObject({
   type: v.literal('fs.target'),
   requestId,
-  target: v.pipe(v.string(), v.maxBytes(limits.path)),
+  target: readTarget,
 });
 
 /** Sandbox-agent → host. `total`: matches in all; `truncated`: more than were sent. */

@@ -41,5 +41,8 @@ export const limits = {
   /** Columns, or rows, of a terminal (a number): what the kernel has room for. */
   terminal: 65_535,
   /** Processes that one list names (a number). */
-  listedProcesses: 1_024,
+  listedProcesses: 16_384,
+  /** Arguments that a list has of each (a number), and the length of each of them (UTF-16 units). */
+  listedArguments: 16,
+  listedArgument: 256,
 } as const;

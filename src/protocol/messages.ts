@@ -18,19 +18,12 @@ import {
   fsStatAnswer,
   fsSymlink,
   fsTarget,
+  fsTruncate,
   fsUnpack,
   fsWrite,
 } from './fs.ts';
 import { authenticate, hello, refused, welcome } from './handshake.ts';
-import {
-  processAttach,
-  processExited,
-  processKill,
-  processList,
-  processListed,
-  processStart,
-  processStarted,
-} from './process.ts';
+import { processAttach, processExited, processKill, processList, processStart, processStarted } from './process.ts';
 import { ptyAttach, ptyOpen, ptyResize } from './pty.ts';
 import { ping, sessionClose, sessionOpen, shutdown } from './session.ts';
 import { errorText, name, requestId } from './values.ts';
@@ -73,6 +66,7 @@ const request = v.variant('type', [
   fsReadlink,
   fsRealpath,
   fsChmod,
+  fsTruncate,
   fsGlob,
   fsGrep,
   fsUnpack,
@@ -81,16 +75,7 @@ const request = v.variant('type', [
 /** Host → sandbox-agent, after the handshake. */
 export type Request = v.InferOutput<typeof request>;
 
-const answer = v.variant('type', [
-  ok,
-  error,
-  processStarted,
-  processExited,
-  processListed,
-  fsStatAnswer,
-  fsTarget,
-  fsFound,
-]);
+const answer = v.variant('type', [ok, error, processStarted, processExited, fsStatAnswer, fsTarget, fsFound]);
 /** Sandbox-agent → host, after the handshake. */
 export type Answer = v.InferOutput<typeof answer>;
 

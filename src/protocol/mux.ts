@@ -227,6 +227,13 @@ export class WireStream {
     this.#closeSending(new WireStreamError('reset'));
   }
 
+  /** What comes next is not there: the reader gets all that was sent, then a `WireStreamError`. */
+  breakOff(): void {
+    if (this.#sending !== 'open') return;
+    this.#emit({ kind: 'reset', stream: this.id, reason: 'gone' });
+    this.#closeSending(new WireStreamError('gone'));
+  }
+
   /**
    * The next bytes, or `null` at the end.
    * @throws {WireStreamError} the sender gave up, or the connection is gone
@@ -299,11 +306,11 @@ export class WireStream {
   }
 
   #receiveReset(reason: ResetReason): void {
-    if (reason === 'reset') {
+    if (reason !== 'cancelled') {
       if (this.#receiving !== 'open') return;
       // What came before an abandoned end is not to be taken for a whole.
-      this.#queue.clear();
-      this.#closeReceiving(new WireStreamError('reset'));
+      if (reason === 'reset') this.#queue.clear();
+      this.#closeReceiving(new WireStreamError(reason));
     } else if (this.#sending === 'open') {
       this.#closeSending(new WireStreamError('cancelled'));
     }

@@ -11,12 +11,14 @@ import {
   requestId,
   signal,
   streamId,
-  time,
   timeoutMs,
   uint32,
   umask,
   user,
 } from './values.ts';
+
+/** A reader that stops then stops the process. */
+const backpressure = v.boolean();
 
 const argv = v.pipe(v.array(argument), v.minLength(1), v.maxLength(limits.arguments));
 
@@ -44,6 +46,7 @@ export const processStart = v.strictObject({
   stdin: v.optional(streamId),
   stdout: v.optional(streamId),
   stderr: v.optional(streamId),
+  backpressure,
 });
 export type ProcessStart = v.InferOutput<typeof processStart>;
 
@@ -51,7 +54,8 @@ const outputFrom = v.strictObject({ stream: streamId, from: byteCount });
 
 /**
  * Host → sandbox-agent. Sends kept output from byte `from` on, then what follows. Answer: `process.started`, then
- * `process.exited` (at once when it has ended). What is no longer kept is an error with code `output_gone`.
+ * `process.exited` (at once when it has ended), or the error `process_lost`: the sandbox-agent died while it ran, so that
+ * nobody knows its end. A stream whose next byte is no longer kept breaks off (`gone`).
  */
 export const processAttach = v.strictObject({
   type: v.literal('process.attach'),
@@ -59,6 +63,7 @@ export const processAttach = v.strictObject({
   processId: id,
   stdout: v.optional(outputFrom),
   stderr: v.optional(outputFrom),
+  backpressure,
 });
 export type ProcessAttach = v.InferOutput<typeof processAttach>;
 
@@ -74,8 +79,10 @@ export const processKill = v.strictObject({
   graceMs: v.optional(durationMs),
 });
 
-/** Host → sandbox-agent. Answer: `process.listed`. */
-export const processList = v.strictObject({ type: v.literal('process.list'), requestId });
+/**
+ * Host → sandbox-agent. Sends a `listedProcess` for each process whose output is kept, the oldest first. Answer: `ok`.
+ */
+export const processList = v.strictObject({ type: v.literal('process.list'), requestId, stream: streamId });
 
 /** Sandbox-agent → host. `pid` is that inside the sandbox; 0 when the command could not be started (code 126 or 127). */
 export const processStarted = v.strictObject({
@@ -110,21 +117,30 @@ export const processExited = v.strictObject({
   end: processEnd,
 });
 
-/** `pids` are what still runs of its tree: the process itself, and what it started that outlived it. */
+/** Milliseconds since 1970, as far as a `Date` goes. */
+const date = v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(8.64e15));
+
+/** What a process wrote to one of its outputs, and the parts `[from, to)` of it that are no longer kept. */
+const listedOutput = v.strictObject({
+  bytes: byteCount,
+  gaps: v.pipe(v.array(v.strictTuple([byteCount, byteCount])), v.maxLength(64)),
+});
+
+/** A record. `pids` are what still runs of its tree: the process itself, and what it started that outlived it. */
 export const listedProcess = v.strictObject({
   processId: id,
   sessionId: id,
-  argv: v.pipe(v.array(v.string()), v.maxLength(16)),
+  argv: v.pipe(v.array(v.pipe(v.string(), v.maxLength(limits.listedArgument))), v.maxLength(limits.listedArguments)),
   pid: uint32,
-  startedAt: time,
-  running: v.boolean(),
+  /** It runs on one, and can be attached to with `pty.attach`. */
+  terminal: v.boolean(),
+  startedAt: date,
+  /** `lost`: the sandbox-agent died while it ran, so that nobody knows its end. */
+  state: v.picklist(['running', 'ended', 'lost']),
+  /** Of one that has ended. */
+  end: v.optional(processEnd),
   pids: v.pipe(v.array(uint32), v.maxLength(1_024)),
+  stdout: listedOutput,
+  stderr: listedOutput,
 });
 export type ListedProcess = v.InferOutput<typeof listedProcess>;
-
-/** Sandbox-agent → host. Those that run, oldest first; at most `limits.listedProcesses` of them. */
-export const processListed = v.strictObject({
-  type: v.literal('process.listed'),
-  requestId,
-  processes: v.pipe(v.array(listedProcess), v.maxLength(limits.listedProcesses)),
-});

@@ -22,6 +22,10 @@ export const ptyOpen = v.strictObject({
   cwd: processStart.entries.cwd,
   env: processStart.entries.env,
   user: processStart.entries.user,
+  umask: processStart.entries.umask,
+  timeoutMs: processStart.entries.timeoutMs,
+  /** As of `process.start`; the two kinds of process do not share their keys. */
+  key: processStart.entries.key,
   size: terminalSize,
   /** What is typed. Its end is no end for the program: a terminal has none but the byte 4. */
   input: streamId,

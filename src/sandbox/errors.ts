@@ -209,6 +209,56 @@ export class ProcessEndedError extends BerthError<{ processId: string }> {
   }
 }
 
+/** The sandbox died, or was killed, while the process ran: nobody knows how the process ended. Its output is kept. */
+export class ProcessLostError extends BerthError<{ processId: string }> {
+  static {
+    ProcessLostError.prototype.name = 'ProcessLostError';
+  }
+  readonly code = 'process_lost';
+  constructor(meta: { processId: string }, options?: ErrorOptions) {
+    super(
+      `Process ${meta.processId} ended with its sandbox, and nobody knows how. Read what it wrote with: ` +
+        `sandbox.attach('${meta.processId}'); a key that it was started with stays used.`,
+      meta,
+      options,
+    );
+  }
+}
+
+/** A reader was so far behind, or came so late, that the next bytes for it are no longer kept. */
+export class OutputGoneError extends BerthError<{ processId: string; output: 'stdout' | 'stderr'; from: number }> {
+  static {
+    OutputGoneError.prototype.name = 'OutputGoneError';
+  }
+  readonly code = 'output_gone';
+  override readonly status = 410;
+  constructor(meta: { processId: string; output: 'stdout' | 'stderr'; from: number }, options?: ErrorOptions) {
+    super(
+      `The ${meta.output} of process ${meta.processId} is no longer kept from byte ${meta.from} on. ` +
+        'sandbox.processes() says where it goes on; backpressure: true makes a process wait for its reader.',
+      meta,
+      options,
+    );
+  }
+}
+
+/** The sandbox is at its limit of processes and threads: the command was not started. */
+export class ProcessLimitError extends BerthError<{ operation: string }> {
+  static {
+    ProcessLimitError.prototype.name = 'ProcessLimitError';
+  }
+  readonly code = 'process_limit';
+  override readonly status = 503;
+  constructor(meta: { operation: string }, options?: ErrorOptions) {
+    super(
+      `The sandbox could not ${meta.operation}: it is at its limit of processes. End some, as those of ` +
+        'sandbox.processes(), or make a sandbox with more limits.pids.',
+      meta,
+      options,
+    );
+  }
+}
+
 /** The sandbox could not carry out what was asked; `reason` is the code that it gave. */
 export class SandboxRequestError extends BerthError<{ operation: string; reason: string; detail: string }> {
   static {

@@ -30,6 +30,7 @@ export type {
   SessionOptions,
 } from './options.ts';
 export type { Process } from './process/exec.ts';
+export type { KeptOutput, ProcessInfo } from './process/list.ts';
 export type { ExecResult } from './process/result.ts';
 export type { Pty, PtyExit } from './pty/pty.ts';
 export type { Sandbox, SandboxInfo, SandboxStats } from './sandbox.ts';

@@ -9,6 +9,7 @@ import {
   environment,
   id,
   key,
+  linkTarget,
   mode,
   name,
   signal,
@@ -82,6 +83,7 @@ const commandOptions = {
   maxOutput: v.optional(bytes, defaultMaxOutput),
   detached: v.optional(v.boolean(), false),
   key: v.optional(key),
+  backpressure: v.optional(v.boolean(), false),
   onStdout: v.optional(listener),
   onStderr: v.optional(listener),
 };
@@ -112,6 +114,12 @@ export interface ExecOptions {
   detached?: boolean;
   /** The same key in the same session starts the command once, and later calls join it. */
   key?: string;
+  /**
+   * The command waits for this reader, however long it does not read: nothing of its output is dropped. Of several readers
+   * those count that asked for it, the slowest first; one that is gone does not. Default: false, a reader that stops does
+   * not stop the command
+   */
+  backpressure?: boolean;
   /** Called with each piece of output as it comes. */
   onStdout?: (chunk: Uint8Array) => void;
   onStderr?: (chunk: Uint8Array) => void;
@@ -132,6 +140,9 @@ export const ptyOptions = v.strictObject({
   cwd: v.optional(path),
   env: v.optional(env, {}),
   user: v.optional(user),
+  umask: v.optional(umask),
+  timeout: v.optional(timeoutMs),
+  key: v.optional(key),
   signal: v.optional(abortSignal),
 });
 /** Options of a terminal. */
@@ -144,6 +155,12 @@ export interface PtyOptions extends PtySize {
   env?: Record<string, string>;
   /** `name`, `uid`, `name:group` or `uid:gid`. Default: that of the session or sandbox */
   user?: string;
+  /** The permissions that files which are made on it do not get, as in `0o027`. Default: `0o022` */
+  umask?: number;
+  /** Milliseconds; then all that runs on it is killed, and `wait()` says `timedOut`. Default: none */
+  timeout?: number;
+  /** The same key in the same session opens the terminal once, and later calls join it. */
+  key?: string;
   /** Kills all that runs on it; `wait()` then rejects with an `AbortError`. */
   signal?: AbortSignal;
 }
@@ -267,9 +284,15 @@ export interface CreateOptions {
   key?: string;
 }
 
-const offset = v.optional(bytes);
-export const readStreamOptions = v.strictObject({ start: offset, end: offset });
+export const fileSize = bytes;
+// The wire has the byte behind the end.
+const lastByte = v.pipe(bytes, v.maxValue(Number.MAX_SAFE_INTEGER - 1));
+export const readStreamOptions = v.pipe(
+  v.strictObject({ start: v.optional(bytes, 0), end: v.optional(lastByte) }),
+  v.check(({ start, end }) => end === undefined || start <= end, 'start is behind end'),
+);
 export const permissions = mode;
+export { linkTarget };
 export const writeStreamOptions = v.strictObject({ mode: v.optional(mode), append: v.optional(v.boolean(), false) });
 export const readdirOptions = v.strictObject({ withStats: v.optional(v.boolean(), false) });
 export const mkdirOptions = v.strictObject({ recursive: v.optional(v.boolean(), false), mode: v.optional(mode) });
@@ -277,10 +300,9 @@ export const rmOptions = v.strictObject({
   recursive: v.optional(v.boolean(), false),
   force: v.optional(v.boolean(), false),
 });
-const count = v.pipe(v.number(), v.safeInteger(), v.minValue(1));
+const count = v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(limits.found));
 const pattern = v.pipe(v.string(), v.minLength(1), v.maxBytes(limits.path));
 export const searchPattern = pattern;
-export const linkTarget = pattern;
 export const globOptions = v.strictObject({ path: v.optional(path), limit: v.optional(count, 1_000) });
 export const grepOptions = v.strictObject({
   path: v.optional(path),
@@ -294,11 +316,14 @@ export interface AttachOptions {
   stderr?: number;
   /** Bytes kept per stream for the result. Default: 16 MiB */
   maxOutput?: number;
+  /** As in `exec`: the process waits for this reader. Default: false */
+  backpressure?: boolean;
 }
 export const attachOptions = v.strictObject({
   stdout: v.optional(bytes, 0),
   stderr: v.optional(bytes, 0),
   maxOutput: v.optional(bytes, defaultMaxOutput),
+  backpressure: v.optional(v.boolean(), false),
 });
 export interface AttachPtyOptions {
   /** Byte of the output to begin with, from 0. Default: 0 */
@@ -308,3 +333,4 @@ export const attachPtyOptions = v.strictObject({ from: v.optional(bytes, 0) });
 export const listOptions = v.strictObject({ labels: v.optional(labels, {}) });
 export const collectOptions = v.strictObject({ dryRun: v.optional(v.boolean(), false) });
 export const statsOptions = v.strictObject({ disk: v.optional(v.boolean(), false) });
+export const processesOptions = v.strictObject({ all: v.optional(v.boolean(), false) });

@@ -1,4 +1,4 @@
-import { FileError, SandboxRequestError, UnsafeEntryError } from './errors.ts';
+import { FileError, ProcessLimitError, SandboxRequestError, UnsafeEntryError } from './errors.ts';
 import { AnswerError, streamFailure } from './wire.ts';
 
 /** What a request that failed means to its caller. `path`: the file that it was about. */
@@ -6,6 +6,7 @@ export function requestError(error: unknown, operation: string, path?: string): 
   const cause = streamFailure(error);
   if (!(cause instanceof AnswerError)) return cause;
   const { code, message } = cause;
+  if (code === 'process_limit') return new ProcessLimitError({ operation }, { cause });
   if (code === 'unsafe_entry') return new UnsafeEntryError({ entry: path ?? '', reason: message });
   if (path !== undefined && /^E[A-Z0-9]+$/.test(code)) {
     return new FileError({ code, path, operation, detail: message }, { cause });

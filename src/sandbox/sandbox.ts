@@ -3,7 +3,6 @@ import type { Container, ContainerDetails, ContainerLimits, Engine } from '../en
 import { ContainerStartError, EngineError } from '../engine/errors.ts';
 import { BerthError } from '../errors.ts';
 import { endCodes, stopGraceMs } from '../protocol/lifetime.ts';
-import type { ListedProcess } from '../protocol/process.ts';
 import { rootSessionId } from '../protocol/session.ts';
 import { SandboxDiedError, type SandboxEnd, SandboxNotFoundError, WireClosedError } from './errors.ts';
 import { FileSystem } from './fs/file-system.ts';
@@ -15,6 +14,7 @@ import {
   check,
   type ExecOptions,
   type PtyOptions,
+  processesOptions,
   runLabel,
   type SessionOptions,
   sessionOptions,
@@ -22,6 +22,7 @@ import {
 } from './options.ts';
 import { resolvePath } from './path.ts';
 import { attach, exec, type Place, type Process, spawn } from './process/exec.ts';
+import { listProcesses, type ProcessInfo } from './process/list.ts';
 import type { ExecResult } from './process/result.ts';
 import { attachPty, openPty, type Pty } from './pty/pty.ts';
 import { requestError } from './request-error.ts';
@@ -192,10 +193,16 @@ export class Sandbox implements AsyncDisposable {
     return attachPty(this.#place, ptyId, options);
   }
 
-  /** What runs, or has left something running; oldest first, at most 1,024. */
-  async processes(): Promise<ListedProcess[]> {
-    const { processes } = await (await this.#open()).call({ type: 'process.list' }, 'process.listed');
-    return processes;
+  /**
+   * What runs, or has left something running; the oldest first.
+   * @param options.all - also those of which only the end and the output are kept: the 1,024 that ended last, also before a
+   * stop. Default: false
+   * @example for (const { id, command, end } of await sandbox.processes({ all: true })) console.log(id, command, end);
+   */
+  async processes(given: { all?: boolean } = {}): Promise<ProcessInfo[]> {
+    const { all } = check('processes', processesOptions, given);
+    const listed = await listProcesses(await this.#open());
+    return all ? listed : listed.filter(({ state, pids }) => state === 'running' || pids.length > 0);
   }
 
   /** Opens a session, with a name for people: its commands end with it. */

@@ -104,7 +104,7 @@ test.for<[string, Buffer]>([
 ])('%s ends the connection, and every call on it with that error', async ([, bytes]) => {
   const wire = await connect(afterHandshake((socket) => socket.send(bytes)));
   const first = wire.call({ type: 'ping' }, 'ok').catch((error: unknown) => error);
-  const second = wire.call({ type: 'process.list' }, 'process.listed');
+  const second = wire.call({ type: 'shutdown' }, 'ok');
   await expect(second).rejects.toBeInstanceOf(WireProtocolError);
   await first;
   await expect(wire.call({ type: 'ping' }, 'ok')).rejects.toBeInstanceOf(WireProtocolError);

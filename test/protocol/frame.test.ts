@@ -16,7 +16,7 @@ const frame: fc.Arbitrary<Frame> = fc.oneof(
   fc.record({
     kind: fc.constant('reset' as const),
     stream,
-    reason: fc.constantFrom('reset' as const, 'cancelled' as const),
+    reason: fc.constantFrom('reset' as const, 'cancelled' as const, 'gone' as const),
   }),
 );
 const frames = fc.array(frame, { maxLength: 12 });
@@ -134,7 +134,7 @@ describe('FrameDecoder', () => {
     ['a grant of nothing', [4, 0, 0, 0, 1, 0, 0, 0, 4, 0, 0, 0, 0]],
     ['a grant of more than a window', [4, 0, 0, 0, 1, 0, 0, 0, 4, 0, 8, 0, 1]],
     ['a grant of the wrong length', [4, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 1]],
-    ['a reset with an unknown reason', [5, 0, 0, 0, 1, 0, 0, 0, 4, 0, 0, 0, 2]],
+    ['a reset with an unknown reason', [5, 0, 0, 0, 1, 0, 0, 0, 4, 0, 0, 0, 3]],
     ['bytes that end inside a header', [3, 0, 0]],
     ['bytes that end inside a payload', [2, 0, 0, 0, 1, 0, 0, 0, 2, 7]],
   ])('refuses %s', ([, bytes]) => {

@@ -13,6 +13,7 @@ import {
   parser,
   parseWelcome,
 } from '../../src/protocol/messages.ts';
+import { listedProcess } from '../../src/protocol/process.ts';
 
 type Message = Record<string, unknown>;
 type Parse = (bytes: Uint8Array) => unknown;
@@ -65,6 +66,7 @@ const messages: [parse: Parse, message: Message, optional?: string[]][] = [
       stdin: 1,
       stdout: 3,
       stderr: 5,
+      backpressure: true,
     },
     ['key', 'cwd', 'user', 'timeoutMs', 'stdin', 'stdout', 'stderr'],
   ],
@@ -76,11 +78,12 @@ const messages: [parse: Parse, message: Message, optional?: string[]][] = [
       processId: 'p',
       stdout: { stream: 1, from: 0 },
       stderr: { stream: 3, from: 9 },
+      backpressure: false,
     },
     ['stdout', 'stderr'],
   ],
   [parseRequest, { type: 'process.kill', requestId, processId: 'p', signal: 'SIGTERM', graceMs: 0 }, ['graceMs']],
-  [parseRequest, { type: 'process.list', requestId }],
+  [parseRequest, { type: 'process.list', requestId, stream: 1 }],
   [
     parseRequest,
     {
@@ -100,6 +103,7 @@ const messages: [parse: Parse, message: Message, optional?: string[]][] = [
   [parseRequest, { type: 'pty.attach', requestId, processId: 'p', input: 1, output: { stream: 3, from: 9 } }],
   [parseRequest, { type: 'pty.resize', requestId, processId: 'p', size: { columns: 65_535, rows: 1 } }],
   [parseRequest, { type: 'fs.stat', requestId, path, follow: true }],
+  [parseRequest, { type: 'fs.truncate', requestId, path, size: 0 }],
   [parseRequest, { type: 'fs.read', requestId, path, start: 0, end: 5, stream: 1 }, ['end']],
   [parseRequest, { type: 'fs.write', requestId, path, how: 'replace', mode: 0o7777, stream: 1 }, ['mode']],
   [parseRequest, { type: 'fs.readdir', requestId, path, withStats: false, stream: 1 }],
@@ -123,20 +127,29 @@ const messages: [parse: Parse, message: Message, optional?: string[]][] = [
   [parseAnswer, { type: 'error', requestId, code: 'ENOENT', message: '' }],
   [parseAnswer, { type: 'process.started', requestId, processId: 'p', pid: 0 }],
   [parseAnswer, { type: 'process.exited', requestId, end }],
-  [
-    parseAnswer,
-    {
-      type: 'process.listed',
-      requestId,
-      processes: [{ processId: 'p', sessionId: 's', argv: ['a'], pid: 2, startedAt: 0, running: true, pids: [2, 3] }],
-    },
-  ],
   [parseAnswer, { type: 'fs.stat', requestId, stats }],
   [parseAnswer, { type: 'fs.target', requestId, target: '' }],
   [parseAnswer, { type: 'fs.found', requestId, total: 5, truncated: false }],
   [parseAuthenticate, { type: 'authenticate', protocol: protocolVersion, signature: 'ab'.repeat(64) }],
   [parseWelcome, { type: 'welcome', boot: 'b', user: 'root', uid: 0, gid: 0, home: '/root', cwd: '/workspace' }],
   [parseWelcome, { type: 'refused' }],
+  [
+    parser(listedProcess),
+    {
+      processId: 'p',
+      sessionId: 's',
+      argv: ['a'],
+      pid: 2,
+      terminal: true,
+      startedAt: 0,
+      state: 'ended',
+      end,
+      pids: [2, 3],
+      stdout: { bytes: 9, gaps: [[2, 5]] },
+      stderr: { bytes: 0, gaps: [] },
+    },
+    ['end'],
+  ],
   [parser(fsEntry), { name: 'a', stats }, ['stats']],
   [parser(fsPath), { path: 'a/b' }],
   [parser(fsMatch), { path: 'a', line: 1, text: '' }],
@@ -194,7 +207,17 @@ test('sizes are those in bytes of UTF-8, and nothing that the kernel would cut a
   expect(() => stat(`/${'ü'.repeat(limits.path / 2)}`)).toThrow(WireProtocolError);
   for (const wrong of ['', 'relative', './x', '/a\0b']) expect(() => stat(wrong)).toThrow(WireProtocolError);
   const start = (argv: string[], variables: unknown = []) =>
-    parseRequest(bytes({ type: 'process.start', requestId, sessionId: 'root', argv, env: variables, detached: false }));
+    parseRequest(
+      bytes({
+        type: 'process.start',
+        requestId,
+        sessionId: 'root',
+        argv,
+        env: variables,
+        detached: false,
+        backpressure: false,
+      }),
+    );
   for (const argv of [[], ['a\0'], Array.from({ length: limits.arguments + 1 }, () => '')]) {
     expect(() => start(argv)).toThrow(WireProtocolError);
   }

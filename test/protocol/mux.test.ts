@@ -193,7 +193,7 @@ test('a mux throws nothing but WireProtocolError, for any frames and bytes', () 
     fc.record({
       kind: fc.constant('reset' as const),
       stream,
-      reason: fc.constantFrom('reset' as const, 'cancelled' as const),
+      reason: fc.constantFrom('reset' as const, 'cancelled' as const, 'gone' as const),
     }),
   );
   fc.assert(

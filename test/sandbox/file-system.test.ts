@@ -114,6 +114,21 @@ test('makes, names, copies, moves and removes', async ({ sandbox: { fs } }) => {
   expect(await fs.exists('moved')).toBe(false);
 });
 
+test('cuts a file and lengthens it, and says what a link says', async ({ sandbox: { fs } }) => {
+  await fs.writeFile('file', 'content');
+  await fs.truncate('file', 10);
+  expect(await fs.readFile('file')).toBe('content\0\0\0');
+  await fs.truncate('file');
+  expect((await fs.stat('file')).size).toBe(0);
+  await expect(fs.truncate('.')).rejects.toMatchObject({ code: 'EISDIR' });
+  await fs.symlink('no where', 'link');
+  expect(await fs.lstat('link')).toMatchObject({ kind: 'symlink', linkTarget: 'no where' });
+  expect(await fs.readdir('.', { withStats: true })).toContainEqual({
+    name: 'link',
+    stats: expect.objectContaining({ linkTarget: 'no where' }),
+  });
+});
+
 test('searches names and lines', async ({ sandbox: { fs } }) => {
   await fs.writeFile('src/one.ts', 'const a = 1;\nconst b = 2;\n');
   await fs.writeFile('two.md', 'a = 1');
@@ -155,6 +170,23 @@ test('refuses a tar that leads out of its target, inside and on the host', async
   const directory = await temporary();
   await expect(unpackArchive(evil(), join(directory, 'to'))).rejects.toBeInstanceOf(UnsafeEntryError);
   await expect(lstat(join(directory, 'to'))).rejects.toMatchObject({ code: 'ENOENT' });
+});
+
+test('refuses what a call does not take, before anything is asked of the sandbox', async ({ sandbox: { fs } }) => {
+  const calls: (() => unknown)[] = [
+    () => fs.glob('*', { limit: 100_001 }),
+    () => fs.grep('a', { limit: 0 }),
+    () => fs.symlink('a\0b', 'link'),
+    () => fs.truncate('file', -1),
+    () => fs.truncate('file', 0.5),
+    () => fs.createReadStream('file', { start: 5, end: 2 }),
+    () => fs.createReadStream('file', { end: Number.MAX_SAFE_INTEGER }),
+    () => fs.chmod('file', 0o10000),
+  ];
+  for (const call of calls) {
+    await expect((async () => call())(), call.toString()).rejects.toMatchObject({ name: 'InvalidOptionsError' });
+  }
+  expect(await fs.readdir('.')).toEqual([]);
 });
 
 test('tells of what is not there when it is uploaded from', async ({ sandbox: { fs } }) => {

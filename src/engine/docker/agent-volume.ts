@@ -37,7 +37,7 @@ const fillScript = `
 set -eu
 cd /.berth
 rm -rf bin lib private cache
-mkdir -p bin lib private/wire
+mkdir -p bin lib private/wire private/kept
 cp -L /usr/local/bin/node bin/
 ldd bin/node | sed -n 's/.* => \\(\\/[^ ]*\\) .*/\\1/p' | sort -u | while read -r library; do
   cp -L "$library" lib/
@@ -49,7 +49,7 @@ NODE_COMPILE_CACHE=${compileCache} ${agentCommand.join(' ')} compile
 chmod -R a+rX,go-w bin lib cache
 chmod 755 .
 chown -R 0:${agentGroup} private
-chmod 750 private private/wire
+chmod 750 private private/wire private/kept
 chown -R ${agentGroup}:${agentGroup} private
 `;
 

@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type Docker from 'dockerode';
-import { agentGroup, wireDirectory } from '../../protocol/socket.ts';
+import { agentGroup, keptDirectory, wireDirectory } from '../../protocol/socket.ts';
 import { containerEnvironment } from '../agent-environment.ts';
 import type { ContainerSpec } from '../engine.ts';
 import { ContainerExistsError, ContainerStartError } from '../errors.ts';
@@ -11,6 +11,9 @@ import type { ImageDetails } from './images.ts';
 
 /** How the wire reaches the sandbox; written down at its making, for every host process that connects later. */
 export const transportLabel = 'berth.wire';
+
+/** On the volumes for what is kept of processes, one a container. */
+export const keptVolume = { 'berth.volume': 'kept' } as const;
 
 /** What Node compiled when the volume was filled; it is of use with the same flags only. */
 export const compileCache = '/.berth/cache';
@@ -122,9 +125,21 @@ function containerConfig(
 }
 
 function mounts(spec: ContainerSpec, agent: AgentVolume, transport: Transport): Docker.MountConfig {
-  const noCopy = { NoCopy: true, Labels: {}, DriverConfig: { Name: 'local', Options: {} } };
+  const options = (Labels: Record<string, string>) => ({
+    NoCopy: true,
+    Labels,
+    DriverConfig: { Name: 'local', Options: {} },
+  });
   const result: Docker.MountConfig = [
-    { Type: 'volume', Source: agent.name, Target: '/.berth', ReadOnly: true, VolumeOptions: noCopy },
+    { Type: 'volume', Source: agent.name, Target: '/.berth', ReadOnly: true, VolumeOptions: options({}) },
+    // Without a name: it goes with the container, whoever removes that, and no snapshot has it. Labelled for whoever
+    // removed the container without it.
+    {
+      Type: 'volume',
+      Source: '',
+      Target: keptDirectory,
+      VolumeOptions: options({ 'berth.host': spec.labels['berth.host'] ?? '', ...keptVolume }),
+    },
     transport === 'unix'
       ? { Type: 'bind', Source: spec.wireDirectory, Target: wireDirectory }
       : { Type: 'tmpfs', Source: '', Target: wireDirectory, TmpfsOptions: { SizeBytes: 1024 * 1024, Mode: 0o777 } },

@@ -26,7 +26,7 @@ import {
   lockSuffix,
 } from './agent-volume.ts';
 import { baseImageTag } from './base-image.ts';
-import { agentCommand, createContainer, transportLabel } from './create.ts';
+import { agentCommand, createContainer, keptVolume, transportLabel } from './create.ts';
 import { containerEvents } from './events.ts';
 import { engineFailure, reasonOf, statusOf } from './failure.ts';
 import { findContainers, inspectContainer, labelFilter } from './find.ts';
@@ -245,8 +245,11 @@ export class DockerEngine implements Engine {
       const dead = fills.filter(({ Created }) => Date.now() - Created * 1000 >= fillPatienceMs);
       const isLock = ({ Names }: Docker.ContainerInfo) => Names.some((name) => name.endsWith(lockSuffix));
       await removeContainers(dead.filter((one) => !isLock(one)));
-      const { Volumes } = await this.#docker.listVolumes({ filters: { label: labels, dangling: ['true'] } });
-      for (const { Name } of Volumes ?? []) {
+      const keptLabels = labelFilter({ 'berth.host': hostId, ...keptVolume });
+      const unused = await Promise.all(
+        [labels, keptLabels].map((label) => this.#docker.listVolumes({ filters: { label, dangling: ['true'] } })),
+      );
+      for (const { Name } of unused.flatMap(({ Volumes }) => Volumes ?? [])) {
         leftovers.push({ kind: 'volume', name: Name });
         if (!dryRun) await this.#docker.getVolume(Name).remove();
       }

@@ -9,6 +9,7 @@ import { decodeRecords } from '../../protocol/records.ts';
 import { FileError } from '../errors.ts';
 import {
   check,
+  fileSize,
   globOptions,
   grepOptions,
   linkTarget,
@@ -43,6 +44,8 @@ export interface FileStats {
   accessed: Date;
   modified: Date;
   changed: Date;
+  /** Of a link, in `lstat` and `readdir`; not of some in `/proc`, which only their owner may read. */
+  linkTarget?: string;
 }
 
 export interface DirectoryEntry {
@@ -111,7 +114,7 @@ export class FileSystem {
    * @param options.end - last byte, itself read, as in Node. Default: the end of the file
    */
   createReadStream(path: string, options: { start?: number; end?: number } = {}): Readable {
-    const { start = 0, end } = check('createReadStream', readStreamOptions, options);
+    const { start, end } = check('createReadStream', readStreamOptions, options);
     const at = this.resolve(path);
     return this.#reading({ type: 'fs.read', path: at, start, ...(end !== undefined && { end: end + 1 }) }, 'read', at);
   }
@@ -214,6 +217,17 @@ export class FileSystem {
   /** The path without links. */
   realpath(path: string): Promise<string> {
     return this.#target('fs.realpath', 'realpath', path);
+  }
+
+  /**
+   * Makes a file that long, links followed: the rest is cut off, or what is added reads as zeros.
+   * @param size - bytes. Default: 0
+   * @example await sandbox.fs.truncate('server.log');
+   */
+  async truncate(path: string, size = 0): Promise<void> {
+    check('truncate', fileSize, size);
+    const at = this.resolve(path);
+    await this.#call({ type: 'fs.truncate', path: at, size }, 'truncate', at);
   }
 
   /** Sets the permissions, links followed: `0o755`. */
@@ -415,9 +429,10 @@ async function end(stream: Writable, content: string | Uint8Array): Promise<void
   await done;
 }
 
-function toStats({ accessedMs, modifiedMs, changedMs, ...stats }: FsStats): FileStats {
+function toStats({ accessedMs, modifiedMs, changedMs, linkTarget, ...stats }: FsStats): FileStats {
   return {
     ...stats,
+    ...(linkTarget !== undefined && { linkTarget }),
     accessed: new Date(accessedMs),
     modified: new Date(modifiedMs),
     changed: new Date(changedMs),

@@ -29,6 +29,7 @@ import {
   inputOf,
   killNow,
   killOnAbort,
+  Output,
   outputOf,
   readUnread,
   type Started,
@@ -64,8 +65,8 @@ export interface Process extends AsyncDisposable {
 
 interface OnPipes extends Started {
   stdin: WireStream | undefined;
-  stdout: WireStream;
-  stderr: WireStream;
+  stdout: Output;
+  stderr: Output;
 }
 
 export async function exec(place: Place, command: Command, given: ExecOptions = {}): Promise<ExecResult> {
@@ -111,9 +112,18 @@ export async function attach(place: Place, processId: string, given: AttachOptio
     processId,
     stdout: { stream: stdout.id, from: options.stdout },
     stderr: { stream: stderr.id, from: options.stderr },
+    backpressure: options.backpressure,
   } as const;
   const started = await begin(wire, call, [stdout, stderr]);
-  return new RunningProcess({ ...started, stdin: undefined, stdout, stderr }, options);
+  return new RunningProcess(
+    {
+      ...started,
+      stdin: undefined,
+      stdout: new Output(stdout, started.processId, 'stdout', options.stdout),
+      stderr: new Output(stderr, started.processId, 'stderr', options.stderr),
+    },
+    options,
+  );
 }
 
 class RunningProcess implements Process {
@@ -179,8 +189,8 @@ class RunningProcess implements Process {
     }
   }
 
-  #output(stream: WireStream, kept: NewestOutput, watch: ((chunk: Uint8Array) => void) | undefined): Readable {
-    const output = outputOf(stream, (chunk) => kept.add(chunk));
+  #output(source: Output, kept: NewestOutput, watch: ((chunk: Uint8Array) => void) | undefined): Readable {
+    const output = outputOf(source, (chunk) => kept.add(chunk));
     if (watch) output.on('data', watch);
     return output;
   }
@@ -211,6 +221,7 @@ async function start(
     argv: typeof argv === 'string' ? ['/bin/sh', ...(options.login ? ['-l'] : []), '-c', argv] : argv,
     env: options.env,
     detached: options.detached,
+    backpressure: options.backpressure,
     stdout: stdout.id,
     stderr: stderr.id,
     ...(stdin && { stdin: stdin.id }),
@@ -221,7 +232,12 @@ async function start(
     ...(options.key !== undefined && { key: options.key }),
   } as const;
   const started = await begin(wire, call, stdin ? [stdin, stdout, stderr] : [stdout, stderr]);
-  return { ...started, stdin, stdout, stderr };
+  return {
+    ...started,
+    stdin,
+    stdout: new Output(stdout, started.processId, 'stdout', 0),
+    stderr: new Output(stderr, started.processId, 'stderr', 0),
+  };
 }
 
 /** What the wire could not carry is refused before a stream is opened for it. */
@@ -233,8 +249,8 @@ export function checkSize(operation: string, parts: unknown): void {
   }
 }
 
-async function collect(stream: WireStream, kept: NewestOutput, watch?: (chunk: Uint8Array) => void): Promise<void> {
-  for await (const chunk of stream) {
+async function collect(output: Output, kept: NewestOutput, watch?: (chunk: Uint8Array) => void): Promise<void> {
+  for (let chunk = await output.read(); chunk; chunk = await output.read()) {
     kept.add(chunk);
     watch?.(chunk);
   }
@@ -245,6 +261,6 @@ function toResult(end: ProcessEnd, stdout: NewestOutput, stderr: NewestOutput): 
     ...end,
     stdout: stdout.text(),
     stderr: stderr.text(),
-    truncated: stdout.truncated || stderr.truncated,
+    truncated: stdout.keptBytes < end.stdoutBytes || stderr.keptBytes < end.stderrBytes,
   };
 }

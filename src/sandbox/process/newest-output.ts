@@ -16,6 +16,10 @@ export class NewestOutput {
     return this.total > this.#limit;
   }
 
+  get keptBytes(): number {
+    return Math.min(this.total, this.#limit);
+  }
+
   add(chunk: Uint8Array): void {
     const rest = chunk.length > this.#limit ? chunk.subarray(chunk.length - this.#limit) : chunk;
     const offset = this.total + chunk.length - rest.length;

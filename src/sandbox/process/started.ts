@@ -2,10 +2,10 @@ import type { Readable, Writable } from 'node:stream';
 import { WireStreamError } from '../../protocol/errors.ts';
 import type { WireStream } from '../../protocol/mux.ts';
 import type { ProcessEnd } from '../../protocol/process.ts';
-import { ProcessEndedError } from '../errors.ts';
+import { OutputGoneError, ProcessEndedError, ProcessLostError } from '../errors.ts';
 import { requestError } from '../request-error.ts';
 import { readable, writable } from '../streams.ts';
-import type { Call, Wire } from '../wire.ts';
+import { AnswerError, type Call, type Wire } from '../wire.ts';
 
 /** How long a tree that was asked to end has for it. */
 export const graceMs = 2_000;
@@ -40,7 +40,13 @@ export async function begin(
   try {
     const [started, exited] = wire.call2(call, 'process.started', 'process.exited');
     const { processId, pid } = await started;
-    const ended = exited.then(({ end }) => end);
+    const ended = exited.then(
+      ({ end }) => end,
+      (error: unknown) => {
+        const isLost = error instanceof AnswerError && error.code === 'process_lost';
+        throw isLost ? new ProcessLostError({ processId }, { cause: error }) : error;
+      },
+    );
     ended.catch(() => {}); // told to those who wait for it
     const kill = async (signal: string, killMs?: number) => {
       const grace = killMs !== undefined && { graceMs: killMs };
@@ -64,19 +70,51 @@ export function explain(error: unknown): unknown {
   return requestError(error, 'run the command');
 }
 
+/** One output of a process, from byte `at` on. */
+export class Output {
+  readonly #stream: WireStream;
+  readonly #processId: string;
+  readonly #name: 'stdout' | 'stderr';
+  #at: number;
+
+  constructor(stream: WireStream, processId: string, name: 'stdout' | 'stderr', at: number) {
+    this.#stream = stream;
+    this.#processId = processId;
+    this.#name = name;
+    this.#at = at;
+  }
+
+  /**
+   * The next bytes, or `null` at the end.
+   * @throws {OutputGoneError} they are no longer kept
+   */
+  async read(): Promise<Uint8Array | null> {
+    try {
+      const chunk = await this.#stream.read();
+      this.#at += chunk?.length ?? 0;
+      return chunk;
+    } catch (error) {
+      const isGone = error instanceof WireStreamError && error.meta.reason === 'gone';
+      if (!isGone) throw explain(error);
+      const meta = { processId: this.#processId, output: this.#name, from: this.#at };
+      throw new OutputGoneError(meta, { cause: error });
+    }
+  }
+
+  cancel(): void {
+    this.#stream.cancel();
+  }
+}
+
 /** What a process writes. `watch` gets each chunk that is read. */
-export function outputOf(stream: WireStream, watch: (chunk: Uint8Array) => void): Readable {
+export function outputOf(source: Output, watch: (chunk: Uint8Array) => void): Readable {
   const output = readable(
     async () => {
-      try {
-        const chunk = await stream.read();
-        if (chunk) watch(chunk);
-        return chunk;
-      } catch (error) {
-        throw explain(error);
-      }
+      const chunk = await source.read();
+      if (chunk) watch(chunk);
+      return chunk;
     },
-    () => stream.cancel(),
+    () => source.cancel(),
   );
   // Who reads gets the error from the reading, and wait() tells it too; an event that nobody listens for would end the
   // host.

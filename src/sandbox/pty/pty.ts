@@ -21,6 +21,7 @@ import {
   graceMs,
   inputOf,
   killOnAbort,
+  Output,
   outputOf,
   readUnread,
   type Started,
@@ -34,6 +35,8 @@ export interface PtyExit {
   exitCode: number | null;
   /** The signal that ended it, as in `SIGKILL`, else `null`. */
   signal: string | null;
+  /** It was killed when its `timeout` was over. */
+  timedOut: boolean;
   /** The kernel killed a process of the sandbox for want of memory meanwhile. */
   oomKilled: boolean;
   /** What came on the terminal in all. */
@@ -74,7 +77,7 @@ export interface Pty extends AsyncDisposable {
 }
 
 export async function openPty(place: Place, given: PtyOptions): Promise<Pty> {
-  const { command, cols, rows, cwd = '.', env, user, signal } = check('pty', ptyOptions, given);
+  const { command, cols, rows, cwd = '.', env, user, umask, timeout, key, signal } = check('pty', ptyOptions, given);
   if (signal?.aborted) throw abortError(signal.reason);
   const directory = resolvePath(place.cwd, cwd);
   checkSize('pty', [command, env, directory]);
@@ -88,12 +91,16 @@ export async function openPty(place: Place, given: PtyOptions): Promise<Pty> {
     cwd: directory,
     env,
     ...(user !== undefined && { user }),
+    ...(umask !== undefined && { umask }),
+    ...(timeout !== undefined && { timeoutMs: timeout }),
+    ...(key !== undefined && { key }),
     size: { columns: cols, rows },
     input: input.id,
     output: output.id,
   } as const;
   const started = await begin(wire, call, [input, output]);
-  return new View(wire, started, { input, output, signal, isOwner: true });
+  const shown = new Output(output, started.processId, 'stdout', 0);
+  return new View(wire, started, { input, output: shown, signal, isOwner: true });
 }
 
 export async function attachPty(place: Place, ptyId: string, given: AttachPtyOptions = {}): Promise<Pty> {
@@ -108,7 +115,8 @@ export async function attachPty(place: Place, ptyId: string, given: AttachPtyOpt
     output: { stream: output.id, from },
   } as const;
   const started = await begin(wire, call, [input, output]);
-  return new View(wire, started, { input, output, signal: undefined, isOwner: false });
+  const shown = new Output(output, started.processId, 'stdout', from);
+  return new View(wire, started, { input, output: shown, signal: undefined, isOwner: false });
 }
 
 function streams(wire: Wire): [input: WireStream, output: WireStream] {
@@ -117,7 +125,7 @@ function streams(wire: Wire): [input: WireStream, output: WireStream] {
 
 interface ViewOptions {
   input: WireStream;
-  output: WireStream;
+  output: Output;
   signal: AbortSignal | undefined;
   /** The terminal ends with it. */
   isOwner: boolean;
@@ -182,11 +190,11 @@ class View implements Pty {
   async #finish(signal: AbortSignal | undefined): Promise<PtyExit> {
     const stopListening = killOnAbort(this.#started, signal);
     try {
-      const { exitCode, signal: endedBy, oomKilled, stdoutBytes, durationMs } = await this.#started.ended;
+      const { exitCode, signal: endedBy, timedOut, oomKilled, stdoutBytes, durationMs } = await this.#started.ended;
       this.#hasEnded = true;
       await closed(this.output);
       if (signal?.aborted) throw abortError(signal.reason);
-      return { exitCode, signal: endedBy, oomKilled, outputBytes: stdoutBytes, durationMs };
+      return { exitCode, signal: endedBy, timedOut, oomKilled, outputBytes: stdoutBytes, durationMs };
     } catch (error) {
       throw signal?.aborted ? abortError(signal.reason) : explain(error);
     } finally {

@@ -189,6 +189,46 @@ describe('unpack', () => {
     expect((await fs.readdir(`${folder}/to`)).sort()).toEqual(['d', 'hard', 'link', 'soft', 'twice']);
   });
 
+  test('makes small files beside each other as if one after the other', async ({ folder }) => {
+    const versions = Array.from({ length: 40 }, (_, at) => ({
+      name: 'd/again',
+      content: `${at}`.repeat(500 * (40 - at)),
+    }));
+    await unpacked(
+      await archiveOf(
+        { name: 'd/first', content: 'first' },
+        { name: 'd/link', type: 'link', linkname: 'd/first' },
+        { name: 'd/first', content: 'second' },
+        ...versions,
+      ),
+      `${folder}/to`,
+    );
+    expect(await fs.readFile(`${folder}/to/d/link`, 'utf8')).toBe('first');
+    expect(await fs.readFile(`${folder}/to/d/first`, 'utf8')).toBe('second');
+    expect(await fs.readFile(`${folder}/to/d/again`, 'utf8')).toBe('39'.repeat(500));
+    expect((await fs.readdir(`${folder}/to/d`)).sort()).toEqual(['again', 'first', 'link']);
+  });
+
+  test('names the first small file that can not be made, and leaves no part of it', async ({ folder }) => {
+    await fs.mkdir(`${folder}/to/wrong 1`, { recursive: true });
+    await fs.mkdir(`${folder}/to/wrong 2`);
+    const files = Array.from({ length: 20 }, (_, number) => ({ name: `file ${number}`, content: 'x' }));
+    const before = await openFiles();
+    const archive = await archiveOf(
+      ...files,
+      { name: 'wrong 1', content: 'x'.repeat(60_000) },
+      { name: 'wrong 2' },
+      { name: 'after' },
+    );
+    const unpacking = unpacked(archive, `${folder}/to`);
+    await expect(unpacking).rejects.toMatchObject({ code: 'EISDIR' });
+    await expect(unpacking).rejects.toThrow('stopped at "wrong 1"');
+    expect(await openFiles()).toBe(before);
+    const made = await fs.readdir(`${folder}/to`);
+    expect(made.filter((name) => name.startsWith('file'))).toHaveLength(20);
+    expect(made.filter((name) => name.startsWith('.'))).toEqual([]);
+  });
+
   test.for<[what: string, entries: Header[]]>([
     ['an absolute name', [{ name: '/tmp/evil' }]],
     ['a name that leads out', [{ name: 'a/../../evil' }]],

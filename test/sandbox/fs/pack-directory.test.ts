@@ -31,7 +31,7 @@ test('packs what is in a directory, not its sockets, with links as links', async
   expect(entries).toHaveLength(4);
   expect(entries).toEqual(
     expect.arrayContaining([
-      expect.objectContaining({ name: 'a/empty', kind: 'directory' }),
+      expect.objectContaining({ name: 'a/empty/', kind: 'directory' }),
       expect.objectContaining({ name: 'a/file', kind: 'file', mode: 0o750, content: 'content' }),
       expect.objectContaining({ name: 'link', kind: 'symlink', linkTarget: '/etc/passwd' }),
     ]),

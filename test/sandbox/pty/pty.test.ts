@@ -47,6 +47,7 @@ describe('a terminal', () => {
     expect((await show(sandbox, { command: 'echo out; echo error >&2; exit 7' })).exit).toEqual({
       exitCode: 7,
       signal: null,
+      timedOut: false,
       oomKilled: false,
       outputBytes: 'out\r\nerror\r\n'.length,
       durationMs: expect.any(Number),
@@ -197,6 +198,21 @@ describe('several views of a terminal', () => {
     expect(await afterwards.wait()).toMatchObject({ exitCode: 4, outputBytes: one.bytes.length });
   });
 
+  test('are one terminal for the same key, which can be told from other processes', async ({ sandbox }) => {
+    const opened = { ...bash, key: 'work', umask: 0o027 };
+    await using one = await sandbox.pty(opened);
+    const [two] = await Promise.all([sandbox.pty(opened), new Shown(one.output).until('> ')]);
+    expect(two.id).toBe(one.id);
+    await using other = await sandbox.spawn(['sleep', '1000'], { key: 'work' });
+    expect(await sandbox.processes()).toMatchObject([
+      { id: one.id, terminal: true },
+      { id: other.id, terminal: false },
+    ]);
+    await expect(sandbox.attachPty(other.id)).rejects.toMatchObject({ meta: { reason: 'not_a_terminal' } });
+    await two.write('umask\r');
+    await new Shown(two.output).until('0027');
+  });
+
   test('end each by itself; the terminal ends with the one that opened it', async ({ sandbox }) => {
     const first = await sandbox.pty(bash);
     const screen = new Shown(first.output);
@@ -271,7 +287,7 @@ describe('the end of a terminal', () => {
     const command = 'trap "" HUP; (while echo on; do sleep 0.01; done; exec sleep 1002) & exit 8';
     const durations: number[] = [];
     for (let time = 0; time < 3; time++) {
-      await using pty = await sandbox.pty({ ...size, command });
+      const pty = await sandbox.pty({ ...size, command }); // disposing it would kill what it left
       const exit = await pty.wait();
       expect(exit).toMatchObject({ exitCode: 8 });
       durations.push(exit.durationMs);
@@ -281,6 +297,23 @@ describe('the end of a terminal', () => {
     // Its terminal is gone: writing fails, and it goes on to the next.
     const goesOn = 'until pgrep -fx "sleep 1002"; do sleep 0.05; done';
     expect(await sandbox.exec(goesOn, { timeout: 20_000 })).toMatchObject({ exitCode: 0 });
+  });
+
+  test('comes with its time, and says so', async ({ sandbox }) => {
+    await using pty = await sandbox.pty({ ...size, command: 'setsid sleep 1000 & sleep 1000', timeout: 100 });
+    expect(await pty.wait()).toMatchObject({ exitCode: null, signal: 'SIGKILL', timedOut: true });
+    expect(await sandbox.processes()).toEqual([]);
+  });
+
+  test('comes at once when the sandbox stops: a shell ignores SIGTERM, and ends when it is hung up', async ({
+    sandbox,
+  }) => {
+    const command = 'trap : TERM HUP; bash --norc --noprofile -i; touch hung-up';
+    await using pty = await sandbox.pty({ ...bash, command });
+    await new Shown(pty.output).until('> ');
+    await sandbox.stop();
+    await sandbox.start();
+    expect(await sandbox.fs.exists('hung-up')).toBe(true);
   });
 
   test('comes on abort', async ({ sandbox }) => {
@@ -315,7 +348,9 @@ test.for<[string, unknown]>([
   ['an empty command', { ...size, command: [] }],
   ['a command with a NUL', { ...size, command: ['a\0b'] }],
   ['a variable without a name', { ...size, env: { '': 'x' } }],
-  ['an option that is none', { ...size, timeout: 5 }],
+  ['an option that is none', { ...size, maxOutput: 5 }],
+  ['no time at all', { ...size, timeout: 0 }],
+  ['an empty key', { ...size, key: '' }],
   ['nothing', undefined],
 ])('%s is refused before anything is started', async ([, options], { sandbox }) => {
   await expect(sandbox.pty(options as never)).rejects.toBeInstanceOf(InvalidOptionsError);

@@ -25,7 +25,7 @@ export async function exec(id: string, command: readonly string[], options: Opti
   return withHost(async (host) => {
     const sandbox = await host.connect(id);
     // `spawn` tells of the end of a timeout only in its result, so nothing here needs a clock.
-    await using process_ = await sandbox.spawn(command, { ...rest, env: variables });
+    await using process_ = await sandbox.spawn(command, { ...rest, env: variables, backpressure: true });
     const stopListening = passSignals(process_);
     process.stdin.on('error', () => {}).pipe(process_.stdin);
     try {

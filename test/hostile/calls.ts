@@ -64,6 +64,7 @@ export const calls: Record<string, (sandbox: Sandbox) => Promise<unknown>> = {
   exists: (sandbox) => sandbox.fs.exists('file'),
   readdir: (sandbox) => sandbox.fs.readdir('.'),
   'readdir with stats': (sandbox) => sandbox.fs.readdir('.', { withStats: true }),
+  truncate: (sandbox) => sandbox.fs.truncate('file', 3),
   mkdir: (sandbox) => sandbox.fs.mkdir('directory', { recursive: true }),
   rm: (sandbox) => sandbox.fs.rm('file', { force: true }),
   rename: (sandbox) => sandbox.fs.rename('file', 'other'),

@@ -1,8 +1,11 @@
+import { join } from 'node:path';
 import { setTimeout as pass } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import fc from 'fast-check';
 import { BerthError } from '../../src/errors.ts';
+import { socketName } from '../../src/protocol/socket.ts';
 import type { SandboxHost } from '../../src/sandbox/host.ts';
+import type { OpenedHost } from '../support/sandbox-fixture.ts';
 import { calls } from './calls.ts';
 import { type LieSpec, lieSpecs, teller } from './lies.ts';
 import { LyingAgent } from './lying-agent.ts';
@@ -10,7 +13,7 @@ import { LyingAgent } from './lying-agent.ts';
 export interface FuzzOptions {
   seed: number;
   runs: number;
-  /** Of a case that failed before: fast-check prints it. */
+  /** Of a case that failed: it is printed with the seed. */
   path?: string;
 }
 
@@ -20,12 +23,15 @@ const quietMs = 40;
 const settleMs = 30_000;
 
 /**
- * Lets a sandbox-agent of the sandbox `id` lie to every call of the host in every way, and throws with the shortest
+ * Makes a sandbox whose sandbox-agent lies to every call of the host, in every way, and throws with the shortest
  * conversation that it can find in which the host does something else than succeed or reject with an error of ours.
- * The container of the sandbox must run; its own sandbox-agent is not heard of again.
  */
-export async function fuzz(host: SandboxHost, id: string, socketPath: string, options: FuzzOptions): Promise<void> {
-  await using agent = await LyingAgent.listen(socketPath);
+export async function fuzz({ host, stateDir }: OpenedHost, options: FuzzOptions): Promise<void> {
+  const made = await host.create();
+  const { id } = made;
+  await made.close();
+  // The container goes on; of its own sandbox-agent nobody hears again.
+  await using agent = await LyingAgent.listen(join(stateDir, 'wire', id, socketName));
   const stray: unknown[] = [];
   const onStray = (error: unknown) => void stray.push(error);
   process.on('unhandledRejection', onStray).on('uncaughtException', onStray);

@@ -102,7 +102,6 @@ const deed: fc.Arbitrary<Deed> = fc.oneof(
         'error',
         'process.started',
         'process.exited',
-        'process.listed',
         'fs.stat',
         'fs.target',
         'fs.found',
@@ -137,7 +136,10 @@ const deed: fc.Arbitrary<Deed> = fc.oneof(
  * Most lies come early: there are few things to say in most conversations. The two of the handshake are not bent: for
  * each the host may wait 10 s.
  */
-const at = fc.oneof({ weight: 6, arbitrary: fc.integer({ min: 2, max: 9 }) }, { weight: 1, arbitrary: fc.integer({ min: 2, max: 60 }) });
+const at = fc.oneof(
+  { weight: 6, arbitrary: fc.integer({ min: 2, max: 9 }) },
+  { weight: 1, arbitrary: fc.integer({ min: 2, max: 60 }) },
+);
 
 export const lieSpecs: fc.Arbitrary<LieSpec[]> = fc.array(
   fc.tuple(at, deed).map(([at, deed]) => ({ at, ...deed })),
@@ -255,7 +257,6 @@ function answerOf({ type, requestId }: Extract<Deed, { kind: 'answer' }>): Frame
   const more: Record<string, object> = {
     error: { code: 'ENOENT', message: 'a lie' },
     'process.started': { processId: 'p_2', pid: 8 },
-    'process.listed': { processes: [] },
     'fs.target': { target: '' },
     'fs.found': { total: 2 ** 53 - 1, truncated: true },
   };

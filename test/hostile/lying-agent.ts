@@ -176,7 +176,19 @@ const stats = {
   modifiedMs: 1.5,
   changedMs: 2,
 } as const;
-const listed = { processId: 'p_1', sessionId: 'root', argv: ['a'], pid: 7, startedAt: 1, running: true, pids: [7] };
+const output = { bytes: 7, gaps: [[1, 2]] };
+const listed = {
+  processId: 'p_1',
+  sessionId: 'root',
+  argv: ['a'],
+  pid: 7,
+  terminal: false,
+  startedAt: 1,
+  state: 'running',
+  stdout: output,
+  stderr: output,
+  pids: [7],
+};
 
 const tar = pack();
 tar.entry({ name: 'tree', type: 'directory' });
@@ -232,7 +244,7 @@ function answersTo(request: Request): Answers {
     case 'pty.attach':
       return run(request.input, [request.output.stream]);
     case 'process.list':
-      return { now: [message({ type: 'process.listed', requestId, processes: [listed, listed] })] };
+      return { now: [...stream(request.stream, encodeRecord(listed), encodeRecord(listed)), ok] };
     case 'fs.stat':
       return { now: [message({ type: 'fs.stat', requestId, stats })] };
     case 'fs.readlink':

@@ -7,7 +7,10 @@ export interface ContainerLimits {
   cpus: number;
   /** Processes and threads at once. */
   pids: number;
+  /** Bytes in files that are made or changed, but for volumes. Left out: what there is. */
+  disk?: number;
 }
+export type LimitName = keyof ContainerLimits;
 
 /** What a container is made of. Nothing in it knows which engine makes it. */
 export interface ContainerSpec {
@@ -22,6 +25,8 @@ export interface ContainerSpec {
   cwd: string;
   workspace?: { bind: string } | { volume: string };
   limits: ContainerLimits;
+  /** Of these limits, those that are refused where the engine can't hold to them. */
+  required: readonly LimitName[];
   /** After that time without work it ends by itself. */
   idleTimeoutMs?: number;
   /** That long after a start it ends by itself. */
@@ -45,6 +50,8 @@ export interface Container {
 
 export interface ContainerDetails extends Container {
   limits: ContainerLimits;
+  /** What there is no limit for, or none that this engine holds to. */
+  unlimited: readonly LimitName[];
   /** How it ended the last time, once it has. */
   end?: ContainerEnd;
 }
@@ -96,6 +103,7 @@ export interface Engine {
    * Makes a container that is ready to start.
    * @throws {ContainerExistsError} the sandbox's id is taken
    * @throws {ImageNotFoundError} the engine does not have the image
+   * @throws {LimitUnsupportedError} a limit that is required can't be held to
    */
   create(spec: ContainerSpec): Promise<Container>;
   /** @throws {ContainerStartError} */

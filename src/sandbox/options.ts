@@ -207,6 +207,8 @@ const labels = v.pipe(
 // the limit.
 const minMemory = 128 * 1024 * 1024;
 
+const minDisk = 16 * 1024 * 1024;
+
 /** The engine says whether it is one; this keeps out what could not even be asked for. */
 const imageName = v.pipe(v.string(), v.maxLength(512), v.regex(/^[\w][\w./:@-]*$/, 'is not the name of an image'));
 
@@ -236,6 +238,7 @@ export const createOptions = v.strictObject({
       ),
       cpus: v.optional(cpus),
       pids: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(16))),
+      disk: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(minDisk, 'is less than 16 MiB'))),
     }),
     {},
   ),
@@ -243,6 +246,7 @@ export const createOptions = v.strictObject({
   maxLifetime: v.optional(timeoutMs),
   labels: v.optional(labels, {}),
   key: v.optional(key),
+  signal: v.optional(abortSignal),
 });
 export type CheckedCreateOptions = v.InferOutput<typeof createOptions>;
 
@@ -267,6 +271,11 @@ export interface CreateOptions {
     cpus?: number;
     /** Processes and threads at once, at least 16. Default: 1024 */
     pids?: number;
+    /**
+     * Bytes of files that are changed or made, but for volumes; at least 16 MiB. Most engines can't hold to one, and then
+     * it is refused: overlay2 needs xfs with `pquota`. Default: what there is
+     */
+    disk?: number;
   };
   /**
    * Milliseconds in which no command runs, nobody follows one and no file is worked on; then the sandbox stops by itself,
@@ -282,6 +291,8 @@ export interface CreateOptions {
    * run is started, with its files. Until it is removed. Default: each call makes a new sandbox
    */
   key?: string;
+  /** Ends the waiting or the making; nothing is left then, and the call rejects with an `AbortError`. */
+  signal?: AbortSignal;
 }
 
 export const fileSize = bytes;

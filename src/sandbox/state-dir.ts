@@ -1,8 +1,8 @@
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto';
-import { chmod, link, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, link, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { connectUnix, withSocketPath } from '../engine/transport/unix.ts';
 import { StateDirError } from './errors.ts';
@@ -86,7 +86,10 @@ export class StateDir {
   /** Writes down that this process has the sandbox. */
   async own(sandboxId: string): Promise<void> {
     const owner: Owner = { process: this.#processId, finished: true };
-    await writeFile(this.#ownerFile(sandboxId), JSON.stringify(owner));
+    // Whole: others may be reading it.
+    const part = join(this.path, `${randomBytes(8).toString('hex')}.part`);
+    await writeFile(part, JSON.stringify(owner));
+    await rename(part, this.#ownerFile(sandboxId));
   }
 
   async forget(sandboxId: string): Promise<void> {
@@ -111,19 +114,18 @@ export class StateDir {
   }
 
   /** Waits until nobody else has this key, and keeps others from it until it is disposed of. */
-  async lock(keyHash: string): Promise<AsyncDisposable> {
+  async lock(keyHash: string, signal?: AbortSignal): Promise<AsyncDisposable> {
     const name = join('keys', keyHash);
-    const path = join(this.path, name);
     while (!(await writeOnce(this.path, name, this.#processId))) {
-      if (!(await this.#takeFromDead(path))) await wait(lockPollMs);
+      if (!(await this.#takeFromDead(name))) await wait(lockPollMs, undefined, signal && { signal });
     }
-    return { [Symbol.asyncDispose]: () => rm(path, { force: true }) };
+    return { [Symbol.asyncDispose]: () => rm(join(this.path, name), { force: true }) };
   }
 
   /** Removes the sockets of processes that ended without doing so, and the keys that they had. */
   async sweepProcesses(): Promise<void> {
     for (const name of await readdir(join(this.path, 'keys'))) {
-      await this.#takeFromDead(join(this.path, 'keys', name));
+      await this.#takeFromDead(join('keys', name));
     }
     for (const name of await readdir(join(this.path, 'processes'))) {
       if (!(await this.#isAlive(name.replace(/\.sock$/, '')))) await rm(this.#processSocket(name), { force: true });
@@ -135,11 +137,15 @@ export class StateDir {
   }
 
   /** Frees a key whose holder has ended. @returns whether it was so */
-  async #takeFromDead(path: string): Promise<boolean> {
-    const holder = await readFile(path, 'utf8').catch(() => undefined); // given back just now
-    const isDead = holder !== undefined && !(await this.#isAlive(holder));
-    if (isDead) await rm(path, { force: true });
-    return isDead;
+  async #takeFromDead(name: string): Promise<boolean> {
+    const path = join(this.path, name);
+    const read = () => readFile(path, 'utf8').catch(() => undefined); // given back just now
+    const holder = await read();
+    if (holder === undefined || (await this.#isAlive(holder))) return false;
+    // One of those who see that at a time: what a slower one removed could be the lock of a faster one by now.
+    await using _turn = await this.lock(`${basename(name)}.${holder}`);
+    if ((await read()) === holder) await rm(path, { force: true });
+    return true;
   }
 
   #ownerFile(sandboxId: string): string {

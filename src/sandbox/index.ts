@@ -18,6 +18,7 @@ export {
 export type { Collected, CollectReport } from './collect.ts';
 export * from './errors.ts';
 export type { DirectoryEntry, FileStats, FileSystem, GrepOptions, Match } from './fs/file-system.ts';
+export type { Change, Watch } from './fs/watch.ts';
 export { SandboxHost, type SandboxHostOptions } from './host.ts';
 export type {
   AttachOptions,

@@ -7,9 +7,9 @@ import {
   absolutePath,
   argument,
   environment,
+  fileName,
   id,
   key,
-  linkTarget,
   mode,
   name,
   signal,
@@ -44,7 +44,7 @@ const env = v.pipe(
   environment,
 );
 
-const path = v.pipe(v.string(), v.minLength(1), v.maxBytes(limits.path));
+const path = fileName;
 const bytes = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 
 export const signalName = signal;
@@ -303,8 +303,13 @@ export const readStreamOptions = v.pipe(
   v.check(({ start, end }) => end === undefined || start <= end, 'start is behind end'),
 );
 export const permissions = mode;
-export { linkTarget };
+/** Of a file: see `FileSystem` for names that are no UTF-8. */
+export const pathText = fileName;
 export const writeStreamOptions = v.strictObject({ mode: v.optional(mode), append: v.optional(v.boolean(), false) });
+export const watchOptions = v.strictObject({
+  recursive: v.optional(v.boolean(), false),
+  signal: v.optional(abortSignal),
+});
 export const readdirOptions = v.strictObject({ withStats: v.optional(v.boolean(), false) });
 export const mkdirOptions = v.strictObject({ recursive: v.optional(v.boolean(), false), mode: v.optional(mode) });
 export const rmOptions = v.strictObject({

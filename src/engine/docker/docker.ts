@@ -181,6 +181,74 @@ export class DockerEngine implements Engine {
         });
       } catch (error) {
         if (statusOf(error) !== 404) throw error; // it is not there, or not any more
+      }
+    });
+  }
+
+  inspect(id: string): Promise<ContainerDetails | undefined> {
+    return this.#try('look at a container', async () => {
+      const unenforced = Object.keys(await this.#unenforcedLimits()) as LimitName[]; // the keys of its type
+      return inspectContainer(this.#docker, id, unenforced);
+    });
+  }
+
+  usage(id: string, options: { disk: boolean }): Promise<ContainerUsage | undefined> {
+    // It may have millions of files to look at.
+    const limitMs = options.disk ? noLimit : answerMs;
+    return this.#try('measure a container', () => containerUsage(this.#docker, id, options), limitMs);
+  }
+
+  async ended(id: string, signal: AbortSignal): Promise<void> {
+    const wait = async () => {
+      try {
+        await this.#docker.getContainer(id).wait({ condition: 'not-running', abortSignal: signal });
+      } catch (error) {
+        signal.throwIfAborted();
+        if (statusOf(error) !== 404) throw error;
+      }
+    };
+    await this.#try('wait for a container', wait, noLimit);
+  }
+
+  find(labels: Readonly<Record<string, string>>): Promise<Container[]> {
+    return this.#try('list containers', () => findContainers(this.#docker, labels));
+  }
+
+  async *events(labels: Readonly<Record<string, string>>, signal: AbortSignal): AsyncGenerator<ContainerEvent> {
+    try {
+      yield* containerEvents(this.#docker, labels, signal);
+    } catch (error) {
+      signal.throwIfAborted();
+      throw await engineFailure(error, 'report its events', this.url);
+    }
+  }
+
+  logTail(id: string): Promise<string> {
+    return this.#try('read what a container printed', async () => {
+      const log = await this.#docker.getContainer(id).logs({ stdout: true, stderr: true, tail: 20 });
+      // Pieces with a header each, as in an exec stream; for people, the text in them is enough.
+      return log.toString().replace(/[\x01\x02]\0\0\0[\s\S]{4}/g, '');
+    });
+  }
+
+  async connect(container: Container, wireDirectory: string): Promise<Duplex> {
+    const start = Date.now();
+    const transport = container.labels[transportLabel];
+    for (let attempt = 1; ; attempt++) {
+      const waited = Date.now() - start;
+      const exec = transport === 'exec' || waited > socketPatienceMs;
+      try {
+        if (!exec) return await connectUnix(join(wireDirectory, socketName));
+        const stream = await this.#openBridge(container.id);
+        // The socket works, and does not show here: so it will be for those that are made next.
+        if (transport !== 'exec') this.#transport = 'exec';
+        return stream;
+      } catch (error) {
+        // Looked at now and then, not at each attempt: in the good case never.
+        if (exec || attempt % 150 === 0) await this.#checkRuns(container.id, error);
+        if (waited > listenPatienceMs) {
+          const log = await this.logTail(container.id);
+          throw new ContainerStartError({ reason: 'it did not answer in time', log }, { cause: error });
         }
       }
       await wait(exec ? 50 : 1);

@@ -1,6 +1,7 @@
 import { createPublicKey, randomBytes, verify } from 'node:crypto';
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
+import type { Assignment } from '../src/protocol/assign.ts';
 import { protocolVersion, signedText, type Welcome } from '../src/protocol/handshake.ts';
 import { limits } from '../src/protocol/limits.ts';
 import {
@@ -42,6 +43,8 @@ export interface Sandbox {
   lifetime: Lifetime;
   /** What the host asks for from now on, or waits for, is not answered: from the engine it hears why. */
   ending: boolean;
+  /** Makes a sandbox of one that waits in a pool. */
+  assign: (assignment: Assignment) => void;
   /** Ends all processes and the sandbox-agent. */
   shutdown: () => void;
 }
@@ -153,6 +156,11 @@ export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): v
       case 'shutdown':
         setImmediate(sandbox.shutdown);
         return ok;
+      case 'assign': {
+        const { type: _type, requestId: _requestId, ...assignment } = request;
+        sandbox.assign(assignment);
+        return ok;
+      }
       case 'session.open':
         sandbox.sessions.open(request);
         return ok;

@@ -105,6 +105,7 @@ function containerConfig(
       cwd: spec.cwd,
       idleTimeoutMs: spec.idleTimeoutMs,
       maxLifetimeMs: spec.maxLifetimeMs,
+      isForPool: spec.isForPool ?? false,
       compileCache,
     }),
     Healthcheck: { Test: ['NONE'] },

@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { assign } from './assign.ts';
 import { WireProtocolError } from './errors.ts';
 import {
   fsChmod,
@@ -50,6 +51,7 @@ const request = v.variant('type', [
   ping,
   cancel,
   shutdown,
+  assign,
   sessionOpen,
   sessionClose,
   processStart,

@@ -27,6 +27,7 @@ export type {
   CreateOptions,
   ExecOptions,
   Input,
+  PoolOptions,
   PtyOptions,
   PtySize,
   SessionOptions,

@@ -2,7 +2,6 @@ import { isAbsolute } from 'node:path';
 import { Readable } from 'node:stream';
 import * as v from 'valibot';
 import { limits } from '../protocol/limits.ts';
-import { terminalSize } from '../protocol/pty.ts';
 import {
   absolutePath,
   argument,
@@ -13,6 +12,7 @@ import {
   mode,
   name,
   signal,
+  terminalSize,
   timeoutMs,
   umask,
   user,
@@ -215,6 +215,22 @@ const imageName = v.pipe(v.string(), v.maxLength(512), v.regex(/^[\w][\w./:@-]*$
 /** Linux divides a CPU no finer. */
 const cpus = v.pipe(v.number(), v.finite(), v.minValue(0.01));
 
+const sandboxLimits = v.optional(
+  v.strictObject({
+    memory: v.optional(
+      v.pipe(
+        v.number(),
+        v.safeInteger(),
+        v.minValue(minMemory, 'is less than 128 MiB: the sandbox-agent needs up to half of that'),
+      ),
+    ),
+    cpus: v.optional(cpus),
+    pids: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(16))),
+    disk: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(minDisk, 'is less than 16 MiB'))),
+  }),
+  {},
+);
+
 export const createOptions = v.strictObject({
   id: v.optional(sandboxId),
   image: v.optional(imageName),
@@ -227,21 +243,7 @@ export const createOptions = v.strictObject({
   env: v.optional(env, {}),
   user: v.optional(user),
   cwd: v.optional(absolutePath, '/workspace'),
-  limits: v.optional(
-    v.strictObject({
-      memory: v.optional(
-        v.pipe(
-          v.number(),
-          v.safeInteger(),
-          v.minValue(minMemory, 'is less than 128 MiB: the sandbox-agent needs up to half of that'),
-        ),
-      ),
-      cpus: v.optional(cpus),
-      pids: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(16))),
-      disk: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(minDisk, 'is less than 16 MiB'))),
-    }),
-    {},
-  ),
+  limits: sandboxLimits,
   idleTimeout: v.optional(timeoutMs),
   maxLifetime: v.optional(timeoutMs),
   labels: v.optional(labels, {}),
@@ -249,6 +251,29 @@ export const createOptions = v.strictObject({
   signal: v.optional(abortSignal),
 });
 export type CheckedCreateOptions = v.InferOutput<typeof createOptions>;
+
+/** Whatever a pool is, it takes as much of the machine as that many sandboxes. */
+const maxPool = 256;
+const poolSize = v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(maxPool));
+export const poolOptions = v.pipe(
+  v.union([poolSize, v.strictObject({ size: poolSize, image: v.optional(imageName), limits: sandboxLimits })]),
+  v.transform((given) => (typeof given === 'number' ? { size: given, limits: {} } : given)),
+);
+
+/** Sandboxes that are started before they are asked for. */
+export interface PoolOptions {
+  /** How many wait; 0 to 256. */
+  size: number;
+  /** Default: that of the host */
+  image?: string;
+  /** As in `create`: given away to who asks for the same ones. */
+  limits?: NonNullable<CreateOptions['limits']>;
+}
+export interface CheckedPool {
+  size: number;
+  image?: string | undefined;
+  limits: CheckedCreateOptions['limits'];
+}
 
 /** Options of a new sandbox. Sizes are bytes. */
 export interface CreateOptions {
@@ -362,11 +387,14 @@ export const attachOptions = v.strictObject({
   maxOutput: v.optional(bytes, defaultMaxOutput),
   backpressure: v.optional(v.boolean(), false),
 });
+/** Options of a further view of a terminal. */
 export interface AttachPtyOptions {
-  /** Byte of the output to begin with, from 0. Default: 0 */
+  /** Of the one who looks: it becomes that of the terminal first, for all. Default: as it is */
+  size?: PtySize;
+  /** Byte of the output to begin with, from 0, in place of the screen as it is. Default: the screen */
   from?: number;
 }
-export const attachPtyOptions = v.strictObject({ from: v.optional(bytes, 0) });
+export const attachPtyOptions = v.strictObject({ size: v.optional(ptySize), from: v.optional(bytes) });
 export const listOptions = v.strictObject({ labels: v.optional(labels, {}) });
 export const collectOptions = v.strictObject({ dryRun: v.optional(v.boolean(), false) });
 export const statsOptions = v.strictObject({ disk: v.optional(v.boolean(), false) });

@@ -120,9 +120,11 @@ export class Spool {
     this.#total += chunk.length;
     this.#wake();
     await this.#store(chunk, start);
+    // What the disk has no room for must be read before it is forgotten.
+    if (Date.now() < this.#fullUntil) await this.#waitForReaders(memoryBytes);
     // Only now: a reader that looks for what is no longer in memory must find it on the disk.
     this.#forget(memoryBytes);
-    await this.#waitForReaders();
+    await this.#waitForReaders(lagBytes);
   }
 
   /** From now on no reader slows the writer. */
@@ -203,12 +205,13 @@ export class Spool {
     }
   }
 
-  async #waitForReaders(): Promise<void> {
+  /** @param most - bytes that a reader may be behind; one that holds the process up is waited for earlier */
+  async #waitForReaders(most: number): Promise<void> {
     for (;;) {
       const now = Date.now();
       const isWaitedFor = ({ at, movedAt, holds }: Reader) => {
         const lag = this.#total - at;
-        return holds ? lag > heldLagBytes : lag > lagBytes && now - movedAt < stalledMs;
+        return holds ? lag > Math.min(most, heldLagBytes) : lag > most && now - movedAt < stalledMs;
       };
       if (!this.#waits || ![...this.#readers].some(isWaitedFor)) return;
       await this.#changed(AbortSignal.timeout(stalledMs));

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { chownSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { chownSync, mkdirSync, readdirSync, rmSync, stat, statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { constants } from 'node:os';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -46,6 +46,8 @@ function start(): void {
   // wire, or from the engine as SIGKILL: a command that runs as root must not be able to ask for it.
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR2'] as const) process.on(signal, () => {});
   takeExits();
+  // Node starts its threads for files at the first use of one, and aborts where the sandbox is at its limit of processes.
+  stat('/', () => {});
   process.umask(0o022);
 
   const kept = new KeptDirectory(keptDirectory);

@@ -9,6 +9,7 @@ const libc = dlopen(null, {
   syscall: { arguments: ['i64', 'i64', 'i64', 'i64'], return: 'i64' },
   prctl: { arguments: ['i32', 'i64', 'i64', 'i64', 'i64'], return: 'i32' },
   waitpid: { arguments: ['i32', 'buffer', 'i32'], return: 'i32' },
+  setpriority: { arguments: ['i32', 'i32', 'i32'], return: 'i32' },
   ioctl: { arguments: ['i32', 'i64', 'buffer'], return: 'i32' },
   pipe2: { arguments: ['buffer', 'i32'], return: 'i32' },
   posix_spawn: { arguments: ['buffer', 'buffer', 'buffer', 'buffer', 'buffer', 'buffer'], return: 'i32' },
@@ -94,6 +95,13 @@ export function takeExit(): Exit | undefined {
   return signal === 0
     ? { pid, code: (status >> 8) & 0xff, signal: null }
     : { pid, code: null, signal: signalName(signal) };
+}
+
+const prioPgrp = 1;
+
+/** Sets the nice value of all processes of a group. One that has ended is no error. */
+export function setGroupPriority(group: number, nice: number): void {
+  libc.setpriority(prioPgrp, group, nice);
 }
 
 /**

@@ -1,6 +1,7 @@
 import { createPublicKey, randomBytes, verify } from 'node:crypto';
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
+import type { Assignment } from '../src/protocol/assign.ts';
 import { protocolVersion, signedText, type Welcome } from '../src/protocol/handshake.ts';
 import { limits } from '../src/protocol/limits.ts';
 import {
@@ -13,6 +14,7 @@ import {
 } from '../src/protocol/messages.ts';
 import { Mux, type WireStream } from '../src/protocol/mux.ts';
 import type { ProcessAttach, ProcessStart } from '../src/protocol/process.ts';
+import { RequestError } from './errors.ts';
 import { copy } from './fs/copy.ts';
 import { chmod, mkdir, readdir, readlink, realpath, rename, stat, symlink, truncate } from './fs/entries.ts';
 import { glob } from './fs/glob.ts';
@@ -21,6 +23,7 @@ import { pack } from './fs/pack.ts';
 import { readFile } from './fs/read.ts';
 import { rm } from './fs/remove.ts';
 import { unpack } from './fs/unpack.ts';
+import { watch } from './fs/watch.ts';
 import { writeFile } from './fs/write.ts';
 import type { Lifetime } from './lifetime.ts';
 import type { Attachment } from './process/output.ts';
@@ -40,6 +43,8 @@ export interface Sandbox {
   lifetime: Lifetime;
   /** What the host asks for from now on, or waits for, is not answered: from the engine it hears why. */
   ending: boolean;
+  /** Makes a sandbox of one that waits in a pool. */
+  assign: (assignment: Assignment) => void;
   /** Ends all processes and the sandbox-agent. */
   shutdown: () => void;
 }
@@ -52,6 +57,8 @@ const handshakeMs = 10_000;
  */
 export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): void {
   const gone = new AbortController();
+  /** The operations on files that are under way: each can be cancelled, and all end with the connection. */
+  const operations = new Map<number, AbortController>();
   const nonce = randomBytes(32).toString('hex');
   let authenticated = false;
 
@@ -87,6 +94,7 @@ export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): v
   socket.on('close', () => {
     clearTimeout(patience);
     gone.abort();
+    for (const operation of operations.values()) operation.abort();
     mux.close();
   });
   send({ type: 'hello', protocol: protocolVersion, agentVersion: sandbox.version, nonce });
@@ -114,8 +122,10 @@ export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): v
       streams.push(stream);
       return stream;
     };
+    const operation = new AbortController();
+    if (request.type.startsWith('fs.')) operations.set(request.requestId, operation);
     try {
-      const work = carryOut(request, accept);
+      const work = carryOut(request, accept, operation.signal);
       const answer = await (isLook(request) ? work : sandbox.lifetime.during(work));
       if (!sandbox.ending) send(answer);
     } catch (error) {
@@ -125,22 +135,32 @@ export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): v
         stream.cancel();
       }
       send({ type: 'error', requestId: request.requestId, ...describe(error) });
+    } finally {
+      operations.delete(request.requestId);
     }
   }
 
   async function carryOut(
     request: Request,
     accept: (id: number, direction: 'send' | 'receive') => WireStream,
+    signal: AbortSignal,
   ): Promise<Answer> {
     const { requestId } = request;
     const ok = { type: 'ok', requestId } as const;
-    const { signal } = gone;
     switch (request.type) {
       case 'ping':
+        return ok;
+      case 'cancel':
+        operations.get(request.target)?.abort(new RequestError('cancelled', 'The host wants it no more.'));
         return ok;
       case 'shutdown':
         setImmediate(sandbox.shutdown);
         return ok;
+      case 'assign': {
+        const { type: _type, requestId: _requestId, ...assignment } = request;
+        sandbox.assign(assignment);
+        return ok;
+      }
       case 'session.open':
         sandbox.sessions.open(request);
         return ok;
@@ -214,6 +234,9 @@ export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): v
         return { type: 'fs.found', requestId, ...(await glob(request, accept(request.stream, 'send'), signal)) };
       case 'fs.grep':
         return { type: 'fs.found', requestId, ...(await grep(request, accept(request.stream, 'send'), signal)) };
+      case 'fs.watch':
+        await watch(request, accept(request.stream, 'send'), signal, () => send({ type: 'fs.watching', requestId }));
+        return ok;
       case 'fs.pack':
         await pack(request, accept(request.stream, 'send'), signal);
         return ok;
@@ -271,7 +294,7 @@ export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): v
 
 /** Whether it only says what there is: that does not keep a sandbox from being idle. */
 function isLook({ type }: Request): boolean {
-  return type === 'ping' || type === 'process.list';
+  return type === 'ping' || type === 'cancel' || type === 'process.list' || type === 'fs.watch';
 }
 
 function publicKey(hex: string) {

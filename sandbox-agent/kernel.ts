@@ -10,6 +10,9 @@ const libc = dlopen(null, {
   prctl: { arguments: ['i32', 'i64', 'i64', 'i64', 'i64'], return: 'i32' },
   waitpid: { arguments: ['i32', 'buffer', 'i32'], return: 'i32' },
   setpriority: { arguments: ['i32', 'i32', 'i32'], return: 'i32' },
+  inotify_init1: { arguments: ['i32'], return: 'i32' },
+  inotify_add_watch: { arguments: ['i32', 'buffer', 'i32'], return: 'i32' },
+  inotify_rm_watch: { arguments: ['i32', 'i32'], return: 'i32' },
   ioctl: { arguments: ['i32', 'i64', 'buffer'], return: 'i32' },
   pipe2: { arguments: ['buffer', 'i32'], return: 'i32' },
   posix_spawn: { arguments: ['buffer', 'buffer', 'buffer', 'buffer', 'buffer', 'buffer'], return: 'i32' },
@@ -113,6 +116,34 @@ export function makePipe(): { readEnd: number; writeEnd: number } {
     throw Object.assign(new Error('no descriptors are left'), { code: 'EMFILE' });
   }
   return { readEnd: ends[0] ?? -1, writeEnd: ends[1] ?? -1 };
+}
+
+/** A descriptor to read what changes in directories from: inotify(7). It counts for the user of the calling thread. */
+export function openInotify(): number {
+  const file = libc.inotify_init1(fsConstants.O_NONBLOCK | oCloexec);
+  if (file >= 0) return file;
+  const text = 'the user watches in as many sandboxes as the kernel lets it (fs.inotify.max_user_instances)';
+  throw Object.assign(new Error(text), { code: 'EMFILE' });
+}
+
+/** @param path - of a directory that this user may read: what can fail else is for want of room */
+export function addToInotify(file: number, path: string, mask: number): number {
+  const directory = libc.inotify_add_watch(file, cString(path), mask);
+  if (directory >= 0) return directory;
+  const text = 'the user watches as many directories as the kernel lets it (fs.inotify.max_user_watches)';
+  throw Object.assign(new Error(text), { code: 'ENOSPC' });
+}
+
+export function removeFromInotify(file: number, directory: number): void {
+  libc.inotify_rm_watch(file, directory); // fails for one that is gone: just as well
+}
+
+const fionread = 0x541bn;
+
+/** What can be read without a wait. */
+export function bytesToRead(file: number): number {
+  const count = new Int32Array(1);
+  return libc.ioctl(file, fionread, new Uint8Array(count.buffer)) === 0 ? (count[0] ?? 0) : 0;
 }
 
 /** Both ends of a terminal, and where a program opens its own. */

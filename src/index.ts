@@ -5,6 +5,7 @@ export {
   EngineError,
   ImageNotFoundError,
   ImagePlatformError,
+  LimitUnsupportedError,
 } from './engine/errors.ts';
 export { EngineUnreachableError } from './engine/socket.ts';
 export { BerthError } from './errors.ts';

@@ -1,11 +1,12 @@
-import { randomBytes } from 'node:crypto';
 import { constants, type Stats } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import type { FsCopy } from '../../src/protocol/fs.ts';
+import { nameOfBytes } from '../../src/protocol/names.ts';
 import { RequestError } from '../errors.ts';
 import { makeDirectory, openDirectory } from './directory.ts';
 import { Pace } from './pace.ts';
-import { child, codeOf, type Path, split } from './path.ts';
+import { partName } from './part.ts';
+import { child, codeOf, kernelPath, type Path, split } from './path.ts';
 import { openRegularFile } from './regular-file.ts';
 import { rm } from './remove.ts';
 
@@ -16,15 +17,15 @@ const pieceBytes = 256 * 1024;
  * replaces what rename(2) replaces: a file, a link, an empty directory.
  */
 export async function copy({ from, to }: FsCopy, signal: AbortSignal): Promise<void> {
-  const stats = await fs.lstat(from);
+  const stats = await fs.lstat(kernelPath(from));
   const target = split(to);
   if (stats.isDirectory()) await refuseInside(from, target.parent);
-  const part = `${target.parent === '/' ? '' : target.parent}/.berth-${randomBytes(8).toString('hex')}`;
+  const part = `${target.parent === '/' ? '' : target.parent}/${partName()}`;
   try {
-    if (!(await copyEntry(from, part, stats, new Pace(signal)))) {
+    if (!(await copyEntry(kernelPath(from), kernelPath(part), stats, new Pace(signal)))) {
       throw new RequestError('ENOTSUP', `ENOTSUP: ${from} is no file, directory or link`);
     }
-    await fs.rename(part, child(target.parent, target.name));
+    await fs.rename(kernelPath(part), child(target.parent, target.name));
   } catch (error) {
     await removePart(part, error);
     throw error;
@@ -45,7 +46,8 @@ async function removePart(part: string, reason: unknown): Promise<void> {
 
 /** By what the paths mean, not by how they are written: a link on the way would hide it. */
 async function refuseInside(from: string, parent: string): Promise<void> {
-  const [source, directory] = await Promise.all([fs.realpath(from), fs.realpath(parent)]);
+  const real = async (path: string) => nameOfBytes(await fs.realpath(kernelPath(path), 'buffer'));
+  const [source, directory] = await Promise.all([real(from), real(parent)]);
   if (`${directory}/`.startsWith(source === '/' ? '/' : `${source}/`)) {
     throw new RequestError('EINVAL', `EINVAL: ${from} can't be copied into itself`);
   }

@@ -1,6 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { opendir } from 'node:fs/promises';
-import type { Path } from './path.ts';
+import { kernelPath, type Path } from './path.ts';
 
 /** An entry of a directory; its type is that of the entry itself, links not followed. */
 export interface DirectoryEntry {
@@ -19,7 +19,7 @@ export interface Directory extends AsyncIterable<DirectoryEntry> {
 export async function openDirectory(path: Path): Promise<Directory> {
   // The types of Node leave out that `encoding` may be `buffer`, and that names are buffers then.
   const options = { encoding: 'buffer' as BufferEncoding, bufferSize: 256 };
-  return (await opendir(path as string, options)) as unknown as Directory;
+  return (await opendir(kernelPath(path) as string, options)) as unknown as Directory;
 }
 
 /**
@@ -28,5 +28,5 @@ export async function openDirectory(path: Path): Promise<Directory> {
  * @returns with `recursive`, the first one that was missing
  */
 export function makeDirectory(path: Path, options: { recursive?: boolean; mode?: number } = {}): string | undefined {
-  return mkdirSync(path, options);
+  return mkdirSync(kernelPath(path), options);
 }

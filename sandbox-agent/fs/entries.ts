@@ -15,17 +15,17 @@ import type {
 } from '../../src/protocol/fs.ts';
 import { limits } from '../../src/protocol/limits.ts';
 import type { WireStream } from '../../src/protocol/mux.ts';
+import { nameOfBytes } from '../../src/protocol/names.ts';
 import { RequestError } from '../errors.ts';
 import { makeDirectory, openDirectory } from './directory.ts';
 import { Pace } from './pace.ts';
-import { child, hasCode, type Path } from './path.ts';
+import { child, hasCode, kernelPath, type Path } from './path.ts';
 import { RecordWriter } from './records.ts';
 
 export async function stat({ path, follow }: FsStat): Promise<FsStats> {
-  return follow ? wireStats(await fs.stat(path)) : linkStats(path);
+  return follow ? wireStats(await fs.stat(kernelPath(path))) : linkStats(kernelPath(path));
 }
 
-/** Names that are not UTF-8 come with U+FFFD in the place of what does not decode. */
 export async function readdir(request: FsReaddir, stream: WireStream, signal: AbortSignal): Promise<void> {
   try {
     const records = new RecordWriter(stream, signal);
@@ -44,9 +44,9 @@ export async function readdir(request: FsReaddir, stream: WireStream, signal: Ab
 }
 
 async function entryOf({ path, withStats }: FsReaddir, name: Buffer): Promise<FsEntry | undefined> {
-  if (!withStats) return { name: name.toString() };
+  if (!withStats) return { name: nameOfBytes(name) };
   try {
-    return { name: name.toString(), stats: await linkStats(child(path, name)) };
+    return { name: nameOfBytes(name), stats: await linkStats(child(path, name)) };
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return undefined; // removed since the directory was read
     throw error;
@@ -57,47 +57,43 @@ async function entryOf({ path, withStats }: FsReaddir, name: Buffer): Promise<Fs
 export async function mkdir({ path, recursive, mode }: FsMkdir): Promise<void> {
   const first = makeDirectory(path, { recursive });
   const made = !recursive || first !== undefined;
-  if (made && mode !== undefined) await fs.chmod(path, mode);
+  if (made && mode !== undefined) await fs.chmod(kernelPath(path), mode);
 }
 
 export async function rename({ from, to }: FsRename): Promise<void> {
-  await fs.rename(from, to);
+  await fs.rename(kernelPath(from), kernelPath(to));
 }
 
 export async function symlink({ target, path }: FsSymlink): Promise<void> {
-  await fs.symlink(target, path);
+  await fs.symlink(kernelPath(target), kernelPath(path));
 }
 
 export async function readlink({ path }: FsReadlink): Promise<{ target: string }> {
-  return { target: fitting(await fs.readlink(path)) };
+  return { target: nameOfBytes(await fs.readlink(kernelPath(path), 'buffer')) };
 }
 
 export async function realpath({ path }: FsRealpath): Promise<{ target: string }> {
-  return { target: fitting(await fs.realpath(path)) };
+  const target = await fs.realpath(kernelPath(path), 'buffer');
+  if (target.length > limits.path) throw new RequestError('ENAMETOOLONG', 'ENAMETOOLONG: without links it is too long');
+  return { target: nameOfBytes(target) };
 }
 
 export async function chmod({ path, mode }: FsChmod): Promise<void> {
-  await fs.chmod(path, mode);
+  await fs.chmod(kernelPath(path), mode);
 }
 
 export async function truncate({ path, size }: FsTruncate): Promise<void> {
-  await fs.truncate(path, size);
-}
-
-/** Bytes that are not UTF-8 grow to three each when they are decoded. */
-function fitting(target: string): string {
-  if (Buffer.byteLength(target) <= limits.path) return target;
-  throw new RequestError('ENAMETOOLONG', 'ENAMETOOLONG: the target is no UTF-8, and too long when it is decoded');
+  await fs.truncate(kernelPath(path) as string, size); // the types of Node leave out that it takes a buffer
 }
 
 async function linkStats(path: Path): Promise<FsStats> {
   const stats = wireStats(await fs.lstat(path));
   if (stats.kind !== 'symlink') return stats;
   try {
-    return { ...stats, linkTarget: fitting(await fs.readlink(path)) };
+    return { ...stats, linkTarget: nameOfBytes(await fs.readlink(path, 'buffer')) };
   } catch (error) {
     // Links of /proc may be looked at by all and read by few; and another thing may be there by now.
-    if (hasCode(error, 'EACCES', 'EPERM', 'EINVAL', 'ENAMETOOLONG')) return stats;
+    if (hasCode(error, 'EACCES', 'EPERM', 'EINVAL')) return stats;
     throw error;
   }
 }

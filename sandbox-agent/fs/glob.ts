@@ -2,9 +2,10 @@ import { realpath, stat } from 'node:fs/promises';
 import type { FsGlob } from '../../src/protocol/fs.ts';
 import { limits } from '../../src/protocol/limits.ts';
 import type { WireStream } from '../../src/protocol/mux.ts';
+import { nameBytes, nameOfBytes } from '../../src/protocol/names.ts';
 import { Newest } from './newest.ts';
 import { Pace } from './pace.ts';
-import { codeOf } from './path.ts';
+import { codeOf, kernelPath } from './path.ts';
 import { globMatcher } from './pattern.ts';
 import { RecordWriter } from './records.ts';
 import { walk } from './walk.ts';
@@ -20,8 +21,11 @@ export async function glob(request: FsGlob, stream: WireStream, signal: AbortSig
     const matches = globMatcher(request.pattern);
     const newest = new Newest(request.limit);
     let total = 0;
-    for await (const { path, location } of walk(await realpath(request.path), new Pace(signal))) {
-      if (!matches(path) || Buffer.byteLength(path) > limits.path) continue;
+    for await (const { path, location } of walk(
+      nameOfBytes(await realpath(kernelPath(request.path), 'buffer')),
+      new Pace(signal),
+    )) {
+      if (!matches(path) || nameBytes(path) > limits.path) continue;
       const modifiedMs = await fileTime(location);
       if (modifiedMs === undefined) continue;
       total += 1;

@@ -5,11 +5,12 @@ import { createContext, Script } from 'node:vm';
 import type { FsGrep, FsMatch } from '../../src/protocol/fs.ts';
 import { limits } from '../../src/protocol/limits.ts';
 import type { WireStream } from '../../src/protocol/mux.ts';
+import { nameBytes, nameOfBytes } from '../../src/protocol/names.ts';
 import { RequestError } from '../errors.ts';
 import type { Found } from './glob.ts';
 import { IgnoreRules } from './ignore.ts';
 import { Pace } from './pace.ts';
-import { codeOf, type Path } from './path.ts';
+import { codeOf, kernelPath, type Path } from './path.ts';
 import { globMatcher } from './pattern.ts';
 import { RecordWriter } from './records.ts';
 import { openRegularFile } from './regular-file.ts';
@@ -36,7 +37,7 @@ export async function grep(request: FsGrep, stream: WireStream, signal: AbortSig
     const pace = new Pace(signal);
     let total = 0;
     for await (const { path, location } of filesOf(request, pace)) {
-      if (Buffer.byteLength(path) > limits.path) continue;
+      if (nameBytes(path) > limits.path) continue;
       for await (const { line, text } of matchingLines(location, matches, pace)) {
         total += 1;
         if (total <= request.limit) await records.write({ path, line, text } satisfies FsMatch);
@@ -53,14 +54,14 @@ export async function grep(request: FsGrep, stream: WireStream, signal: AbortSig
 
 async function* filesOf({ path, include }: FsGrep, pace: Pace): AsyncGenerator<{ path: string; location: Path }> {
   const isIncluded = include === undefined ? () => true : globMatcher(include);
-  if (!(await stat(path)).isDirectory()) {
+  if (!(await stat(kernelPath(path))).isDirectory()) {
     // An error of a file that was named is one; that of a file which was found is passed over.
     const [file] = await openRegularFile(path, constants.O_RDONLY);
     await file.close();
     yield { path: basename(path), location: path };
     return;
   }
-  const root = await realpath(path);
+  const root = nameOfBytes(await realpath(kernelPath(path), 'buffer'));
   for await (const file of walk(root, pace, await IgnoreRules.above(root))) {
     if (!file.isLink && isIncluded(file.path)) yield file;
   }

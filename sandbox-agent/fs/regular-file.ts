@@ -1,7 +1,7 @@
 import { constants, type Stats } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { RequestError } from '../errors.ts';
-import type { Path } from './path.ts';
+import { kernelPath, type Path } from './path.ts';
 
 /**
  * Opens a file and makes sure that it is one: a FIFO or a terminal would hold a thread for ever, a device may have no
@@ -9,7 +9,7 @@ import type { Path } from './path.ts';
  * @throws {RequestError} `EISDIR` or `ENOTSUP`
  */
 export async function openRegularFile(path: Path, flags: number, mode?: number): Promise<[FileHandle, Stats]> {
-  const file = await open(path, flags | constants.O_NONBLOCK | constants.O_NOCTTY, mode);
+  const file = await open(kernelPath(path), flags | constants.O_NONBLOCK | constants.O_NOCTTY, mode);
   try {
     const stats = await file.stat();
     if (stats.isDirectory()) throw new RequestError('EISDIR', `EISDIR: ${path} is a directory`);

@@ -1,10 +1,10 @@
-import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, lstat, open, rename, rmdir, stat, unlink } from 'node:fs/promises';
 import type { FsRm } from '../../src/protocol/fs.ts';
 import { RequestError } from '../errors.ts';
 import { openDirectory } from './directory.ts';
 import { Pace } from './pace.ts';
+import { partName } from './part.ts';
 import { child, codeOf, hasCode, type Path, split } from './path.ts';
 
 // Each level holds a directory open while what is below it is removed. What is deeper is moved up to the first level.
@@ -87,7 +87,7 @@ class Removal {
 
   async #moveUp(path: Path): Promise<void> {
     this.#moved += 1;
-    await ignoring('ENOENT', rename(path, `${this.#top}/.berth-${randomBytes(8).toString('hex')}`));
+    await ignoring('ENOENT', rename(path, `${this.#top}/${partName()}`));
   }
 }
 

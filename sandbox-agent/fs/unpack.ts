@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { close, constants, fchmod, futimes, open, write } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import { promisify } from 'node:util';
@@ -8,6 +7,7 @@ import type { WireStream } from '../../src/protocol/mux.ts';
 import { RequestError } from '../errors.ts';
 import { makeDirectory } from './directory.ts';
 import { Pace } from './pace.ts';
+import { partName } from './part.ts';
 import { codeOf, hasCode } from './path.ts';
 
 type Entry = Extract extends AsyncIterable<infer Item> ? Item : never;
@@ -161,7 +161,7 @@ async function put(parent: string, name: string, make: (path: string) => Promise
   } catch (error) {
     if (!hasCode(error, 'EEXIST')) throw error;
   }
-  const part = `${parent}/.berth-${randomBytes(8).toString('hex')}`;
+  const part = `${parent}/${partName()}`;
   try {
     await make(part);
     await fs.rename(part, path);

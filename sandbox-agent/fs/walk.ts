@@ -1,10 +1,11 @@
+import { nameOfBytes } from '../../src/protocol/names.ts';
 import { type Directory, type DirectoryEntry, openDirectory } from './directory.ts';
 import type { IgnoreRules } from './ignore.ts';
 import type { Pace } from './pace.ts';
 import { child, codeOf, hasCode, type Path } from './path.ts';
 
 export interface WalkedFile {
-  /** Relative to where the walk began. What is not UTF-8 is decoded to U+FFFD. */
+  /** Relative to where the walk began. */
   path: string;
   /** What the kernel knows it by. */
   location: Buffer;
@@ -35,7 +36,7 @@ export async function* walk(root: string, pace: Pace, rules?: IgnoreRules): Asyn
         await level.directory.close();
         continue;
       }
-      const path = level.prefix + entry.name;
+      const path = level.prefix + nameOfBytes(entry.name);
       const absolute = root === '/' ? `/${path}` : `${root}/${path}`;
       if (isLeftOut(entry) || level.rules?.ignores(absolute, entry.isDirectory())) continue;
       const location = child(level.location, entry.name);

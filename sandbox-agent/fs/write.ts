@@ -1,16 +1,14 @@
-import { isUtf8 } from 'node:buffer';
-import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, open, readlink, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { dirname } from 'node:path/posix';
 import type { FsWrite } from '../../src/protocol/fs.ts';
 import type { WireStream } from '../../src/protocol/mux.ts';
+import { nameOfBytes } from '../../src/protocol/names.ts';
 import { RequestError } from '../errors.ts';
 import { makeDirectory } from './directory.ts';
-import { codeOf, hasCode } from './path.ts';
+import { partName } from './part.ts';
+import { codeOf, hasCode, kernelPath } from './path.ts';
 import { openRegularFile } from './regular-file.ts';
-
-const slash = 0x2f;
 
 export async function writeFile(request: FsWrite, stream: WireStream): Promise<void> {
   try {
@@ -30,7 +28,7 @@ async function replace(request: FsWrite, stream: WireStream): Promise<void> {
   const old = await existing(path);
   if (old?.isDirectory() || path.endsWith('/')) throw new RequestError('EISDIR', `EISDIR: ${path} is a directory`);
   const parents = makeDirectory(dirname(path), { recursive: true });
-  const part = `${dirname(path)}/.berth-${randomBytes(8).toString('hex')}`;
+  const part = `${dirname(path)}/${partName()}`;
   try {
     const file = await createPart(part, path);
     try {
@@ -39,9 +37,9 @@ async function replace(request: FsWrite, stream: WireStream): Promise<void> {
     } finally {
       await file.close();
     }
-    await rename(part, path);
+    await rename(kernelPath(part), kernelPath(path));
   } catch (error) {
-    await rm(part, { force: true });
+    await rm(kernelPath(part), { force: true });
     await removeParents(parents, path);
     throw error;
   }
@@ -80,10 +78,8 @@ async function afterLinks(path: string): Promise<string> {
   const linksOfLinux = 40;
   for (let hops = 0; hops <= linksOfLinux; hops += 1) {
     try {
-      const target = await readlink(path, { encoding: 'buffer' });
-      if (!isUtf8(target))
-        throw new RequestError('EILSEQ', `EILSEQ: the link ${path} points to a name that is no UTF-8`);
-      path = target[0] === slash ? target.toString() : `${dirname(path)}/${target}`;
+      const target = nameOfBytes(await readlink(kernelPath(path), 'buffer'));
+      path = target.startsWith('/') ? target : `${dirname(path)}/${target}`;
     } catch (error) {
       if (hasCode(error, 'EINVAL', 'ENOENT')) return path;
       throw error;
@@ -94,7 +90,7 @@ async function afterLinks(path: string): Promise<string> {
 
 async function existing(path: string) {
   try {
-    return await stat(path);
+    return await stat(kernelPath(path));
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return undefined;
     throw error;
@@ -104,7 +100,7 @@ async function existing(path: string) {
 /** `wx` refuses what is there, a link too, so that a guessed name leads nowhere. */
 async function createPart(part: string, path: string): Promise<FileHandle> {
   try {
-    return await open(part, 'wx', 0o600);
+    return await open(kernelPath(part), 'wx', 0o600);
   } catch (error) {
     const code = codeOf(error);
     if (!(error instanceof Error) || code === undefined) throw error;
@@ -118,7 +114,7 @@ async function removeParents(first: string | undefined, path: string): Promise<v
   if (first === undefined) return;
   for (let directory = dirname(path); `${directory}/`.startsWith(`${first}/`); directory = dirname(directory)) {
     try {
-      await rmdir(directory);
+      await rmdir(kernelPath(directory));
     } catch {
       return;
     }

@@ -78,6 +78,7 @@ sandbox
   .option('--memory <bytes>', 'the most that it may use', number)
   .option('--cpus <number>', 'the most that it may use', number)
   .option('--pids <number>', 'the most processes and threads that it may have', number)
+  .option('--disk <bytes>', 'the most that its files may take, where the engine can limit that', number)
   .option(
     '--idle-timeout <milliseconds>',
     'it stops by itself after that time without a command or work on files',

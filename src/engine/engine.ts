@@ -7,7 +7,10 @@ export interface ContainerLimits {
   cpus: number;
   /** Processes and threads at once. */
   pids: number;
+  /** Bytes in files that are made or changed, but for volumes. Left out: what there is. */
+  disk?: number;
 }
+export type LimitName = keyof ContainerLimits;
 
 /** What a container is made of. Nothing in it knows which engine makes it. */
 export interface ContainerSpec {
@@ -22,10 +25,14 @@ export interface ContainerSpec {
   cwd: string;
   workspace?: { bind: string } | { volume: string };
   limits: ContainerLimits;
+  /** Of these limits, those that are refused where the engine can't hold to them. */
+  required: readonly LimitName[];
   /** After that time without work it ends by itself. */
   idleTimeoutMs?: number;
   /** That long after a start it ends by itself. */
   maxLifetimeMs?: number;
+  /** Its sandbox-agent takes an assignment, once. Default: false */
+  isForPool?: boolean;
   /** The host's Ed25519 key, raw, in hex: whoever has the other half of it is the host. */
   publicKey: string;
   /** A directory of this sandbox only, for the socket where the engine shows one. Its parent keeps others out. */
@@ -45,6 +52,8 @@ export interface Container {
 
 export interface ContainerDetails extends Container {
   limits: ContainerLimits;
+  /** What there is no limit for, or none that this engine holds to. */
+  unlimited: readonly LimitName[];
   /** How it ended the last time, once it has. */
   end?: ContainerEnd;
 }
@@ -96,6 +105,7 @@ export interface Engine {
    * Makes a container that is ready to start.
    * @throws {ContainerExistsError} the sandbox's id is taken
    * @throws {ImageNotFoundError} the engine does not have the image
+   * @throws {LimitUnsupportedError} a limit that is required can't be held to
    */
   create(spec: ContainerSpec): Promise<Container>;
   /** @throws {ContainerStartError} */

@@ -39,6 +39,22 @@ export class ImagePlatformError extends BerthError<{ image: string; platform: st
   }
 }
 
+/** The engine can't hold a sandbox to a limit that was asked for; `reason` is why. */
+export class LimitUnsupportedError extends BerthError<{ limit: string; reason: string }> {
+  static {
+    LimitUnsupportedError.prototype.name = 'LimitUnsupportedError';
+  }
+  readonly code = 'limit_unsupported';
+  override readonly status = 400;
+  constructor(meta: { limit: string; reason: string }, options?: ErrorOptions) {
+    super(
+      `The container engine can't hold a sandbox to limits.${meta.limit}: ${meta.reason}. Leave it out to go without.`,
+      meta,
+      options,
+    );
+  }
+}
+
 /** A container of that name is there already; `labels` are that container's. */
 export class ContainerExistsError extends BerthError<{ name: string; labels: Readonly<Record<string, string>> }> {
   static {

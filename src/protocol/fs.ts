@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { limits } from './limits.ts';
-import { absolutePath, byteCount, linkTarget, mode, requestId, streamId, time, uint32 } from './values.ts';
+import { absolutePath, byteCount, fileName, mode, requestId, streamId, time, uint32 } from './values.ts';
 
 // Every operation runs with the rights of the sandbox's user. A failure answers `error` with the POSIX name as code.
 // The answer is `ok` where nothing else is said; where there is a stream it comes after the stream's end.
@@ -92,7 +92,7 @@ export type FsCopy = v.InferOutput<typeof fsCopy>;
 export const fsSymlink = v.strictObject({
   type: v.literal('fs.symlink'),
   requestId,
-  target: linkTarget,
+  target: fileName,
   path: absolutePath,
 });
 export type FsSymlink = v.InferOutput<typeof fsSymlink>;
@@ -156,6 +156,20 @@ export const fsGrep = v.strictObject({
 export type FsGrep = v.InferOutput<typeof fsGrep>;
 
 /**
+ * Host → sandbox-agent. Sends one `fsChange` a line, for what changes in the directory `path` (with `recursive` below it,
+ * links not followed), or for the file `path`. Answers: `fs.watching` when all that follows is seen; `ok` when the
+ * directory is gone. `cancel` ends it.
+ */
+export const fsWatch = v.strictObject({
+  type: v.literal('fs.watch'),
+  requestId,
+  path: absolutePath,
+  recursive: v.boolean(),
+  stream: streamId,
+});
+export type FsWatch = v.InferOutput<typeof fsWatch>;
+
+/**
  * Host → sandbox-agent. Makes what the tar on the stream holds below the directory `path`, which is made when it is
  * missing. An entry that would end up outside of it (an absolute name, `..`, a way through a link that it made or found
  * there, a hard link to outside) or is no file, directory or link is an error with code `unsafe_entry` that names it;
@@ -176,8 +190,8 @@ export type FsUnpack = v.InferOutput<typeof fsUnpack>;
 export const fsPack = v.strictObject({ type: v.literal('fs.pack'), requestId, path: absolutePath, stream: streamId });
 export type FsPack = v.InferOutput<typeof fsPack>;
 
-/** What a link says, as far as it is known. */
-const readTarget = v.pipe(v.string(), v.maxBytes(limits.path));
+// Some links of /proc say nothing.
+const emptyOrName = v.union([v.literal(''), fileName]);
 
 /**
  * `size` is bytes, times are milliseconds since 1970, `mode` the permissions. `linkTarget`: of a link that was not
@@ -192,7 +206,7 @@ export const fsStats = v.strictObject({
   accessedMs: time,
   modifiedMs: time,
   changedMs: time,
-  linkTarget: v.optional(readTarget),
+  linkTarget: v.optional(emptyOrName),
 });
 export type FsStats = v.InferOutput<typeof fsStats>;
 
@@ -203,7 +217,7 @@ export const fsStatAnswer = v.strictObject({ type: v.literal('fs.stat'), request
 export const fsTarget = v.strictObject({
   type: v.literal('fs.target'),
   requestId,
-  target: readTarget,
+  target: emptyOrName,
 });
 
 /** Sandbox-agent → host. `total`: matches in all; `truncated`: more than were sent. */
@@ -214,19 +228,33 @@ export const fsFound = v.strictObject({
   truncated: v.boolean(),
 });
 
-const fileName = v.pipe(v.string(), v.minLength(1), v.maxBytes(1_024));
-
 /** A line of `fs.readdir`. `stats` are those of the entry itself, links not followed. */
 export const fsEntry = v.strictObject({ name: fileName, stats: v.optional(fsStats) });
 export type FsEntry = v.InferOutput<typeof fsEntry>;
 
-/** A line of `fs.glob`: relative to the directory that was searched. What is no UTF-8 has U+FFFD, as in all names. */
-export const fsPath = v.strictObject({ path: v.pipe(v.string(), v.minLength(1), v.maxBytes(limits.path)) });
+/** A line of `fs.glob`: relative to the directory that was searched. */
+export const fsPath = v.strictObject({ path: fileName });
 
 /** A line of `fs.grep`. `path` is relative to the directory, or the name of the file; `line` counts from 1; `text` is cut at 500 characters. */
 export const fsMatch = v.strictObject({
-  path: v.pipe(v.string(), v.minLength(1), v.maxBytes(limits.path)),
+  path: fileName,
   line: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
   text: v.pipe(v.string(), v.maxLength(500)),
 });
 export type FsMatch = v.InferOutput<typeof fsMatch>;
+
+/** Sandbox-agent → host. */
+export const fsWatching = v.strictObject({ type: v.literal('fs.watching'), requestId });
+
+/** Relative to what is watched; empty for that itself. */
+const place = { path: emptyOrName, directory: v.boolean() };
+
+/** A line of `fs.watch`. `overflow`: there was more than could be kept; anything may have changed. */
+export const fsChange = v.variant('type', [
+  v.strictObject({ type: v.literal('create'), ...place }),
+  v.strictObject({ type: v.literal('change'), ...place }),
+  v.strictObject({ type: v.literal('remove'), ...place }),
+  v.strictObject({ type: v.literal('rename'), from: emptyOrName, ...place }),
+  v.strictObject({ type: v.literal('overflow') }),
+]);
+export type FsChange = v.InferOutput<typeof fsChange>;

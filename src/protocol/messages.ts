@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { assign } from './assign.ts';
 import { WireProtocolError } from './errors.ts';
 import {
   fsChmod,
@@ -20,12 +21,14 @@ import {
   fsTarget,
   fsTruncate,
   fsUnpack,
+  fsWatch,
+  fsWatching,
   fsWrite,
 } from './fs.ts';
 import { authenticate, hello, refused, welcome } from './handshake.ts';
 import { processAttach, processExited, processKill, processList, processStart, processStarted } from './process.ts';
 import { ptyAttach, ptyOpen, ptyResize } from './pty.ts';
-import { ping, sessionClose, sessionOpen, shutdown } from './session.ts';
+import { cancel, ping, sessionClose, sessionOpen, shutdown } from './session.ts';
 import { errorText, name, requestId } from './values.ts';
 
 /** Sandbox-agent → host: the request was carried out. */
@@ -44,7 +47,9 @@ const error = v.strictObject({
 
 const request = v.variant('type', [
   ping,
+  cancel,
   shutdown,
+  assign,
   sessionOpen,
   sessionClose,
   processStart,
@@ -69,13 +74,23 @@ const request = v.variant('type', [
   fsTruncate,
   fsGlob,
   fsGrep,
+  fsWatch,
   fsUnpack,
   fsPack,
 ]);
 /** Host → sandbox-agent, after the handshake. */
 export type Request = v.InferOutput<typeof request>;
 
-const answer = v.variant('type', [ok, error, processStarted, processExited, fsStatAnswer, fsTarget, fsFound]);
+const answer = v.variant('type', [
+  ok,
+  error,
+  processStarted,
+  processExited,
+  fsStatAnswer,
+  fsTarget,
+  fsFound,
+  fsWatching,
+]);
 /** Sandbox-agent → host, after the handshake. */
 export type Answer = v.InferOutput<typeof answer>;
 

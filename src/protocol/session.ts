@@ -29,5 +29,11 @@ export const sessionClose = v.strictObject({ type: v.literal('session.close'), r
 /** Host → sandbox-agent. Ends every process and the sandbox-agent, and so the container. Answer: `ok`, before the end. */
 export const shutdown = v.strictObject({ type: v.literal('shutdown'), requestId });
 
+/**
+ * Host → sandbox-agent. Ends the work for an operation on files that has not been answered; its answer is then an error.
+ * Answer: `ok`, at once and whether there is any.
+ */
+export const cancel = v.strictObject({ type: v.literal('cancel'), requestId, target: requestId });
+
 /** Host → sandbox-agent. Answer: `ok`. */
 export const ping = v.strictObject({ type: v.literal('ping'), requestId });

@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { limits } from './limits.ts';
+import { isName, nameBytes } from './names.ts';
 
 // Strings are bounded in bytes of UTF-8, as Linux counts them (`maxLength` would count UTF-16 units), and hold no NUL:
 // the kernel would cut an argument, a variable or a path there.
@@ -37,8 +38,17 @@ export const id = v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]{1,64}$/));
 
 export const argument = text(limits.argument);
 
+/** A path, or a part of one, as it is: see `names.ts` for bytes that are no UTF-8. */
+export const fileName = v.pipe(
+  v.string(),
+  v.minLength(1),
+  v.check((value) => nameBytes(value) <= limits.path, `has more than ${limits.path} bytes`),
+  v.check(noNul, 'holds a NUL'),
+  v.check(isName, 'holds half a character'),
+);
+
 /** Absolute, and as it is: `.`, `..` and links in it mean what they mean to the kernel. */
-export const absolutePath = v.pipe(text(limits.path), v.startsWith('/'));
+export const absolutePath = v.pipe(fileName, v.startsWith('/'));
 
 /** Pairs, not a record: Valibot's record drops the names `constructor` and `prototype` without a word. */
 export const environment = v.pipe(
@@ -46,9 +56,6 @@ export const environment = v.pipe(
   v.maxLength(limits.environment),
 );
 export type Environment = v.InferOutput<typeof environment>;
-
-/** What a link points to: any text, as it is. */
-export const linkTarget = v.pipe(text(limits.path), v.minLength(1));
 
 /** As in `ls -l`: permissions and the bits above them, without the file type. */
 export const mode = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0o7777));

@@ -92,9 +92,9 @@ export interface SandboxEnd {
   /**
    * `oom`: the kernel killed it for want of memory. `killed`: somebody killed it. `stopped`: it was asked to end.
    * `idle`, `expired`: its `idleTimeout` or `maxLifetime` was over. `exited`: its sandbox-agent failed. `removed`: its
-   * container is gone.
+   * container is gone. `restarted`, in `SandboxDiedError` only: it ended, and somebody has started it again since.
    */
-  reason: 'oom' | 'killed' | 'stopped' | 'idle' | 'expired' | 'exited' | 'removed';
+  reason: 'oom' | 'killed' | 'stopped' | 'idle' | 'expired' | 'exited' | 'removed' | 'restarted';
   exitCode?: number;
 }
 
@@ -113,14 +113,32 @@ export class SandboxDiedError extends BerthError<SandboxEnd & { sandboxId: strin
       expired: 'the time of its maxLifetime was over',
       exited: `its sandbox-agent ended with code ${meta.exitCode}`,
       removed: 'its container was removed',
+      restarted: 'somebody started it again meanwhile',
     };
+    const remedies: Partial<Record<SandboxEnd['reason'], string>> = {
+      removed: 'Make a new one.',
+      restarted: 'It runs, with its files: ask again.',
+    };
+    const goOn = `Go on with its files: sandbox.start(), or: berth sandbox start ${meta.sandboxId}`;
+    super(`Sandbox ${meta.sandboxId} ended: ${reasons[meta.reason]}. ${remedies[meta.reason] ?? goOn}`, meta, options);
+  }
+}
+
+/**
+ * The sandbox is paused: nothing in it can answer. `timedOut`: the command's time was over meanwhile; it is killed when
+ * the sandbox is resumed.
+ */
+export class SandboxPausedError extends BerthError<{ sandboxId: string; timedOut?: boolean }> {
+  static {
+    SandboxPausedError.prototype.name = 'SandboxPausedError';
+  }
+  readonly code = 'sandbox_paused';
+  override readonly status = 409;
+  constructor(meta: { sandboxId: string; timedOut?: boolean }) {
     super(
-      `Sandbox ${meta.sandboxId} ended: ${reasons[meta.reason]}.` +
-        (meta.reason === 'removed'
-          ? ' Make a new one.'
-          : ` Go on with its files: sandbox.start(), or: berth sandbox start ${meta.sandboxId}`),
+      `Sandbox ${meta.sandboxId} is paused. Let it go on first: sandbox.resume(), or: ` +
+        `berth sandbox resume ${meta.sandboxId}`,
       meta,
-      options,
     );
   }
 }

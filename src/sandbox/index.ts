@@ -5,6 +5,7 @@ export {
   EngineError,
   ImageNotFoundError,
   ImagePlatformError,
+  LimitUnsupportedError,
 } from '../engine/errors.ts';
 export { EngineUnreachableError } from '../engine/socket.ts';
 export { BerthError } from '../errors.ts';
@@ -17,6 +18,7 @@ export {
 export type { Collected, CollectReport } from './collect.ts';
 export * from './errors.ts';
 export type { DirectoryEntry, FileStats, FileSystem, GrepOptions, Match } from './fs/file-system.ts';
+export type { Change, Watch } from './fs/watch.ts';
 export { SandboxHost, type SandboxHostOptions } from './host.ts';
 export type {
   AttachOptions,
@@ -25,6 +27,7 @@ export type {
   CreateOptions,
   ExecOptions,
   Input,
+  PoolOptions,
   PtyOptions,
   PtySize,
   SessionOptions,

@@ -11,7 +11,8 @@ export function hash(text: string): string {
 }
 
 /** By option that was given, what its value is known by; none of the values can be read from it by who sees labels. */
-export function fingerprints({ id: _id, key: _key, env, labels, limits, ...rest }: CheckedCreateOptions): string {
+export function fingerprints(asked: CheckedCreateOptions): string {
+  const { id: _id, key: _key, signal: _signal, env, labels, limits, ...rest } = asked;
   const options = {
     ...rest,
     ...Object.fromEntries(Object.entries(limits).map(([name, value]) => [`limits.${name}`, value])),

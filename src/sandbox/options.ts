@@ -7,9 +7,9 @@ import {
   absolutePath,
   argument,
   environment,
+  fileName,
   id,
   key,
-  linkTarget,
   mode,
   name,
   signal,
@@ -44,7 +44,7 @@ const env = v.pipe(
   environment,
 );
 
-const path = v.pipe(v.string(), v.minLength(1), v.maxBytes(limits.path));
+const path = fileName;
 const bytes = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 
 export const signalName = signal;
@@ -207,11 +207,29 @@ const labels = v.pipe(
 // the limit.
 const minMemory = 128 * 1024 * 1024;
 
+const minDisk = 16 * 1024 * 1024;
+
 /** The engine says whether it is one; this keeps out what could not even be asked for. */
 const imageName = v.pipe(v.string(), v.maxLength(512), v.regex(/^[\w][\w./:@-]*$/, 'is not the name of an image'));
 
 /** Linux divides a CPU no finer. */
 const cpus = v.pipe(v.number(), v.finite(), v.minValue(0.01));
+
+const sandboxLimits = v.optional(
+  v.strictObject({
+    memory: v.optional(
+      v.pipe(
+        v.number(),
+        v.safeInteger(),
+        v.minValue(minMemory, 'is less than 128 MiB: the sandbox-agent needs up to half of that'),
+      ),
+    ),
+    cpus: v.optional(cpus),
+    pids: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(16))),
+    disk: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(minDisk, 'is less than 16 MiB'))),
+  }),
+  {},
+);
 
 export const createOptions = v.strictObject({
   id: v.optional(sandboxId),
@@ -225,26 +243,37 @@ export const createOptions = v.strictObject({
   env: v.optional(env, {}),
   user: v.optional(user),
   cwd: v.optional(absolutePath, '/workspace'),
-  limits: v.optional(
-    v.strictObject({
-      memory: v.optional(
-        v.pipe(
-          v.number(),
-          v.safeInteger(),
-          v.minValue(minMemory, 'is less than 128 MiB: the sandbox-agent needs up to half of that'),
-        ),
-      ),
-      cpus: v.optional(cpus),
-      pids: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(16))),
-    }),
-    {},
-  ),
+  limits: sandboxLimits,
   idleTimeout: v.optional(timeoutMs),
   maxLifetime: v.optional(timeoutMs),
   labels: v.optional(labels, {}),
   key: v.optional(key),
+  signal: v.optional(abortSignal),
 });
 export type CheckedCreateOptions = v.InferOutput<typeof createOptions>;
+
+/** Whatever a pool is, it takes as much of the machine as that many sandboxes. */
+const maxPool = 256;
+const poolSize = v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(maxPool));
+export const poolOptions = v.pipe(
+  v.union([poolSize, v.strictObject({ size: poolSize, image: v.optional(imageName), limits: sandboxLimits })]),
+  v.transform((given) => (typeof given === 'number' ? { size: given, limits: {} } : given)),
+);
+
+/** Sandboxes that are started before they are asked for. */
+export interface PoolOptions {
+  /** How many wait; 0 to 256. */
+  size: number;
+  /** Default: that of the host */
+  image?: string;
+  /** As in `create`: given away to who asks for the same ones. */
+  limits?: NonNullable<CreateOptions['limits']>;
+}
+export interface CheckedPool {
+  size: number;
+  image?: string | undefined;
+  limits: CheckedCreateOptions['limits'];
+}
 
 /** Options of a new sandbox. Sizes are bytes. */
 export interface CreateOptions {
@@ -267,6 +296,11 @@ export interface CreateOptions {
     cpus?: number;
     /** Processes and threads at once, at least 16. Default: 1024 */
     pids?: number;
+    /**
+     * Bytes of files that are changed or made, but for volumes; at least 16 MiB. Most engines can't hold to one, and then
+     * it is refused: overlay2 needs xfs with `pquota`. Default: what there is
+     */
+    disk?: number;
   };
   /**
    * Milliseconds in which no command runs, nobody follows one and no file is worked on; then the sandbox stops by itself,
@@ -282,6 +316,8 @@ export interface CreateOptions {
    * run is started, with its files. Until it is removed. Default: each call makes a new sandbox
    */
   key?: string;
+  /** Ends the waiting or the making; nothing is left then, and the call rejects with an `AbortError`. */
+  signal?: AbortSignal;
 }
 
 export const fileSize = bytes;
@@ -292,8 +328,13 @@ export const readStreamOptions = v.pipe(
   v.check(({ start, end }) => end === undefined || start <= end, 'start is behind end'),
 );
 export const permissions = mode;
-export { linkTarget };
+/** Of a file: see `FileSystem` for names that are no UTF-8. */
+export const pathText = fileName;
 export const writeStreamOptions = v.strictObject({ mode: v.optional(mode), append: v.optional(v.boolean(), false) });
+export const watchOptions = v.strictObject({
+  recursive: v.optional(v.boolean(), false),
+  signal: v.optional(abortSignal),
+});
 export const readdirOptions = v.strictObject({ withStats: v.optional(v.boolean(), false) });
 export const mkdirOptions = v.strictObject({ recursive: v.optional(v.boolean(), false), mode: v.optional(mode) });
 export const rmOptions = v.strictObject({

@@ -1,10 +1,17 @@
 import { randomBytes } from 'node:crypto';
-import type { Container, ContainerDetails, ContainerLimits, Engine } from '../engine/engine.ts';
+import type { Container, ContainerDetails, ContainerLimits, Engine, LimitName } from '../engine/engine.ts';
 import { ContainerStartError, EngineError } from '../engine/errors.ts';
 import { BerthError } from '../errors.ts';
+import type { Assignment } from '../protocol/assign.ts';
 import { endCodes, stopGraceMs } from '../protocol/lifetime.ts';
 import { rootSessionId } from '../protocol/session.ts';
-import { SandboxDiedError, type SandboxEnd, SandboxNotFoundError, WireClosedError } from './errors.ts';
+import {
+  SandboxDiedError,
+  type SandboxEnd,
+  SandboxNotFoundError,
+  SandboxPausedError,
+  WireClosedError,
+} from './errors.ts';
 import { FileSystem } from './fs/file-system.ts';
 import { keyLabel } from './key.ts';
 import {
@@ -21,6 +28,7 @@ import {
   statsOptions,
 } from './options.ts';
 import { resolvePath } from './path.ts';
+import { Pause } from './pause.ts';
 import { attach, exec, type Place, type Process, spawn } from './process/exec.ts';
 import { listProcesses, type ProcessInfo } from './process/list.ts';
 import type { ExecResult } from './process/result.ts';
@@ -28,6 +36,7 @@ import { attachPty, openPty, type Pty } from './pty/pty.ts';
 import { requestError } from './request-error.ts';
 import { Session } from './session/session.ts';
 import type { StateDir } from './state-dir.ts';
+import type { Change, EngineWatch } from './watch.ts';
 import { Wire } from './wire.ts';
 
 /** Labels of users, so that they can't be taken for ours. */
@@ -37,6 +46,8 @@ export const imageLabel = 'berth.image';
 export const hostLabel = 'berth.host';
 export const sandboxLabel = 'berth.sandbox';
 export const cwdLabel = 'berth.cwd';
+/** Of a sandbox from a pool: when it was asked for. */
+export const createdLabel = 'berth.created';
 
 export interface SandboxInfo {
   id: string;
@@ -51,6 +62,8 @@ export interface SandboxInfo {
   key?: string;
   /** Bytes, CPUs, processes. */
   limits?: ContainerLimits;
+  /** What nothing limits here: it was not asked for, or the engine of this machine can't hold to it. */
+  unlimited?: readonly LimitName[];
 }
 
 /** What a sandbox uses, in bytes and milliseconds. One that does not run uses nothing but its disk. */
@@ -69,7 +82,7 @@ export interface SandboxStats {
 }
 
 /** How long a container that just lost its connection is given to turn out dead. */
-const endPatienceMs = 2_000;
+export const endPatienceMs = 2_000;
 
 /** One sandbox: a container, and the wire into it. Disposing it removes it. */
 export class Sandbox implements AsyncDisposable {
@@ -81,7 +94,14 @@ export class Sandbox implements AsyncDisposable {
   readonly #state: StateDir;
   readonly #onRemove: () => Promise<void>;
   readonly #place: Place;
+  readonly #watch: EngineWatch;
+  readonly #pause: Pause;
   #wire: Promise<Wire> | undefined;
+  #unfollow: (() => void) | undefined;
+  /** Aborts when the container ends. */
+  #run = new AbortController();
+  /** Of looks and of changes of ours: what a look that began before a change found is no longer so. */
+  #changes = 0;
   #ended: SandboxEnd['reason'] | undefined;
   #lastLook: { startedAt: number; at: number; cpuMs: number } | undefined;
 
@@ -91,6 +111,7 @@ export class Sandbox implements AsyncDisposable {
     engine: Engine;
     container: Container;
     state: StateDir;
+    watch: EngineWatch;
     cwd: string;
     onRemove: () => Promise<void>;
   }) {
@@ -99,7 +120,9 @@ export class Sandbox implements AsyncDisposable {
     this.#container = options.container;
     this.#state = options.state;
     this.#onRemove = options.onRemove;
-    this.#place = { wire: () => this.#open(), sessionId: rootSessionId, cwd: options.cwd };
+    this.#watch = options.watch;
+    this.#pause = new Pause(this.id, options.container.state === 'paused');
+    this.#place = { wire: () => this.#open(), pause: this.#pause, sessionId: rootSessionId, cwd: options.cwd };
     this.fs = new FileSystem(this.#place.wire, options.cwd);
   }
 
@@ -113,10 +136,16 @@ export class Sandbox implements AsyncDisposable {
     await this.#open();
   }
 
+  /** Tells a sandbox from a pool what it was asked for with. @internal */
+  async assign(assignment: Assignment): Promise<void> {
+    const wire = await this.#open();
+    await wire.call({ type: 'assign', ...assignment }, 'ok');
+  }
+
   async info(): Promise<SandboxInfo> {
     const details = await this.#engine.inspect(this.#container.id);
     if (!details) throw new SandboxNotFoundError({ sandboxId: this.id });
-    const info = toInfo(details);
+    const info = toInfo({ ...details, labels: this.#container.labels });
     return info.end ? { ...info, end: this.#explain(info.end) } : info;
   }
 
@@ -236,33 +265,43 @@ export class Sandbox implements AsyncDisposable {
     });
   }
 
-  /** Freezes all that runs, until `resume`. */
+  /**
+   * Freezes all that runs, until `resume`. Calls that are under way wait for that; new ones fail with
+   * `SandboxPausedError`.
+   */
   async pause(): Promise<void> {
     await this.#change(() => this.#engine.pause(this.#container.id));
+    this.#pause.isOn = true;
   }
 
+  /** One that is not paused is no error. */
   async resume(): Promise<void> {
     await this.#change(() => this.#engine.resume(this.#container.id));
+    this.#pause.isOn = false;
   }
 
   /** Ends all that runs: SIGTERM, and after 2 s SIGKILL to what is left. The files stay, for `start`. */
   async stop(): Promise<void> {
     this.#ended = 'stopped';
+    // What is frozen could not end by itself.
+    if (await this.#isPaused()) await this.resume();
     const asked = this.#open().then((wire) => wire.call({ type: 'shutdown' }, 'ok'));
     try {
       await Promise.race([asked, rejection(AbortSignal.timeout(endPatienceMs))]);
       await this.#engine.ended(this.#container.id, AbortSignal.timeout(stopGraceMs + endPatienceMs));
     } catch {
-      // It does not listen, is paused, or is not as fast as it should be.
+      // It does not listen, or is not as fast as it should be.
       await this.#change(() => this.#engine.stop(this.#container.id));
     }
   }
 
-  /** Starts a stopped or dead sandbox again, with its files. One that runs is left as it is. */
+  /**
+   * Starts a stopped or dead sandbox again, with its files. One that runs is left as it is.
+   * @throws {SandboxPausedError} it is to be resumed
+   */
   async start(): Promise<void> {
+    if (await this.#isPaused()) throw new SandboxPausedError({ sandboxId: this.id });
     await this.#change(() => this.#engine.start(this.#container.id));
-    this.#ended = undefined;
-    if (!(await this.#wire?.catch(() => undefined))?.isOpen) this.#wire = undefined;
     await this.#open();
   }
 
@@ -286,7 +325,9 @@ export class Sandbox implements AsyncDisposable {
   /** Somebody else may have removed it. */
   async #change(change: () => Promise<void>): Promise<void> {
     try {
+      this.#changes++;
       await change();
+      this.#changes++;
     } catch (error) {
       const isGone = error instanceof EngineError && error.meta.engineStatus === 404;
       throw isGone ? new SandboxNotFoundError({ sandboxId: this.id }) : error;
@@ -294,25 +335,33 @@ export class Sandbox implements AsyncDisposable {
   }
 
   async #disconnect(reason: Error): Promise<void> {
+    this.#unfollow?.();
     const opening = this.#wire;
     this.#wire = Promise.reject(reason);
     this.#wire.catch(() => {}); // told to those who use it
     await (await opening?.catch(() => undefined))?.end(reason);
   }
 
-  #open(): Promise<Wire> {
+  async #open(): Promise<Wire> {
+    // To be paused is rare, and others may have resumed it: then there is time to look again.
+    if (this.#pause.isOn && (await this.#isPaused())) throw new SandboxPausedError({ sandboxId: this.id });
     this.#wire ??= this.#connect();
     return this.#wire;
   }
 
   async #connect(): Promise<Wire> {
     try {
+      this.#unfollow ??= this.#watch.follow(this.#container.id, (change) => this.#onChange(change));
+      const run = new AbortController();
+      this.#run = run;
       const stream = await this.#engine.connect(this.#container, this.#state.wireDirectory(this.id));
-      return await Wire.open(stream, {
+      const wire = await Wire.open(stream, {
         sandboxId: this.id,
         privateKey: this.#state.privateKey,
-        explainEnd: (cause) => this.#explainEnd(cause),
+        explainEnd: (cause) => this.#explainEnd(cause, run.signal),
       });
+      this.#ended = undefined;
+      return wire;
     } catch (error) {
       this.#wire = undefined; // the next call may have more luck
       if (!(error instanceof ContainerStartError)) throw error;
@@ -321,15 +370,44 @@ export class Sandbox implements AsyncDisposable {
     }
   }
 
-  async #explainEnd(cause: Error | undefined): Promise<Error> {
+  #onChange(change: Change): void {
+    if (change === 'end' || change === 'remove') this.#run.abort();
+    // When the engine does not answer, nothing is known, and the next change is looked at.
+    else if (change !== 'oom') void this.#isPaused().catch(() => {});
+  }
+
+  /** Asks the engine. */
+  async #isPaused(): Promise<boolean> {
+    const before = ++this.#changes;
+    const state = (await this.#engine.inspect(this.#container.id))?.state;
+    if (this.#changes === before) this.#pause.isOn = state === 'paused';
+    if (state !== 'running' && state !== 'paused') this.#run.abort();
+    return state === 'paused';
+  }
+
+  async #explainEnd(cause: Error | undefined, run: AbortSignal): Promise<Error> {
     // What we closed it for, or what the other side did wrong.
     if (cause instanceof BerthError) return cause;
+    // The next call connects again: somebody may start it meanwhile.
+    this.#wire = undefined;
     const options = cause && { cause };
-    await this.#engine.ended(this.#container.id, AbortSignal.timeout(endPatienceMs)).catch(() => {}); // looked at below
+    await this.#endOf(run);
     // When the engine is gone too, all that is known is that the connection is.
     const end = await this.#whyEnded().catch(() => undefined);
     if (end) return new SandboxDiedError({ sandboxId: this.id, ...end }, options);
+    // It ended, and runs: somebody started it again.
+    if (run.aborted) return new SandboxDiedError({ sandboxId: this.id, reason: 'restarted' }, options);
     return new WireClosedError({ sandboxId: this.id }, options);
+  }
+
+  /** A connection is gone before the engine says that the container is. Resolves then, or after some time. */
+  async #endOf(run: AbortSignal): Promise<void> {
+    const patience = new AbortController();
+    const timer = setTimeout(() => patience.abort(), endPatienceMs);
+    run.addEventListener('abort', () => patience.abort(), { once: true });
+    if (run.aborted) patience.abort();
+    await this.#engine.ended(this.#container.id, patience.signal).catch(() => {}); // looked at by who asked
+    clearTimeout(timer);
   }
 
   /** `undefined`: it runs. */
@@ -376,9 +454,9 @@ export function toInfo(container: Container | ContainerDetails): SandboxInfo {
     state,
     ...(end && { end }),
     image: labels[imageLabel] ?? container.image,
-    createdAt,
+    createdAt: labels[createdLabel] === undefined ? createdAt : new Date(labels[createdLabel]),
     labels: Object.fromEntries(own),
     ...(labels[keyLabel] !== undefined && { key: labels[keyLabel] }),
-    ...('limits' in container && { limits: container.limits }),
+    ...('limits' in container && { limits: container.limits, unlimited: container.unlimited }),
   };
 }

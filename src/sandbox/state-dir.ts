@@ -1,8 +1,8 @@
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto';
-import { chmod, link, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, link, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { connectUnix, withSocketPath } from '../engine/transport/unix.ts';
 import { StateDirError } from './errors.ts';
@@ -23,6 +23,7 @@ const lockPollMs = 20;
  *     wire/<sandbox>/           where the sandbox-agent makes its socket
  *     processes/<process>.sock  a host process that lives; the kernel closes it however that ends
  *     owners/<sandbox>          the process that has it, and whether it was finished
+ *     labels/<sandbox>          of one that came from a pool: what it was asked for with
  *     keys/<hash of a key>      the process that makes or looks for the sandbox of this key now
  */
 export class StateDir {
@@ -56,7 +57,9 @@ export class StateDir {
   static async #open(path: string): Promise<StateDir> {
     await mkdir(path, { recursive: true, mode: 0o700 });
     await Promise.all(
-      ['wire', 'processes', 'owners', 'keys'].map((name) => mkdir(join(path, name), { recursive: true, mode: 0o700 })),
+      ['wire', 'processes', 'owners', 'labels', 'keys'].map((name) =>
+        mkdir(join(path, name), { recursive: true, mode: 0o700 }),
+      ),
     );
     // Below it are sockets that anyone could connect to: the directory is what keeps others out.
     await chmod(path, 0o700);
@@ -86,11 +89,26 @@ export class StateDir {
   /** Writes down that this process has the sandbox. */
   async own(sandboxId: string): Promise<void> {
     const owner: Owner = { process: this.#processId, finished: true };
-    await writeFile(this.#ownerFile(sandboxId), JSON.stringify(owner));
+    // Whole: others may be reading it.
+    const part = join(this.path, `${randomBytes(8).toString('hex')}.part`);
+    await writeFile(part, JSON.stringify(owner));
+    await rename(part, this.#ownerFile(sandboxId));
+  }
+
+  /** Writes down what a sandbox from a pool is called by: the engine can't add labels to a container. */
+  async label(sandboxId: string, labels: Readonly<Record<string, string>>): Promise<void> {
+    await writeOnce(this.path, join('labels', sandboxId), JSON.stringify(labels));
+  }
+
+  /** `undefined`: it is of no pool, or still in it. */
+  async labels(sandboxId: string): Promise<Record<string, string> | undefined> {
+    const text = await readFile(join(this.path, 'labels', sandboxId), 'utf8').catch(() => undefined);
+    return text === undefined ? undefined : JSON.parse(text); // our own file
   }
 
   async forget(sandboxId: string): Promise<void> {
     await Promise.all([
+      rm(join(this.path, 'labels', sandboxId), { force: true }),
       rm(this.#ownerFile(sandboxId), { force: true }),
       rm(this.wireDirectory(sandboxId), { recursive: true, force: true }),
     ]);
@@ -111,19 +129,18 @@ export class StateDir {
   }
 
   /** Waits until nobody else has this key, and keeps others from it until it is disposed of. */
-  async lock(keyHash: string): Promise<AsyncDisposable> {
+  async lock(keyHash: string, signal?: AbortSignal): Promise<AsyncDisposable> {
     const name = join('keys', keyHash);
-    const path = join(this.path, name);
     while (!(await writeOnce(this.path, name, this.#processId))) {
-      if (!(await this.#takeFromDead(path))) await wait(lockPollMs);
+      if (!(await this.#takeFromDead(name))) await wait(lockPollMs, undefined, signal && { signal });
     }
-    return { [Symbol.asyncDispose]: () => rm(path, { force: true }) };
+    return { [Symbol.asyncDispose]: () => rm(join(this.path, name), { force: true }) };
   }
 
   /** Removes the sockets of processes that ended without doing so, and the keys that they had. */
   async sweepProcesses(): Promise<void> {
     for (const name of await readdir(join(this.path, 'keys'))) {
-      await this.#takeFromDead(join(this.path, 'keys', name));
+      await this.#takeFromDead(join('keys', name));
     }
     for (const name of await readdir(join(this.path, 'processes'))) {
       if (!(await this.#isAlive(name.replace(/\.sock$/, '')))) await rm(this.#processSocket(name), { force: true });
@@ -135,11 +152,15 @@ export class StateDir {
   }
 
   /** Frees a key whose holder has ended. @returns whether it was so */
-  async #takeFromDead(path: string): Promise<boolean> {
-    const holder = await readFile(path, 'utf8').catch(() => undefined); // given back just now
-    const isDead = holder !== undefined && !(await this.#isAlive(holder));
-    if (isDead) await rm(path, { force: true });
-    return isDead;
+  async #takeFromDead(name: string): Promise<boolean> {
+    const path = join(this.path, name);
+    const read = () => readFile(path, 'utf8').catch(() => undefined); // given back just now
+    const holder = await read();
+    if (holder === undefined || (await this.#isAlive(holder))) return false;
+    // One of those who see that at a time: what a slower one removed could be the lock of a faster one by now.
+    await using _turn = await this.lock(`${basename(name)}.${holder}`);
+    if ((await read()) === holder) await rm(path, { force: true });
+    return true;
   }
 
   #ownerFile(sandboxId: string): string {

@@ -43,6 +43,7 @@ export interface WireOptions {
 }
 
 const handshakeMs = 10_000;
+const cancelPatienceMs = 2_000;
 
 /** One connection to a sandbox-agent: requests with their answers, and streams. */
 export class Wire {
@@ -125,11 +126,12 @@ export class Wire {
 
   /**
    * Sends a request.
+   * @param signal - of an operation on files: asks the sandbox-agent to end it, which is then an `AnswerError`
    * @throws {AnswerError} the sandbox-agent could not do it
    */
-  call<Type extends AnswerType>(call: Call, answer: Type): Promise<AnswerOf<Type>> {
+  call<Type extends AnswerType>(call: Call, answer: Type, signal?: AbortSignal): Promise<AnswerOf<Type>> {
     // The cast is proven by #onAnswer, which takes no other type of answer for it.
-    return this.#send(call, [answer])[0] as Promise<AnswerOf<Type>>;
+    return this.#send(call, [answer], signal)[0] as Promise<AnswerOf<Type>>;
   }
 
   /** Sends a request that is answered twice; when the first answer is an error, both promises reject with it. */
@@ -137,8 +139,9 @@ export class Wire {
     call: Call,
     first: First,
     second: Second,
+    signal?: AbortSignal,
   ): [Promise<AnswerOf<First>>, Promise<AnswerOf<Second>>] {
-    return this.#send(call, [first, second]) as [Promise<AnswerOf<First>>, Promise<AnswerOf<Second>>]; // as in `call`
+    return this.#send(call, [first, second], signal) as [Promise<AnswerOf<First>>, Promise<AnswerOf<Second>>]; // as in `call`
   }
 
   /** Closes the connection; what waits on it is told why. Twice is once. */
@@ -162,7 +165,7 @@ export class Wire {
     return error;
   }
 
-  #send(call: Call, types: AnswerType[]): Promise<Answer>[] {
+  #send(call: Call, types: AnswerType[], signal?: AbortSignal): Promise<Answer>[] {
     if (this.#ending) {
       const ended = this.#ending.then((error) => Promise.reject(error));
       ended.catch(() => {});
@@ -180,7 +183,26 @@ export class Wire {
     });
     this.#pending.set(requestId, expected);
     this.#mux.sendMessage(payload);
+    if (signal) this.#cancelOnAbort(requestId, expected, answers.at(-1), signal);
     return answers;
+  }
+
+  /** A sandbox-agent that does not end the work in time is not waited for. */
+  #cancelOnAbort(target: number, expected: Expected[], last: Promise<Answer> | undefined, signal: AbortSignal): void {
+    let timer: NodeJS.Timeout | undefined;
+    const cancel = () => {
+      void this.call({ type: 'cancel', target }, 'ok').catch(() => {}); // the connection ended, and the work with it
+      timer = setTimeout(() => {
+        for (const { reject } of expected) reject(new AnswerError('cancelled', 'it may still be under way'));
+      }, cancelPatienceMs);
+    };
+    const stop = () => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', cancel);
+    };
+    last?.then(stop, stop);
+    if (signal.aborted) cancel();
+    else signal.addEventListener('abort', cancel, { once: true });
   }
 
   #receive(data: unknown, isBinary: boolean): void {

@@ -18,6 +18,7 @@ test('says whose a container is that takes the name, also while it is being made
     env: [],
     cwd: '/',
     limits: { memory: 128 * 1024 * 1024, cpus: 1, pids: 16 },
+    required: [],
     publicKey: '',
     wireDirectory: directory,
   });

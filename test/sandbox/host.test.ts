@@ -140,9 +140,9 @@ describe('lifecycle', () => {
   });
 
   test('pause holds everything until resume', async ({ sandbox }) => {
+    const waiting = sandbox.exec('sleep 0.2; echo on');
     await sandbox.pause();
     expect((await sandbox.info()).state).toBe('paused');
-    const waiting = sandbox.exec('echo on');
     await sandbox.resume();
     expect((await waiting).stdout).toBe('on\n');
   });

@@ -102,10 +102,12 @@ export async function ensureAgentVolume(
       continue;
     }
     // Another process fills it, unless it died: then its container is not there, waits or has ended, and remains so.
-    const state = (await found(docker.getContainer(fill.container).inspect()))?.State.Status;
-    if (state !== stateBefore || state === 'running') stillSince = Date.now();
+    const container = await found(docker.getContainer(fill.container).inspect());
+    const state = `${lock.Id} ${container?.Id} ${container?.State.Status}`;
+    if (state !== stateBefore || container?.State.Running) stillSince = Date.now();
     stateBefore = state;
-    if (Date.now() - stillSince > deadFillMs) await undoFill(docker, fill);
+    // By their ids: another process that waits may have undone it, and be at its own fill by now.
+    if (Date.now() - stillSince > deadFillMs) await undoFill(docker, fill, container?.Id, lock.Id);
     else await wait(50, undefined, { ref: false });
   }
 }
@@ -121,8 +123,9 @@ interface Fill {
 /** Does nothing when another process was faster. */
 async function fillVolume(docker: Docker, fill: Fill, bundle: Buffer): Promise<void> {
   const common = { Image: fill.image, Labels: fill.labels, Cmd: [], User: '0:0', WorkingDir: '/' };
+  let lock: Docker.Container;
   try {
-    await docker.createContainer({ ...common, name: fill.lock, Entrypoint: ['/bin/true'] });
+    lock = await docker.createContainer({ ...common, name: fill.lock, Entrypoint: ['/bin/true'] });
   } catch (error) {
     if (statusOf(error) === 409) return;
     throw error;
@@ -130,14 +133,14 @@ async function fillVolume(docker: Docker, fill: Fill, bundle: Buffer): Promise<v
   try {
     // Another process may have been faster all along.
     if (!(await isAgentVolume(docker, fill.volume))) {
-      await clear(docker, fill);
+      await clear(docker, fill, fill.container);
       await copyRuntime(docker, { ...common, name: fill.container }, fill, bundle);
     }
   } catch (error) {
-    await undoFill(docker, fill).catch(() => {}); // the first error is the one to report
+    await undoFill(docker, fill, undefined, lock.id).catch(() => {}); // the first error is the one to report
     throw error;
   }
-  await docker.getContainer(fill.lock).remove();
+  await lock.remove();
 }
 
 async function copyRuntime(
@@ -161,28 +164,36 @@ async function copyRuntime(
       ],
     },
   });
-  const archive = pack();
-  archive.entry({ name: 'agent.cjs', mode: 0o644 }, bundle);
-  archive.finalize();
-  await container.putArchive(Readable.from(archive), { path: '/.berth' });
-  await container.start();
-  const { StatusCode } = await container.wait();
-  if (StatusCode !== 0) {
-    const log = (await container.logs({ stdout: true, stderr: true, tail: 20 })).toString();
-    throw new ContainerStartError({ reason: 'its runtime could not be prepared', exitCode: StatusCode, log });
+  try {
+    const archive = pack();
+    archive.entry({ name: 'agent.cjs', mode: 0o644 }, bundle);
+    archive.finalize();
+    await container.putArchive(Readable.from(archive), { path: '/.berth' });
+    await container.start();
+    const { StatusCode } = await container.wait();
+    if (StatusCode !== 0) {
+      const log = (await container.logs({ stdout: true, stderr: true, tail: 20 })).toString();
+      throw new ContainerStartError({ reason: 'its runtime could not be prepared', exitCode: StatusCode, log });
+    }
+  } finally {
+    await found(container.remove({ force: true }));
   }
-  await container.remove();
 }
 
-async function undoFill(docker: Docker, fill: Fill): Promise<void> {
-  await clear(docker, fill);
-  await found(docker.getContainer(fill.lock).remove({ force: true }));
+async function undoFill(docker: Docker, fill: Fill, container: string | undefined, lock: string): Promise<void> {
+  await clear(docker, fill, container);
+  await found(docker.getContainer(lock).remove({ force: true }));
 }
 
 /** In this order: the engine keeps a volume while a container has it. */
-async function clear(docker: Docker, fill: Fill): Promise<void> {
-  await found(docker.getContainer(fill.container).remove({ force: true }));
-  await found(docker.getVolume(fill.volume).remove());
+async function clear(docker: Docker, fill: Fill, container: string | undefined): Promise<void> {
+  if (container !== undefined) await found(docker.getContainer(container).remove({ force: true }));
+  try {
+    await found(docker.getVolume(fill.volume).remove());
+  } catch (error) {
+    // In use, by the container of a fill that is under way.
+    if (statusOf(error) !== 409) throw error;
+  }
 }
 
 /** Whether a volume of this name is there, and is not the empty one that the engine makes for any name. */

@@ -3,7 +3,7 @@ import type Docker from 'dockerode';
 import { agentGroup, keptDirectory, wireDirectory } from '../../protocol/socket.ts';
 import { containerEnvironment } from '../agent-environment.ts';
 import type { ContainerSpec } from '../engine.ts';
-import { ContainerExistsError, ContainerStartError } from '../errors.ts';
+import { ContainerExistsError, ContainerStartError, LimitUnsupportedError } from '../errors.ts';
 import type { Transport } from '../transport/pick.ts';
 import type { AgentVolume } from './agent-volume.ts';
 import { reasonOf, statusOf } from './failure.ts';
@@ -28,6 +28,8 @@ export const agentCommand = [
   // Little memory, as most of the time it waits; with 1 it would collect garbage during its start already.
   '--max-semi-space-size=2',
   '--v8-pool-size=0',
+  // For when it has nothing to do.
+  '--expose-gc',
   // A command that runs as root may send it any signal.
   '--disable-sigusr1',
   '--disable-warning=ExperimentalWarning',
@@ -56,7 +58,11 @@ export async function createContainer(
     try {
       return (await docker.createContainer(config)).id;
     } catch (error) {
-      if (statusOf(error) === 400) throw new ContainerStartError({ reason: reasonOf(error) }, { cause: error });
+      const reason = reasonOf(error);
+      if (spec.limits.disk !== undefined && /storage-opt|quota/.test(reason)) {
+        throw new LimitUnsupportedError({ limit: 'disk', reason }, { cause: error });
+      }
+      if (statusOf(error) === 400) throw new ContainerStartError({ reason }, { cause: error });
       if (statusOf(error) !== 409) throw error;
       const labels = await labelsOf(docker, name);
       // A container has its name before it can be found, and may still fail to be made: then the name is free again.
@@ -99,6 +105,7 @@ function containerConfig(
       cwd: spec.cwd,
       idleTimeoutMs: spec.idleTimeoutMs,
       maxLifetimeMs: spec.maxLifetimeMs,
+      isForPool: spec.isForPool ?? false,
       compileCache,
     }),
     Healthcheck: { Test: ['NONE'] },
@@ -115,6 +122,7 @@ function containerConfig(
       MemorySwap: spec.limits.memory,
       NanoCpus: Math.round(spec.limits.cpus * 1e9),
       PidsLimit: spec.limits.pids,
+      ...(spec.limits.disk !== undefined && { StorageOpt: { size: `${spec.limits.disk}` } }),
       // What is in /dev/shm belongs to no process that could be killed for it: it must leave room for the rest.
       ShmSize: Math.min(64 * 1024 * 1024, Math.floor(spec.limits.memory / 4)),
       // Only the sandbox-agent prints here, and only when it fails.

@@ -11,8 +11,9 @@ import type {
   ContainerUsage,
   Engine,
   Leftover,
+  LimitName,
 } from '../engine.ts';
-import { ContainerStartError } from '../errors.ts';
+import { ContainerStartError, EngineError, LimitUnsupportedError } from '../errors.ts';
 import { findEngine } from '../socket.ts';
 import { ExecStream } from '../transport/exec.ts';
 import { pickTransport, type Transport } from '../transport/pick.ts';
@@ -31,6 +32,7 @@ import { containerEvents } from './events.ts';
 import { engineFailure, reasonOf, statusOf } from './failure.ts';
 import { findContainers, inspectContainer, labelFilter } from './find.ts';
 import { inspectImage } from './images.ts';
+import { unenforcedLimits } from './limits.ts';
 import { containerUsage } from './usage.ts';
 
 export interface DockerEngineOptions {
@@ -47,6 +49,12 @@ export interface DockerEngineOptions {
 
 /** How long the sandbox-agent may take until it listens; the machine may be busy. */
 const listenPatienceMs = 30_000;
+/**
+ * An engine answers in a fraction of a second, under load in some. Without a limit, one that has locked itself up over a
+ * container would hold whoever asks for ever.
+ */
+const answerMs = 90_000;
+const noLimit = Number.POSITIVE_INFINITY;
 /** The socket of a sandbox-agent that runs appears in a fraction of this where it appears at all. */
 const socketPatienceMs = 3_000;
 
@@ -58,6 +66,7 @@ export class DockerEngine implements Engine {
   readonly #arch: string;
   #transport: Transport;
   #agent: Promise<AgentVolume> | undefined;
+  #unenforced: Promise<Partial<Record<LimitName, string>>> | undefined;
 
   private constructor(docker: Docker, url: string, arch: string, transport: Transport, options: DockerEngineOptions) {
     this.url = url;
@@ -86,15 +95,20 @@ export class DockerEngine implements Engine {
 
   async defaultImage(): Promise<string> {
     // The volume of the sandbox-agent is filled from this image: where there is one, there is the other.
-    await this.#try('prepare the sandbox-agent', () => this.#ensureAgent());
+    await this.#prepareAgent();
     return baseImageTag();
   }
 
   async create(spec: ContainerSpec): Promise<Container> {
-    const [agent, image] = await Promise.all([
-      this.#try('prepare the sandbox-agent', () => this.#ensureAgent()),
+    const [agent, image, unenforced] = await Promise.all([
+      this.#prepareAgent(),
       this.#try('look for the image', () => inspectImage(this.#docker, spec.image, this.#arch)),
+      this.#unenforcedLimits(),
     ]);
+    for (const limit of spec.required) {
+      const reason = unenforced[limit];
+      if (reason !== undefined) throw new LimitUnsupportedError({ limit, reason });
+    }
     const labels = { ...this.#options.labels, ...spec.labels };
     const make = (transport: Transport) => createContainer(this.#docker, { ...spec, labels }, image, agent, transport);
     const id = await this.#try('make a container', async () => {
@@ -124,16 +138,18 @@ export class DockerEngine implements Engine {
     };
   }
 
-  async start(id: string): Promise<void> {
-    try {
-      await this.#docker.getContainer(id).start();
-    } catch (error) {
-      if (statusOf(error) === 304) return; // it runs
-      if (statusOf(error) === 400 || statusOf(error) === 500) {
-        throw new ContainerStartError({ reason: reasonOf(error) }, { cause: error });
+  start(id: string): Promise<void> {
+    return this.#try('start a container', async () => {
+      try {
+        await this.#docker.getContainer(id).start();
+      } catch (error) {
+        if (statusOf(error) === 304) return; // it runs
+        if (statusOf(error) === 400 || statusOf(error) === 500) {
+          throw new ContainerStartError({ reason: reasonOf(error) }, { cause: error });
+        }
+        throw error;
       }
-      throw await engineFailure(error, 'start a container', this.url);
-    }
+    });
   }
 
   stop(id: string): Promise<void> {
@@ -154,33 +170,44 @@ export class DockerEngine implements Engine {
 
   async remove(id: string): Promise<void> {
     await this.#try('remove a container', async () => {
+      const container = this.#docker.getContainer(id);
       try {
-        await this.#docker.getContainer(id).remove({ force: true, v: true });
+        // There are engines that hang on the removal of a paused one. Any other one they refuse to resume, at once.
+        await container.unpause().catch(() => {});
+        await container.remove({ force: true, v: true }).catch(async (error: unknown) => {
+          // 409: another removal of it is under way.
+          if (statusOf(error) !== 409) throw error;
+          await container.wait({ condition: 'removed' });
+        });
       } catch (error) {
-        // 409: another removal of it is under way.
-        if (statusOf(error) === 409) await this.#docker.getContainer(id).wait({ condition: 'removed' });
-        else if (statusOf(error) !== 404) throw error;
+        if (statusOf(error) !== 404) throw error; // it is not there, or not any more
       }
     });
   }
 
   inspect(id: string): Promise<ContainerDetails | undefined> {
-    return this.#try('look at a container', () => inspectContainer(this.#docker, id));
+    return this.#try('look at a container', async () => {
+      const unenforced = Object.keys(await this.#unenforcedLimits()) as LimitName[]; // the keys of its type
+      return inspectContainer(this.#docker, id, unenforced);
+    });
   }
 
   usage(id: string, options: { disk: boolean }): Promise<ContainerUsage | undefined> {
-    return this.#try('measure a container', () => containerUsage(this.#docker, id, options));
+    // It may have millions of files to look at.
+    const limitMs = options.disk ? noLimit : answerMs;
+    return this.#try('measure a container', () => containerUsage(this.#docker, id, options), limitMs);
   }
 
   async ended(id: string, signal: AbortSignal): Promise<void> {
-    await this.#try('wait for a container', async () => {
+    const wait = async () => {
       try {
         await this.#docker.getContainer(id).wait({ condition: 'not-running', abortSignal: signal });
       } catch (error) {
         signal.throwIfAborted();
         if (statusOf(error) !== 404) throw error;
       }
-    });
+    };
+    await this.#try('wait for a container', wait, noLimit);
   }
 
   find(labels: Readonly<Record<string, string>>): Promise<Container[]> {
@@ -229,7 +256,7 @@ export class DockerEngine implements Engine {
   }
 
   async sweep(hostId: string, { dryRun }: { dryRun: boolean }): Promise<Leftover[]> {
-    return this.#try('look for leftovers', async () => {
+    const sweep = async () => {
       const labels = labelFilter({ 'berth.host': hostId, [agentVolumeLabel]: 'agent' });
       const leftovers: Leftover[] = [];
       const removeContainers = async (containers: Docker.ContainerInfo[]) => {
@@ -253,7 +280,13 @@ export class DockerEngine implements Engine {
       // Last, as without it a volume counts as whole.
       await removeContainers(dead.filter(isLock));
       return leftovers;
-    });
+    };
+    return this.#try('look for leftovers', sweep, noLimit);
+  }
+
+  #prepareAgent(): Promise<AgentVolume> {
+    // It may have an image to get or to make first.
+    return this.#try('prepare the sandbox-agent', () => this.#ensureAgent(), noLimit);
   }
 
   /** Looked at once per process; a failure is not kept. */
@@ -264,6 +297,17 @@ export class DockerEngine implements Engine {
       return await this.#agent;
     } catch (error) {
       this.#agent = undefined;
+      throw error;
+    }
+  }
+
+  /** Looked at once per process; a failure is not kept. */
+  async #unenforcedLimits(): Promise<Partial<Record<LimitName, string>>> {
+    this.#unenforced ??= this.#try('say what it can do', () => unenforcedLimits(this.#docker));
+    try {
+      return await this.#unenforced;
+    } catch (error) {
+      this.#unenforced = undefined;
       throw error;
     }
   }
@@ -311,11 +355,18 @@ export class DockerEngine implements Engine {
     });
   }
 
-  async #try<T>(operation: string, work: () => Promise<T>): Promise<T> {
+  async #try<T>(operation: string, work: () => Promise<T>, limitMs = answerMs): Promise<T> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      const reason = `it did not answer within ${limitMs / 1000} s. Look at its log, or start it again`;
+      if (limitMs !== noLimit) timer = setTimeout(() => reject(new EngineError({ operation, reason })), limitMs);
+    });
     try {
-      return await work();
+      return await Promise.race([work(), late]);
     } catch (error) {
       throw await engineFailure(error, operation, this.url);
+    } finally {
+      clearTimeout(timer);
     }
   }
 }

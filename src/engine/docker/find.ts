@@ -1,5 +1,5 @@
 import type Docker from 'dockerode';
-import type { Container, ContainerDetails, ContainerLimits, ContainerState } from '../engine.ts';
+import type { Container, ContainerDetails, ContainerLimits, ContainerState, LimitName } from '../engine.ts';
 import { statusOf } from './failure.ts';
 
 /** What the engine's list wants in place of a record: every one must be there. */
@@ -18,7 +18,12 @@ export async function findContainers(docker: Docker, labels: Readonly<Record<str
   }));
 }
 
-export async function inspectContainer(docker: Docker, id: string): Promise<ContainerDetails | undefined> {
+/** @param unenforced - limits that the engine does not hold to */
+export async function inspectContainer(
+  docker: Docker,
+  id: string,
+  unenforced: readonly LimitName[],
+): Promise<ContainerDetails | undefined> {
   let found: Docker.ContainerInspectInfo;
   try {
     found = await docker.getContainer(id).inspect();
@@ -35,14 +40,23 @@ export async function inspectContainer(docker: Docker, id: string): Promise<Cont
     createdAt: new Date(found.Created),
     labels: Config.Labels,
     limits: limitsOf(HostConfig),
+    unlimited: limitNames.filter((name) => unenforced.includes(name) || !limitsOf(HostConfig)[name]),
     ...(state === 'exited' && {
       end: { exitCode: State.ExitCode, oomKilled: State.OOMKilled, at: new Date(State.FinishedAt) },
     }),
   };
 }
 
-export function limitsOf({ Memory, NanoCpus, PidsLimit }: Docker.HostConfig): ContainerLimits {
-  return { memory: Memory ?? 0, cpus: (NanoCpus ?? 0) / 1e9, pids: PidsLimit ?? 0 };
+const limitNames = ['memory', 'cpus', 'pids', 'disk'] as const;
+
+export function limitsOf({ Memory, NanoCpus, PidsLimit, StorageOpt }: Docker.HostConfig): ContainerLimits {
+  const disk = Number(StorageOpt?.size);
+  return {
+    memory: Memory ?? 0,
+    cpus: (NanoCpus ?? 0) / 1e9,
+    pids: PidsLimit ?? 0,
+    ...(disk > 0 && { disk }),
+  };
 }
 
 export function stateOf(status: string): ContainerState {

@@ -3,14 +3,14 @@ import type { CreateOptions, GrepOptions, Sandbox, Session } from '../../sandbox
 import { check, createOptions, runLabel } from '../../sandbox/options.ts';
 import type { EnvExecOptions, GlobOptions, SandboxEnv, SandboxFactory } from './env.ts';
 
-/** Options of a sandbox, but for its id and key: each run and agent instance has one of its own. */
-export interface DockerOptions extends Omit<CreateOptions, 'id' | 'key'> {
+/** Options of a sandbox, but for its id, key and signal: each run and agent instance has one of its own. */
+export interface DockerOptions extends Omit<CreateOptions, 'id' | 'key' | 'signal'> {
   /** The sandbox stays when its run or agent instance has ended; only its processes end then. Default: false */
   keep?: boolean;
 }
 
 const dockerOptions = v.strictObject({
-  ...v.omit(createOptions, ['id', 'key']).entries,
+  ...v.omit(createOptions, ['id', 'key', 'signal']).entries,
   keep: v.optional(v.boolean()),
 });
 
@@ -27,7 +27,7 @@ export function docker(options: DockerOptions = {}): SandboxFactory {
       signal.throwIfAborted();
       // The label of what goes with its run also when the process dies: then `gc` removes it.
       const own = keep ? {} : { [runLabel]: id };
-      const sandbox = await (await host()).create({ ...create, labels: { ...create.labels, ...own } });
+      const sandbox = await (await host()).create({ ...create, labels: { ...create.labels, ...own }, signal });
       try {
         signal.throwIfAborted();
         return new DockerEnv(await sandbox.session(), keep ? undefined : sandbox, sandbox);

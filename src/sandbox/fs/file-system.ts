@@ -12,13 +12,14 @@ import {
   fileSize,
   globOptions,
   grepOptions,
-  linkTarget,
   mkdirOptions,
+  pathText,
   permissions,
   readdirOptions,
   readStreamOptions,
   rmOptions,
   searchPattern,
+  watchOptions,
   writeStreamOptions,
 } from '../options.ts';
 import { resolvePath } from '../path.ts';
@@ -26,6 +27,7 @@ import { requestError } from '../request-error.ts';
 import { readable, writable } from '../streams.ts';
 import type { Call, Wire } from '../wire.ts';
 import { packDirectory } from './pack-directory.ts';
+import { Watch } from './watch.ts';
 
 /** The most that a call holds in memory: what a string can be. A sandbox can send without end. */
 const maxHeldBytes = constants.MAX_STRING_LENGTH;
@@ -206,7 +208,7 @@ export class FileSystem {
 
   /** Makes a link at `path`. `target` is written as it is. */
   async symlink(target: string, path: string): Promise<void> {
-    check('symlink', linkTarget, target);
+    check('symlink', pathText, target);
     await this.#call({ type: 'fs.symlink', target, path: this.resolve(path) }, 'symlink', this.resolve(path));
   }
 
@@ -277,6 +279,21 @@ export class FileSystem {
       matches.push(parseMatch(line));
     });
     return { matches, total: found.total, truncated: found.truncated };
+  }
+
+  /**
+   * Watches a directory, or a file, for what changes from now on. Links are not followed; a directory that the user may
+   * not read is left out, and so are the times at which something was read. It does not keep the sandbox from being idle.
+   * @param options.recursive - also what is below it, and what will be. At most 32,768 directories. Default: false
+   * @param options.signal - ends it: the loop then rejects with an `AbortError`
+   * @throws {FileError} `ENOSPC`, `EMFILE`: the kernel, or the sandbox-agent, watches as much as it can
+   * @example
+   * await using changes = sandbox.fs.watch('src', { recursive: true });
+   * for await (const change of changes) if (change.type !== 'overflow') console.log(change.type, change.path);
+   */
+  watch(path: string, options: { recursive?: boolean; signal?: AbortSignal } = {}): Watch {
+    const { recursive, signal } = check('watch', watchOptions, options);
+    return new Watch(this.#wire, this.resolve(path), recursive, signal);
   }
 
   /**

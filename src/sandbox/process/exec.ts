@@ -16,6 +16,7 @@ import {
   signalName,
 } from '../options.ts';
 import { resolvePath } from '../path.ts';
+import type { Pause } from '../pause.ts';
 import { requestError } from '../request-error.ts';
 import type { Wire } from '../wire.ts';
 import { feed } from './input.ts';
@@ -38,6 +39,7 @@ import {
 /** Where commands of a session start. */
 export interface Place {
   wire: () => Promise<Wire>;
+  pause: Pause;
   sessionId: string;
   cwd: string;
 }
@@ -57,7 +59,9 @@ export interface Process extends AsyncDisposable {
    */
   wait(): Promise<ExecResult>;
   /**
-   * Sends a signal to the whole process tree. One that has ended is no error.
+   * Sends a signal to the whole process tree. One that has ended is no error. In a paused sandbox it arrives when that
+   * is resumed, which is not waited for.
+   * @throws {SandboxPausedError}
    * @param signal - default: SIGTERM, and after 2 s SIGKILL to what is left
    */
   kill(signal?: string): Promise<void>;
@@ -71,6 +75,10 @@ interface OnPipes extends Started {
 
 export async function exec(place: Place, command: Command, given: ExecOptions = {}): Promise<ExecResult> {
   const options = check('exec', execOptions, given);
+  return place.pause.unlessPaused(run(place, command, options), { ...options, timeoutMs: options.timeout });
+}
+
+async function run(place: Place, command: Command, options: Checked): Promise<ExecResult> {
   const { signal } = options;
   const started = await start('exec', place, command, options, options.stdin !== undefined);
   const stopListening = killOnAbort(started, signal);
@@ -98,7 +106,11 @@ export async function exec(place: Place, command: Command, given: ExecOptions = 
 
 export async function spawn(place: Place, command: Command, given: ExecOptions = {}): Promise<Process> {
   const options = check('spawn', execOptions, given);
-  return new RunningProcess(await start('spawn', place, command, options, true), options);
+  const { signal } = options;
+  const starting = start('spawn', place, command, options, true);
+  // Given up on in a paused sandbox: nobody is left to have the process.
+  starting.then((started) => signal?.aborted && killNow(started)).catch(() => {});
+  return new RunningProcess(place.pause, await place.pause.unlessPaused(starting, { signal }), options);
 }
 
 /** Follows a process that was started before, from these bytes of its output on. */
@@ -116,6 +128,7 @@ export async function attach(place: Place, processId: string, given: AttachOptio
   } as const;
   const started = await begin(wire, call, [stdout, stderr]);
   return new RunningProcess(
+    place.pause,
     {
       ...started,
       stdin: undefined,
@@ -132,11 +145,13 @@ class RunningProcess implements Process {
   readonly stdout: Readable;
   readonly stderr: Readable;
   readonly stdin: Writable;
+  readonly #pause: Pause;
   readonly #started: OnPipes;
   readonly #result: Promise<ExecResult>;
   #hasEnded = false;
 
-  constructor(started: OnPipes, options: Pick<Checked, 'maxOutput'> & Partial<Checked>) {
+  constructor(pause: Pause, started: OnPipes, options: Pick<Checked, 'maxOutput'> & Partial<Checked>) {
+    this.#pause = pause;
     this.#started = started;
     this.id = started.processId;
     this.pid = started.pid;
@@ -146,7 +161,8 @@ class RunningProcess implements Process {
     this.stdin = inputOf(this.id, started.stdin, () => this.#hasEnded);
     let fed: Promise<void> = Promise.resolve();
     if (started.stdin && options.stdin !== undefined) fed = feed(started.stdin, options.stdin, started.ended);
-    this.#result = this.#finish(fed, kept, options.signal);
+    const { signal, timeout } = options;
+    this.#result = pause.unlessPaused(this.#finish(fed, kept, signal), { signal, timeoutMs: timeout });
     this.#result.catch(() => {}); // who wants it awaits wait()
   }
 
@@ -157,16 +173,17 @@ class RunningProcess implements Process {
   }
 
   async kill(signal?: string): Promise<void> {
-    if (signal === undefined) await this.#started.kill('SIGTERM', graceMs);
-    else await this.#started.kill(check('kill', signalName, signal));
+    const { kill } = this.#started;
+    await this.#pause.now(signal === undefined ? kill('SIGTERM', graceMs) : kill(check('kill', signalName, signal)));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#started.kill('SIGKILL').catch(() => {}); // without the sandbox there is no process
+    // Without the sandbox there is no process, and in a paused one it is killed when that is resumed.
+    await this.#pause.now(this.#started.kill('SIGKILL')).catch(() => {});
     this.stdout.destroy();
     this.stderr.destroy();
     this.stdin.destroy();
-    await this.#started.ended.catch(() => {}); // as above
+    await this.#pause.now(this.#started.ended).catch(() => {}); // as above
   }
 
   async #finish(

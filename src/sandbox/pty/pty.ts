@@ -13,6 +13,7 @@ import {
   signalName,
 } from '../options.ts';
 import { resolvePath } from '../path.ts';
+import type { Pause } from '../pause.ts';
 import { checkSize, type Place } from '../process/exec.ts';
 import {
   begin,
@@ -100,7 +101,7 @@ export async function openPty(place: Place, given: PtyOptions): Promise<Pty> {
   } as const;
   const started = await begin(wire, call, [input, output]);
   const shown = new Output(output, started.processId, 'stdout', 0);
-  return new View(wire, started, { input, output: shown, signal, isOwner: true });
+  return new View(wire, place.pause, started, { input, output: shown, signal, timeout, isOwner: true });
 }
 
 export async function attachPty(place: Place, ptyId: string, given: AttachPtyOptions = {}): Promise<Pty> {
@@ -116,7 +117,13 @@ export async function attachPty(place: Place, ptyId: string, given: AttachPtyOpt
   } as const;
   const started = await begin(wire, call, [input, output]);
   const shown = new Output(output, started.processId, 'stdout', from);
-  return new View(wire, started, { input, output: shown, signal: undefined, isOwner: false });
+  return new View(wire, place.pause, started, {
+    input,
+    output: shown,
+    signal: undefined,
+    timeout: undefined,
+    isOwner: false,
+  });
 }
 
 function streams(wire: Wire): [input: WireStream, output: WireStream] {
@@ -127,6 +134,7 @@ interface ViewOptions {
   input: WireStream;
   output: Output;
   signal: AbortSignal | undefined;
+  timeout: number | undefined;
   /** The terminal ends with it. */
   isOwner: boolean;
 }
@@ -137,20 +145,22 @@ class View implements Pty {
   readonly output: Readable;
   readonly input: Writable;
   readonly #wire: Wire;
+  readonly #pause: Pause;
   readonly #started: Started;
   readonly #isOwner: boolean;
   readonly #exit: Promise<PtyExit>;
   #hasEnded = false;
 
-  constructor(wire: Wire, started: Started, { input, output, signal, isOwner }: ViewOptions) {
+  constructor(wire: Wire, pause: Pause, started: Started, { input, output, signal, timeout, isOwner }: ViewOptions) {
     this.#wire = wire;
+    this.#pause = pause;
     this.#started = started;
     this.#isOwner = isOwner;
     this.id = started.processId;
     this.pid = started.pid;
     this.output = outputOf(output, () => {});
     this.input = inputOf(this.id, input, () => this.#hasEnded);
-    this.#exit = this.#finish(signal);
+    this.#exit = pause.unlessPaused(this.#finish(signal), { signal, timeoutMs: timeout });
     this.#exit.catch(() => {}); // who wants it awaits wait()
   }
 
@@ -176,15 +186,16 @@ class View implements Pty {
   }
 
   async kill(signal?: string): Promise<void> {
-    if (signal === undefined) await this.#started.kill('SIGHUP', graceMs);
-    else await this.#started.kill(check('kill', signalName, signal));
+    const { kill } = this.#started;
+    await this.#pause.now(signal === undefined ? kill('SIGHUP', graceMs) : kill(check('kill', signalName, signal)));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#isOwner) await this.#started.kill('SIGKILL').catch(() => {}); // without the sandbox there is no process
+    // Without the sandbox there is no process, and in a paused one it is killed when that is resumed.
+    if (this.#isOwner) await this.#pause.now(this.#started.kill('SIGKILL')).catch(() => {});
     this.output.destroy();
     this.input.destroy();
-    if (this.#isOwner) await this.#started.ended.catch(() => {}); // as above
+    if (this.#isOwner) await this.#pause.now(this.#started.ended).catch(() => {}); // as above
   }
 
   async #finish(signal: AbortSignal | undefined): Promise<PtyExit> {

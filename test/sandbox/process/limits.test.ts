@@ -4,7 +4,7 @@ import type { Process } from '../../../src/sandbox/process/exec.ts';
 import { test } from '../../support/sandbox-fixture.ts';
 
 const trees = {
-  'a fork bomb': 'b() { b | b & }; b; sleep 1000',
+  'a fork bomb': 'b() { b | b & }; b & exec sleep 1000',
   'a crowd with a session each': 'for i in $(seq 100); do setsid sh -c "while :; do sleep 0.05; done" & done; wait',
 };
 

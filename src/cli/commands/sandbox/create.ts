@@ -1,4 +1,5 @@
 import type { CreateOptions } from '../../../sandbox/index.ts';
+import { complain } from '../../failure.ts';
 import { pairs, withHost } from '../../host.ts';
 import { Interruption } from '../../interruption.ts';
 import { printJson, sayProgress } from '../../output.ts';
@@ -14,12 +15,13 @@ interface Options {
   memory?: number;
   cpus?: number;
   pids?: number;
+  disk?: number;
   idleTimeout?: number;
   maxLifetime?: number;
   json?: boolean;
 }
 
-export async function create({ json, env, label, memory, cpus, pids, ...rest }: Options): Promise<number> {
+export async function create({ json, env, label, memory, cpus, pids, disk, ...rest }: Options): Promise<number> {
   const options: CreateOptions = {
     ...rest,
     env: pairs('--env', env),
@@ -28,16 +30,24 @@ export async function create({ json, env, label, memory, cpus, pids, ...rest }: 
       ...(memory !== undefined && { memory }),
       ...(cpus !== undefined && { cpus }),
       ...(pids !== undefined && { pids }),
+      ...(disk !== undefined && { disk }),
     },
   };
   const interruption = new Interruption({ onFirst: () => sayProgress('stopping: removes the sandbox') });
   return withHost(async (host) => {
-    const sandbox = await host.create(options);
-    if (interruption.code !== undefined) {
-      await sandbox.remove();
-      return interruption.code;
+    const sandbox = await host.create({ ...options, signal: interruption.signal }).catch((error: unknown) => {
+      if (interruption.code === undefined) throw error;
+    });
+    if (interruption.code !== undefined || !sandbox) {
+      await sandbox?.remove();
+      return interruption.code ?? 1;
     }
-    if (json) printJson(await sandbox.info());
+    const info = await sandbox.info();
+    for (const limit of info.unlimited ?? []) {
+      if (limit !== 'disk')
+        complain(`the container engine does not hold sandbox ${sandbox.id} to its limit of ${limit}`);
+    }
+    if (json) printJson(info);
     else process.stdout.write(`${sandbox.id}\n`);
     return 0;
   });

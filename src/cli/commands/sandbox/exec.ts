@@ -1,6 +1,7 @@
 import { constants } from 'node:os';
 import type { Readable } from 'node:stream';
-import type { ExecResult, Process } from '../../../sandbox/index.ts';
+import { type ExecResult, type Process, SandboxPausedError } from '../../../sandbox/index.ts';
+import { failedWork } from '../../failure.ts';
 import { pairs, withHost } from '../../host.ts';
 import { brokenPipe, isOutputLost, printJson } from '../../output.ts';
 import { HarmlessStream } from '../../print/harmless.ts';
@@ -26,33 +27,45 @@ export async function exec(id: string, command: readonly string[], options: Opti
     const sandbox = await host.connect(id);
     // `spawn` tells of the end of a timeout only in its result, so nothing here needs a clock.
     await using process_ = await sandbox.spawn(command, { ...rest, env: variables, backpressure: true });
-    const stopListening = passSignals(process_);
+    const signals = passSignals(process_);
     process.stdin.on('error', () => {}).pipe(process_.stdin);
     try {
       const copied = json ? [] : [copy(process_.stdout, process.stdout), copy(process_.stderr, process.stderr)];
-      const [result] = await Promise.all([process_.wait(), ...copied]);
-      if (json) printJson(result);
-      return codeOf(result);
+      const ended = Promise.all([process_.wait(), ...copied]).then(([result]) => {
+        if (json) printJson(result);
+        return codeOf(result);
+      });
+      return await Promise.race([ended, signals.unheard]);
     } catch (error) {
       if (isOutputLost()) return brokenPipe;
       throw error;
     } finally {
-      stopListening();
+      signals.stop();
       process.stdin.unpipe().destroy();
     }
   });
 }
 
-/** The first one reaches the command as it would without a sandbox, a second one of a kind kills it. */
-function passSignals(target: Process): () => void {
+/**
+ * The first one reaches the command as it would without a sandbox, a second one of a kind kills it. `unheard`: what to
+ * end with when the sandbox is paused, as the command then gets none before it is resumed.
+ */
+function passSignals(target: Process): { unheard: Promise<number>; stop: () => void } {
   const seen = new Set<NodeJS.Signals>();
-  const pass = (signal: NodeJS.Signals) => {
-    // The command may have ended just now, or the sandbox: then the end is told by wait().
-    target.kill(seen.has(signal) ? 'SIGKILL' : signal).catch(() => {});
-    seen.add(signal);
-  };
+  let pass = (_: NodeJS.Signals) => {};
+  const unheard = new Promise<number>((resolve) => {
+    pass = (signal) => {
+      target.kill(seen.has(signal) ? 'SIGKILL' : signal).catch((error: unknown) => {
+        // Else the command has ended just now, or the sandbox: that is told by wait().
+        if (!(error instanceof SandboxPausedError)) return;
+        failedWork(error);
+        resolve(128 + constants.signals[signal]);
+      });
+      seen.add(signal);
+    };
+  });
   process.on('SIGINT', pass).on('SIGTERM', pass);
-  return () => process.off('SIGINT', pass).off('SIGTERM', pass);
+  return { unheard, stop: () => process.off('SIGINT', pass).off('SIGTERM', pass) };
 }
 
 /** As fast as it is read: a reader that stops slows the command down. */

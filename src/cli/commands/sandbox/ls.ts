@@ -10,9 +10,9 @@ export async function ls({ label, json }: { label: string[]; json?: boolean }): 
       printJson(sandboxes);
       return 0;
     }
-    const rows = sandboxes.map(({ id, state, image, createdAt, labels: own }) => [
+    const rows = sandboxes.map(({ id, state, end, image, createdAt, labels: own }) => [
       id,
-      state,
+      end ? `${state} (${end.reason})` : state,
       image,
       createdAt.toISOString().slice(0, 19).replace('T', ' '),
       Object.entries(own)

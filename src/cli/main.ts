@@ -123,6 +123,8 @@ sandbox
   .option('--cwd <path>', 'where it starts')
   .option('--env <NAME=VALUE>', 'a variable of its environment; may be given several times', collect, [])
   .option('--user <user>', 'whose rights it has')
+  .option('--attach [terminal]', 'come to a terminal that is open, by its id or as the only one, and see its screen')
+  .addHelpText('after', '\nCtrl-] three times within a second leaves the terminal open, for --attach.')
   .action(async (id, command, options) => {
     const { shell } = await import('./commands/sandbox/shell.ts');
     exitCode = await shell(id, command, options);

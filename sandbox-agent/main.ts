@@ -1,15 +1,15 @@
 import { randomBytes } from 'node:crypto';
-import { chownSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { chownSync, mkdirSync, readdirSync, rmSync, stat, statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { constants } from 'node:os';
 import { setTimeout as wait } from 'node:timers/promises';
 import { WebSocketServer } from 'ws';
+import type { Assignment } from '../src/protocol/assign.ts';
 import { type EndReason, endCodes, stopGraceMs } from '../src/protocol/lifetime.ts';
 import { limits } from '../src/protocol/limits.ts';
 import { keptDirectory, socketName, wireDirectory } from '../src/protocol/socket.ts';
 import { bridge } from './bridge.ts';
 import { type Sandbox, serve } from './connection.ts';
-import { sandboxEnvironment } from './environment.ts';
 import { RequestError } from './errors.ts';
 import { asRoot, findIdentity, type Identity, restAs } from './identity.ts';
 import { Lifetime } from './lifetime.ts';
@@ -18,6 +18,7 @@ import { KeptDirectory } from './process/kept.ts';
 import { Processes } from './process/processes.ts';
 import { liveProcesses, signalAll } from './process/tree.ts';
 import { Sessions } from './session/sessions.ts';
+import { setting, settings } from './settings.ts';
 
 /** What was killed is dead at once, unless it hangs in the kernel. */
 const settleMs = 1_000;
@@ -46,44 +47,55 @@ function start(): void {
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR2'] as const) process.on(signal, () => {});
   takeExits();
   process.umask(0o022);
+  // Starts the threads that work on files. Node would start them when the first is needed, and abort where the sandbox is
+  // at its limit of processes by then.
+  stat('/', () => {});
 
-  const identity = findIdentity(setting('BERTH_USER') || '0');
-  const cwd = setting('BERTH_CWD');
+  const kept = new KeptDirectory(keptDirectory);
+  const assigned = kept.readAssignment();
+  const { user, cwd, env, ...times } = settings(assigned);
+  const identity = findIdentity(user);
   makeWorkingDirectory(cwd, identity);
+  let isFree = setting('BERTH_POOL') !== '' && !assigned;
   const sandbox: Sandbox = {
     id: setting('BERTH_SANDBOX'),
     version: setting('BERTH_VERSION'),
     publicKey: setting('BERTH_PUBLIC_KEY'),
-    welcome: {
-      boot: randomBytes(8).toString('hex'),
-      user: identity.user,
-      uid: identity.uid,
-      gid: identity.gid,
-      home: identity.home,
-      cwd,
-    },
+    welcome: { boot: randomBytes(8).toString('hex'), ...shown(identity), cwd },
     sessions: new Sessions(identity),
-    processes: new Processes(sandboxEnvironment(process.env), cwd, new KeptDirectory(keptDirectory)),
-    lifetime: new Lifetime(
-      { idleMs: duration('BERTH_IDLE_MS'), lifetimeMs: duration('BERTH_LIFETIME_MS') },
-      (reason) => void end(sandbox, reason),
-    ),
+    processes: new Processes(env, cwd, kept),
+    lifetime: new Lifetime(times, (reason) => void end(sandbox, reason)),
     ending: false,
+    assign: (assignment) => {
+      if (!isFree) throw new RequestError('EEXIST', 'the sandbox is nobody’s to assign');
+      assign(sandbox, kept, assignment);
+      isFree = false;
+    },
     shutdown: () => void end(sandbox, 'stopped'),
   };
   listen(sandbox);
   restAs(identity);
 }
 
-function setting(name: string): string {
-  const value = process.env[name];
-  if (value === undefined) throw new Error(`${name} is not set: this program is started by a Berth host only`);
-  return value;
+/** As if the sandbox had been started with this; its times count from now on. */
+function assign(sandbox: Sandbox, kept: KeptDirectory, assignment: Assignment): void {
+  const { user, cwd, env, ...times } = settings(assignment);
+  const identity = findIdentity(user);
+  process.seteuid?.(0); // nothing else is under way in it
+  try {
+    makeWorkingDirectory(cwd, identity);
+    kept.writeAssignment(assignment);
+  } finally {
+    restAs(identity);
+  }
+  sandbox.welcome = { ...sandbox.welcome, ...shown(identity), cwd };
+  sandbox.sessions.assign(identity);
+  sandbox.processes.assign(env, cwd);
+  sandbox.lifetime = new Lifetime(times, (reason) => void end(sandbox, reason));
 }
 
-/** What was not given may be empty, so that the image's variable of that name does not count. */
-function duration(name: string): number | undefined {
-  return Number(process.env[name]) || undefined;
+function shown({ user, uid, gid, home }: Identity) {
+  return { user, uid, gid, home };
 }
 
 /**

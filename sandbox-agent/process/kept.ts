@@ -7,9 +7,11 @@ import {
   readFileSync,
   renameSync,
   unlinkSync,
+  writeFileSync,
   writeSync,
 } from 'node:fs';
 import * as v from 'valibot';
+import { type Assignment, keptAssignment } from '../../src/protocol/assign.ts';
 import { limits } from '../../src/protocol/limits.ts';
 import { parser } from '../../src/protocol/messages.ts';
 import { type ProcessEnd, processEnd } from '../../src/protocol/process.ts';
@@ -41,6 +43,8 @@ const entry = v.variant('type', [
 ]);
 export type Entry = v.InferOutput<typeof entry>;
 const parseEntry = parser(entry);
+const parseAssignment = parser(keptAssignment);
+const assignmentName = 'assignment';
 
 /** A piece of an output in a file of its own, from byte `start` of the output on. */
 export interface Segment {
@@ -114,6 +118,23 @@ export class KeptDirectory {
     return [...found.values()];
   }
 
+  /** What a sandbox from a pool was told. `undefined`: it is of no pool, or still in it. */
+  readAssignment(): Assignment | undefined {
+    try {
+      return parseAssignment(readFileSync(`${this.#path}/${assignmentName}`));
+    } catch (error) {
+      if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+      throw error;
+    }
+  }
+
+  /** To be called as root. @throws a full disk */
+  writeAssignment(assignment: Assignment): void {
+    const path = `${this.#path}/${assignmentName}`;
+    writeFileSync(`${path}.new`, JSON.stringify(assignment), { mode: 0o600 });
+    renameSync(`${path}.new`, path);
+  }
+
   /** In the kernel's hands when this returns. What finds no room on the disk is not kept beyond this sandbox-agent. */
   write(record: Entry): void {
     if (this.#journal === undefined) return;
@@ -159,7 +180,7 @@ export class KeptDirectory {
   }
 
   #restoreFile(name: string, found: Map<string, KeptProcess>): void {
-    if (name === 'journal') return;
+    if (name === 'journal' || name === assignmentName) return;
     const [, processId = '', output, start] = segmentName.exec(name) ?? [];
     const segments = found.get(processId)?.segments;
     const offset = v.safeParse(byteOffset, start);

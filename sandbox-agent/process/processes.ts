@@ -34,8 +34,8 @@ export class Processes {
   readonly #byId = new Map<string, SandboxProcess>();
   /** By session and key; the promise, so that the same key at the same time starts it once. */
   readonly #byKey = new Map<string, Promise<SandboxProcess>>();
-  readonly #sandboxEnvironment: Map<string, string>;
-  readonly #cwd: string;
+  #sandboxEnvironment: Map<string, string>;
+  #cwd: string;
   readonly #kept: KeptDirectory;
 
   constructor(sandboxEnvironment: Map<string, string>, cwd: string, kept: KeptDirectory) {
@@ -47,6 +47,12 @@ export class Processes {
       this.#byId.set(found.start.processId, one);
       if (found.start.key !== undefined) this.#byKey.set(found.start.key, Promise.resolve(one));
     }
+  }
+
+  /** Of commands from now on. */
+  assign(sandboxEnvironment: Map<string, string>, cwd: string): void {
+    this.#sandboxEnvironment = sandboxEnvironment;
+    this.#cwd = cwd;
   }
 
   /** Starts it, or gives the one that was started with the same key in the same session. */

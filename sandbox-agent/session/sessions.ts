@@ -31,9 +31,15 @@ export class Session {
 
 export class Sessions {
   readonly #open = new Map<string, Session>();
-  readonly #identity: Identity;
+  #identity: Identity;
 
   constructor(identity: Identity) {
+    this.#identity = identity;
+    this.assign(identity);
+  }
+
+  /** Of commands from now on. */
+  assign(identity: Identity): void {
     this.#identity = identity;
     this.#open.set(rootSessionId, new Session(rootSessionId, [], undefined, identity));
   }

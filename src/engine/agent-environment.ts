@@ -13,6 +13,8 @@ export interface AgentSettings {
   cwd: string;
   idleTimeoutMs: number | undefined;
   maxLifetimeMs: number | undefined;
+  /** It waits to be assigned. */
+  isForPool: boolean;
   /** A directory. */
   compileCache: string;
 }
@@ -42,6 +44,7 @@ export function containerEnvironment(
   result.set('BERTH_CWD', settings.cwd);
   result.set('BERTH_IDLE_MS', `${settings.idleTimeoutMs ?? ''}`);
   result.set('BERTH_LIFETIME_MS', `${settings.maxLifetimeMs ?? ''}`);
+  result.set('BERTH_POOL', settings.isForPool ? '1' : '');
   // Its work is one thread's; the pool only opens and reads files.
   result.set('UV_THREADPOOL_SIZE', '2');
   result.set('NODE_COMPILE_CACHE', settings.compileCache);

@@ -33,6 +33,8 @@ export interface ContainerSpec {
   idleTimeoutMs?: number;
   /** That long after a start it ends by itself. */
   maxLifetimeMs?: number;
+  /** Its sandbox-agent takes an assignment, once. Default: false */
+  isForPool?: boolean;
   /** The host's Ed25519 key, raw, in hex: whoever has the other half of it is the host. */
   publicKey: string;
   /** A directory of this sandbox only, for the socket where the engine shows one. Its parent keeps others out. */

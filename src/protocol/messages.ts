@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { assign } from './assign.ts';
 import { WireProtocolError } from './errors.ts';
 import {
   fsChmod,
@@ -42,12 +43,15 @@ const error = v.strictObject({
   requestId,
   code: name,
   message: errorText,
+  /** Of an archive: the name of the entry at which it failed. */
+  entry: v.optional(errorText),
 });
 
 const request = v.variant('type', [
   ping,
   cancel,
   shutdown,
+  assign,
   sessionOpen,
   sessionClose,
   processStart,

@@ -1,5 +1,6 @@
 import type { Engine } from '../engine/engine.ts';
 import { runLabel } from './options.ts';
+import { called } from './pool.ts';
 import { hostLabel, sandboxLabel } from './sandbox.ts';
 import type { StateDir } from './state-dir.ts';
 
@@ -7,7 +8,7 @@ export interface Collected {
   kind: 'sandbox' | 'files' | 'container' | 'volume';
   /** The sandbox's id, or the engine's name. */
   name: string;
-  reason: 'never finished' | 'its run has no process' | 'its sandbox is gone' | 'unused';
+  reason: 'never finished' | 'its pool has no process' | 'its run has no process' | 'its sandbox is gone' | 'unused';
 }
 
 export interface CollectReport {
@@ -28,11 +29,13 @@ export async function collect(
   for (const [name, container] of sandboxes) {
     const owner = await state.owner(name);
     if (owner?.isAlive) continue;
-    const isRun = container.labels[runLabel] !== undefined;
+    const sandbox = await called(state, container);
+    const isRun = sandbox?.labels[runLabel] !== undefined;
     if (owner?.finished && !isRun) continue;
     // A sandbox that nobody wrote down lost its record, as when the state directory was restored: it may be wanted.
     if (!owner && !isRun) continue;
-    removed.push({ kind: 'sandbox', name, reason: isRun ? 'its run has no process' : 'never finished' });
+    const reason = isRun ? 'its run has no process' : sandbox ? 'never finished' : 'its pool has no process';
+    removed.push({ kind: 'sandbox', name, reason });
     if (dryRun) continue;
     await engine.remove(container.id);
     await state.forget(name);

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import type Docker from 'dockerode';
 import { type Logger, pino } from 'pino';
+import * as v from 'valibot';
 import { DockerEngine } from '../engine/docker/docker.ts';
 import type { Container, ContainerSpec, Engine, LimitName } from '../engine/engine.ts';
 import { ContainerExistsError, ContainerStartError } from '../engine/errors.ts';
@@ -12,14 +13,19 @@ import { SandboxExistsError, SandboxKeyConflictError, SandboxNotFoundError } fro
 import { differences, fingerprints, hash, keyLabel, optionsLabel } from './key.ts';
 import {
   type CheckedCreateOptions,
+  type CheckedPool,
   type CreateOptions,
   check,
   collectOptions,
   createOptions,
   listOptions,
+  type PoolOptions,
+  poolOptions,
   runLabel,
 } from './options.ts';
+import { called, type Member, Pool, poolLabel } from './pool.ts';
 import {
+  createdLabel,
   cwdLabel,
   endPatienceMs,
   hostLabel,
@@ -33,6 +39,7 @@ import {
 import { defaultStateDir, StateDir } from './state-dir.ts';
 import { Turns } from './turns.ts';
 import { EngineWatch } from './watch.ts';
+import { AnswerError } from './wire.ts';
 
 /**
  * Creations at once. Of more none is ready earlier: with 8 on 2 CPUs, each took six times as long as with 4, and as many
@@ -47,6 +54,11 @@ export interface SandboxHostOptions {
   image?: string;
   /** Default: `BERTH_STATE_DIR`, else `$XDG_STATE_HOME/berth`, else `~/.local/state/berth` */
   stateDir?: string;
+  /**
+   * Sandboxes that are started before they are asked for, so that `create` has one in milliseconds; those that nobody
+   * asked for are removed by `close()`. A number is how many; they are then as `create()` makes them. Default: 0
+   */
+  pool?: number | PoolOptions;
   /** Default: to standard error, from the level `BERTH_LOG` on, else `warn` */
   logger?: Logger;
 }
@@ -58,14 +70,31 @@ export class SandboxHost implements AsyncDisposable {
   readonly #image: string | undefined;
   readonly #watch: EngineWatch;
   readonly #turns = new Turns(creationsAtOnce);
+  readonly #pool: Pool | undefined;
   /** Those that this process has connected to. */
   readonly #open = new Set<Sandbox>();
 
-  private constructor(engine: Engine, state: StateDir, image: string | undefined) {
+  private constructor(
+    engine: Engine,
+    state: StateDir,
+    image: string | undefined,
+    pool: CheckedPool,
+    onPoolFailure: (error: unknown) => void,
+  ) {
     this.#engine = engine;
     this.#state = state;
     this.#image = image;
     this.#watch = new EngineWatch(engine, { [hostLabel]: state.hostId });
+    if (pool.size > 0) {
+      this.#pool = new Pool(
+        { ...pool, image: pool.image ?? image },
+        {
+          make: () => this.#makeMember(pool),
+          remove: ({ id, container }) => this.#undo(id, container),
+          onFailure: onPoolFailure,
+        },
+      );
+    }
   }
 
   /**
@@ -82,8 +111,10 @@ export class SandboxHost implements AsyncDisposable {
       docker,
       image = process.env.BERTH_IMAGE || undefined,
       stateDir = defaultStateDir(),
+      pool = 0,
       logger = pino({ level: process.env.BERTH_LOG || 'warn' }, pino.destination({ dest: 2, sync: true })),
     } = options;
+    const checkedPool = check('open', v.object({ pool: poolOptions }), { pool }).pool;
     const state = await StateDir.open(stateDir);
     try {
       const engine = await DockerEngine.open({
@@ -93,7 +124,9 @@ export class SandboxHost implements AsyncDisposable {
         ...(docker && { docker }),
         ...(transport && { transport }),
       });
-      return new SandboxHost(engine, state, image);
+      return new SandboxHost(engine, state, image, checkedPool, (error) =>
+        logger.warn({ err: error }, 'a sandbox for the pool could not be made'),
+      );
     } catch (error) {
       state.close();
       throw error;
@@ -113,15 +146,19 @@ export class SandboxHost implements AsyncDisposable {
    */
   async create(given: CreateOptions = {}): Promise<Sandbox> {
     const options = check('create', createOptions, given);
-    return options.key === undefined ? this.#make(options) : this.#makeOnce(options.key, options);
+    if (options.key !== undefined) return this.#makeOnce(options.key, options);
+    return (await this.#fromPool(options)) ?? this.#make(options);
+  }
+
+  /** Resolves when the pool is full, at once where there is none. What keeps it from that is in the log. */
+  async warm(): Promise<void> {
+    await this.#pool?.full();
   }
 
   /** The sandbox that has this key; made when there is none. */
   async #makeOnce(key: string, options: CheckedCreateOptions): Promise<Sandbox> {
     await using _lock = await this.#state.lock(hash(key), options.signal);
-    const alike = await this.#engine.find({ [hostLabel]: this.#state.hostId, [keyLabel]: key });
-    // There are engines that take a label to look for as a pattern.
-    const found = alike.find(({ labels }) => labels[keyLabel] === key);
+    const [found] = await this.#containers({ [keyLabel]: key });
     const id = found?.labels[sandboxLabel];
     if (found && id !== undefined) {
       const owner = await this.#state.owner(id);
@@ -130,6 +167,8 @@ export class SandboxHost implements AsyncDisposable {
       // Of a process that was killed while it made it, or on its way out.
       await this.remove(id);
     }
+    const ready = await this.#fromPool(options);
+    if (ready) return ready;
     // Not a random one: whatever becomes of the lock, the engine has only one container of a name.
     const ownId = `k-${hash(`${this.#state.hostId} ${key}`).slice(0, 16)}`;
     // Awaited here, with the lock.
@@ -150,7 +189,7 @@ export class SandboxHost implements AsyncDisposable {
   async #make(options: CheckedCreateOptions): Promise<Sandbox> {
     const { signal } = options;
     using _turn = await this.#turns.take({ signal });
-    const id = options.id ?? `sb_${randomBytes(8).toString('hex')}`;
+    const id = options.id ?? randomId();
     const image = options.image ?? this.#image ?? (await this.#engine.defaultImage());
     // Both are written before there is a container, so that whatever a killed process leaves is found.
     await this.#claim(id);
@@ -167,10 +206,9 @@ export class SandboxHost implements AsyncDisposable {
     } catch (error) {
       // The first error is the one to report.
       const explained = container ? await this.#explainStart(container, error).catch(() => error) : error;
-      if (container) await this.#engine.remove(container.id).catch(() => {});
       if (sandbox) {
         this.#open.delete(sandbox);
-        void sandbox.close(); // when its connecting has failed, which now it does
+        void sandbox.close(); // when its connecting has failed, which it does without its container
       }
       if (error instanceof ContainerExistsError) {
         const ownedHere = error.meta.labels[hostLabel] === this.#state.hostId;
@@ -178,9 +216,79 @@ export class SandboxHost implements AsyncDisposable {
         await (ownedHere ? this.#state.own(id) : this.#state.forget(id)).catch(() => {});
         throw new SandboxExistsError({ sandboxId: id, ownedHere }, { cause: error });
       }
-      await this.#state.forget(id).catch(() => {});
+      await this.#undo(id, container);
       throw explained;
     }
+  }
+
+  /** Takes back what was made for a sandbox; what can't be is found by `collect`. */
+  async #undo(id: string, container: Container | undefined): Promise<void> {
+    try {
+      if (container) await this.#engine.remove(container.id);
+      await this.#state.forget(id);
+    } catch {
+      // An error came before this one, or nobody waits for it.
+    }
+  }
+
+  async #makeMember({ image: ownImage, limits }: CheckedPool): Promise<Member> {
+    using _turn = await this.#turns.take({ background: true });
+    const id = randomId();
+    const image = ownImage ?? this.#image ?? (await this.#engine.defaultImage());
+    const options = check('open', createOptions, { image, limits });
+    await this.#claim(id);
+    let container: Container | undefined;
+    try {
+      const spec = this.#specFor(id, image, options);
+      container = await this.#engine.create({
+        ...spec,
+        labels: { ...spec.labels, [poolLabel]: 'true' },
+        isForPool: true,
+      });
+      await this.#engine.start(container.id);
+      // It is ready when its sandbox-agent answers.
+      const sandbox = this.#newSandbox(id, container);
+      await sandbox.connect();
+      await sandbox.close();
+      return { id, container };
+    } catch (error) {
+      await this.#undo(id, container);
+      throw error;
+    }
+  }
+
+  /** One that waits in the pool and fits. */
+  async #fromPool(options: CheckedCreateOptions): Promise<Sandbox | undefined> {
+    throwIfAborted(options.signal);
+    for (let member = this.#pool?.take(options); member; member = this.#pool?.take(options)) {
+      const { id, container } = member;
+      const labels = {
+        ...this.#labelsFor(id, container.labels[imageLabel] ?? '', options),
+        [createdLabel]: new Date().toISOString(),
+      };
+      const sandbox = this.#newSandbox(id, { ...container, labels: { ...container.labels, ...labels } });
+      try {
+        // Written down before it is so: of a sandbox that was given away somebody knows for whom.
+        await Promise.all([this.#state.label(id, labels), sandbox.connect()]);
+        await sandbox.assign({
+          env: options.env,
+          cwd: options.cwd,
+          ...(options.user !== undefined && { user: options.user }),
+          ...(options.idleTimeout !== undefined && { idleMs: options.idleTimeout }),
+          ...(options.maxLifetime !== undefined && { lifetimeMs: options.maxLifetime }),
+        });
+        await this.#state.own(id);
+      } catch (error) {
+        await sandbox.close();
+        await this.#undo(id, container);
+        // It can't be what was asked for, as for a user that it does not have: who makes one for that says why.
+        if (error instanceof AnswerError) return undefined;
+        continue; // somebody stopped it
+      }
+      this.#open.add(sandbox);
+      return sandbox;
+    }
+    return undefined;
   }
 
   #specFor(id: string, image: string, options: CheckedCreateOptions): ContainerSpec {
@@ -188,13 +296,7 @@ export class SandboxHost implements AsyncDisposable {
     return {
       sandboxId: id,
       image,
-      labels: {
-        ...labelsFor(options.labels),
-        [sandboxLabel]: id,
-        [imageLabel]: image,
-        [cwdLabel]: options.cwd,
-        ...(options.key !== undefined && { [keyLabel]: options.key, [optionsLabel]: fingerprints(options) }),
-      },
+      labels: this.#labelsFor(id, image, options),
       env: options.env,
       cwd: options.cwd,
       limits: {
@@ -211,6 +313,16 @@ export class SandboxHost implements AsyncDisposable {
       ...(options.maxLifetime !== undefined && { maxLifetimeMs: options.maxLifetime }),
       ...(options.runtime !== undefined && { runtime: options.runtime }),
       ...(options.workspace && { workspace: options.workspace }),
+    };
+  }
+
+  #labelsFor(id: string, image: string, options: CheckedCreateOptions): Record<string, string> {
+    return {
+      ...labelsFor(options.labels),
+      [sandboxLabel]: id,
+      [imageLabel]: image,
+      [cwdLabel]: options.cwd,
+      ...(options.key !== undefined && { [keyLabel]: options.key, [optionsLabel]: fingerprints(options) }),
     };
   }
 
@@ -250,12 +362,15 @@ export class SandboxHost implements AsyncDisposable {
   /** Every sandbox of this state directory, as the engine has it now; newest first. */
   async list(given: { labels?: Record<string, string> } = {}): Promise<SandboxInfo[]> {
     const { labels } = check('list', listOptions, given);
-    const found = await this.#engine.find({ ...labelsFor(labels), [hostLabel]: this.#state.hostId });
+    const found = await this.#containers(labelsFor(labels));
     const details = await Promise.all(
-      found.filter((container) => container.labels[sandboxLabel]).map(({ id }) => this.#engine.inspect(id)),
+      found
+        .filter((container) => container.labels[sandboxLabel])
+        .map(async ({ id, labels: own }) => ({ details: await this.#engine.inspect(id), labels: own })),
     );
     // One may have gone since.
-    return details.flatMap((container) => (container ? [toInfo(container)] : []));
+    const infos = details.flatMap((one) => (one.details ? [toInfo({ ...one.details, labels: one.labels })] : []));
+    return infos.sort((one, other) => other.createdAt.getTime() - one.createdAt.getTime());
   }
 
   /** Removes a sandbox with its files. One that is not there is no error. */
@@ -277,6 +392,7 @@ export class SandboxHost implements AsyncDisposable {
 
   /** Closes the connections; sandboxes live on. */
   async close(): Promise<void> {
+    await this.#pool?.close();
     await Promise.all([...this.#open].map((sandbox) => sandbox.close()));
     this.#open.clear();
     this.#state.close();
@@ -315,10 +431,31 @@ export class SandboxHost implements AsyncDisposable {
 
   async #find(id: string): Promise<Container | undefined> {
     const [container] = await this.#engine.find({ [hostLabel]: this.#state.hostId, [sandboxLabel]: id });
-    return container;
+    return container && called(this.#state, container);
+  }
+
+  /** Of sandboxes, those with these labels. One from a pool has its own in the state directory, not on the engine. */
+  async #containers(labels: Readonly<Record<string, string>>): Promise<Container[]> {
+    const own = { [hostLabel]: this.#state.hostId };
+    const isAll = Object.keys(labels).length === 0;
+    const found = await Promise.all([
+      this.#engine.find({ ...own, ...labels }),
+      isAll ? [] : this.#engine.find({ ...own, [poolLabel]: 'true' }),
+    ]);
+    const containers = await Promise.all(found.flat().map((container) => called(this.#state, container)));
+    return containers.flatMap((container) =>
+      // There are engines that take a label to look for as a pattern.
+      container && Object.entries(labels).every(([name, value]) => container.labels[name] === value) ? [container] : [],
+    );
   }
 
   #toSandbox(id: string, container: Container): Sandbox {
+    const sandbox = this.#newSandbox(id, container);
+    this.#open.add(sandbox);
+    return sandbox;
+  }
+
+  #newSandbox(id: string, container: Container): Sandbox {
     const sandbox: Sandbox = new Sandbox({
       id,
       engine: this.#engine,
@@ -331,9 +468,12 @@ export class SandboxHost implements AsyncDisposable {
         await this.#state.forget(id);
       },
     });
-    this.#open.add(sandbox);
     return sandbox;
   }
+}
+
+function randomId(): string {
+  return `sb_${randomBytes(8).toString('hex')}`;
 }
 
 function labelsFor(labels: Readonly<Record<string, string>>): Record<string, string> {

@@ -29,6 +29,7 @@ export type {
   CreateOptions,
   ExecOptions,
   Input,
+  PoolOptions,
   PtyOptions,
   PtySize,
   SessionOptions,

@@ -1,8 +1,7 @@
 import { isAbsolute } from 'node:path';
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import * as v from 'valibot';
 import { limits } from '../protocol/limits.ts';
-import { terminalSize } from '../protocol/pty.ts';
 import {
   absolutePath,
   argument,
@@ -13,6 +12,7 @@ import {
   mode,
   name,
   signal,
+  terminalSize,
   timeoutMs,
   umask,
   user,
@@ -217,6 +217,22 @@ const runtimeName = v.pipe(v.string(), v.maxLength(128), v.regex(/^[\w][\w./-]*$
 /** Linux divides a CPU no finer. */
 const cpus = v.pipe(v.number(), v.finite(), v.minValue(0.01));
 
+const sandboxLimits = v.optional(
+  v.strictObject({
+    memory: v.optional(
+      v.pipe(
+        v.number(),
+        v.safeInteger(),
+        v.minValue(minMemory, 'is less than 128 MiB: the sandbox-agent needs up to half of that'),
+      ),
+    ),
+    cpus: v.optional(cpus),
+    pids: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(16))),
+    disk: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(minDisk, 'is less than 16 MiB'))),
+  }),
+  {},
+);
+
 export const createOptions = v.strictObject({
   id: v.optional(sandboxId),
   image: v.optional(imageName),
@@ -229,21 +245,7 @@ export const createOptions = v.strictObject({
   env: v.optional(env, {}),
   user: v.optional(user),
   cwd: v.optional(absolutePath, '/workspace'),
-  limits: v.optional(
-    v.strictObject({
-      memory: v.optional(
-        v.pipe(
-          v.number(),
-          v.safeInteger(),
-          v.minValue(minMemory, 'is less than 128 MiB: the sandbox-agent needs up to half of that'),
-        ),
-      ),
-      cpus: v.optional(cpus),
-      pids: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(16))),
-      disk: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(minDisk, 'is less than 16 MiB'))),
-    }),
-    {},
-  ),
+  limits: sandboxLimits,
   runtime: v.optional(runtimeName),
   idleTimeout: v.optional(timeoutMs),
   maxLifetime: v.optional(timeoutMs),
@@ -252,6 +254,29 @@ export const createOptions = v.strictObject({
   signal: v.optional(abortSignal),
 });
 export type CheckedCreateOptions = v.InferOutput<typeof createOptions>;
+
+/** Whatever a pool is, it takes as much of the machine as that many sandboxes. */
+const maxPool = 256;
+const poolSize = v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(maxPool));
+export const poolOptions = v.pipe(
+  v.union([poolSize, v.strictObject({ size: poolSize, image: v.optional(imageName), limits: sandboxLimits })]),
+  v.transform((given) => (typeof given === 'number' ? { size: given, limits: {} } : given)),
+);
+
+/** Sandboxes that are started before they are asked for. */
+export interface PoolOptions {
+  /** How many wait; 0 to 256. */
+  size: number;
+  /** Default: that of the host */
+  image?: string;
+  /** As in `create`: given away to who asks for the same ones. */
+  limits?: NonNullable<CreateOptions['limits']>;
+}
+export interface CheckedPool {
+  size: number;
+  image?: string | undefined;
+  limits: CheckedCreateOptions['limits'];
+}
 
 /** Options of a new sandbox. Sizes are bytes. */
 export interface CreateOptions {
@@ -318,21 +343,42 @@ export const watchOptions = v.strictObject({
   recursive: v.optional(v.boolean(), false),
   signal: v.optional(abortSignal),
 });
-export const readdirOptions = v.strictObject({ withStats: v.optional(v.boolean(), false) });
+export const readdirOptions = v.strictObject({
+  withStats: v.optional(v.boolean(), false),
+  signal: v.optional(abortSignal),
+});
+export const signalOptions = v.strictObject({ signal: v.optional(abortSignal) });
+export const uploadOptions = v.strictObject({
+  gitignore: v.optional(v.boolean(), false),
+  signal: v.optional(abortSignal),
+});
+export const uploadSource = v.union([v.pipe(v.string(), v.minLength(1)), v.instance(Readable)]);
+export const downloadToOptions = v.strictObject({
+  maxBytes: v.optional(v.pipe(bytes, v.minValue(1))),
+  signal: v.optional(abortSignal),
+});
+export const fileContent = v.union([v.string(), v.instance(Uint8Array)]);
+export const hostPathText = v.pipe(v.string(), v.minLength(1));
 export const mkdirOptions = v.strictObject({ recursive: v.optional(v.boolean(), false), mode: v.optional(mode) });
 export const rmOptions = v.strictObject({
   recursive: v.optional(v.boolean(), false),
   force: v.optional(v.boolean(), false),
+  signal: v.optional(abortSignal),
 });
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(limits.found));
 const pattern = v.pipe(v.string(), v.minLength(1), v.maxBytes(limits.path));
 export const searchPattern = pattern;
-export const globOptions = v.strictObject({ path: v.optional(path), limit: v.optional(count, 1_000) });
+export const globOptions = v.strictObject({
+  path: v.optional(path),
+  limit: v.optional(count, 1_000),
+  signal: v.optional(abortSignal),
+});
 export const grepOptions = v.strictObject({
   path: v.optional(path),
   include: v.optional(pattern),
   literal: v.optional(v.boolean(), false),
   limit: v.optional(count, 1_000),
+  signal: v.optional(abortSignal),
 });
 /** The bytes of each output from which on it is read; 0 is the first. */
 export interface AttachOptions {
@@ -349,11 +395,14 @@ export const attachOptions = v.strictObject({
   maxOutput: v.optional(bytes, defaultMaxOutput),
   backpressure: v.optional(v.boolean(), false),
 });
+/** Options of a further view of a terminal. */
 export interface AttachPtyOptions {
-  /** Byte of the output to begin with, from 0. Default: 0 */
+  /** Of the one who looks: it becomes that of the terminal first, for all. Default: as it is */
+  size?: PtySize;
+  /** Byte of the output to begin with, from 0, in place of the screen as it is. Default: the screen */
   from?: number;
 }
-export const attachPtyOptions = v.strictObject({ from: v.optional(bytes, 0) });
+export const attachPtyOptions = v.strictObject({ size: v.optional(ptySize), from: v.optional(bytes) });
 export const listOptions = v.strictObject({ labels: v.optional(labels, {}) });
 export const collectOptions = v.strictObject({ dryRun: v.optional(v.boolean(), false) });
 export const statsOptions = v.strictObject({ disk: v.optional(v.boolean(), false) });

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Container, ContainerDetails, ContainerLimits, Engine, LimitName } from '../engine/engine.ts';
 import { ContainerStartError, EngineError } from '../engine/errors.ts';
 import { BerthError } from '../errors.ts';
+import type { Assignment } from '../protocol/assign.ts';
 import { endCodes, stopGraceMs } from '../protocol/lifetime.ts';
 import { rootSessionId } from '../protocol/session.ts';
 import {
@@ -45,6 +46,8 @@ export const imageLabel = 'berth.image';
 export const hostLabel = 'berth.host';
 export const sandboxLabel = 'berth.sandbox';
 export const cwdLabel = 'berth.cwd';
+/** Of a sandbox from a pool: when it was asked for. */
+export const createdLabel = 'berth.created';
 
 export interface SandboxInfo {
   id: string;
@@ -133,10 +136,16 @@ export class Sandbox implements AsyncDisposable {
     await this.#open();
   }
 
+  /** Tells a sandbox from a pool what it was asked for with. @internal */
+  async assign(assignment: Assignment): Promise<void> {
+    const wire = await this.#open();
+    await wire.call({ type: 'assign', ...assignment }, 'ok');
+  }
+
   async info(): Promise<SandboxInfo> {
     const details = await this.#engine.inspect(this.#container.id);
     if (!details) throw new SandboxNotFoundError({ sandboxId: this.id });
-    const info = toInfo(details);
+    const info = toInfo({ ...details, labels: this.#container.labels });
     return info.end ? { ...info, end: this.#explain(info.end) } : info;
   }
 
@@ -206,8 +215,11 @@ export class Sandbox implements AsyncDisposable {
   }
 
   /**
-   * A further view of a terminal that was opened before, also by an earlier host process. It begins with what is kept
-   * of its output: also a terminal that has ended can be read.
+   * A further view of a terminal that was opened before, also by an earlier host process. It begins with the screen as it
+   * is, and goes on with what follows: also a terminal that has ended can be looked at.
+   * @param options.size - becomes that of the terminal first, for all views. Default: as it is
+   * @param options.from - byte of the output to begin with, from 0, in place of the screen. Default: the screen
+   * @example (await sandbox.attachPty(id, { size: { cols: 80, rows: 24 } })).output.pipe(process.stdout);
    */
   attachPty(ptyId: string, options?: AttachPtyOptions): Promise<Pty> {
     return attachPty(this.#place, ptyId, options);
@@ -445,7 +457,7 @@ export function toInfo(container: Container | ContainerDetails): SandboxInfo {
     state,
     ...(end && { end }),
     image: labels[imageLabel] ?? container.image,
-    createdAt,
+    createdAt: labels[createdLabel] === undefined ? createdAt : new Date(labels[createdLabel]),
     labels: Object.fromEntries(own),
     ...(labels[keyLabel] !== undefined && { key: labels[keyLabel] }),
     ...('limits' in container && { limits: container.limits, unlimited: container.unlimited }),

@@ -23,6 +23,7 @@ const lockPollMs = 20;
  *     wire/<sandbox>/           where the sandbox-agent makes its socket
  *     processes/<process>.sock  a host process that lives; the kernel closes it however that ends
  *     owners/<sandbox>          the process that has it, and whether it was finished
+ *     labels/<sandbox>          of one that came from a pool: what it was asked for with
  *     keys/<hash of a key>      the process that makes or looks for the sandbox of this key now
  */
 export class StateDir {
@@ -56,7 +57,9 @@ export class StateDir {
   static async #open(path: string): Promise<StateDir> {
     await mkdir(path, { recursive: true, mode: 0o700 });
     await Promise.all(
-      ['wire', 'processes', 'owners', 'keys'].map((name) => mkdir(join(path, name), { recursive: true, mode: 0o700 })),
+      ['wire', 'processes', 'owners', 'labels', 'keys'].map((name) =>
+        mkdir(join(path, name), { recursive: true, mode: 0o700 }),
+      ),
     );
     // Below it are sockets that anyone could connect to: the directory is what keeps others out.
     await chmod(path, 0o700);
@@ -92,8 +95,20 @@ export class StateDir {
     await rename(part, this.#ownerFile(sandboxId));
   }
 
+  /** Writes down what a sandbox from a pool is called by: the engine can't add labels to a container. */
+  async label(sandboxId: string, labels: Readonly<Record<string, string>>): Promise<void> {
+    await writeOnce(this.path, join('labels', sandboxId), JSON.stringify(labels));
+  }
+
+  /** `undefined`: it is of no pool, or still in it. */
+  async labels(sandboxId: string): Promise<Record<string, string> | undefined> {
+    const text = await readFile(join(this.path, 'labels', sandboxId), 'utf8').catch(() => undefined);
+    return text === undefined ? undefined : JSON.parse(text); // our own file
+  }
+
   async forget(sandboxId: string): Promise<void> {
     await Promise.all([
+      rm(join(this.path, 'labels', sandboxId), { force: true }),
       rm(this.#ownerFile(sandboxId), { force: true }),
       rm(this.wireDirectory(sandboxId), { recursive: true, force: true }),
     ]);

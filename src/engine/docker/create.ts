@@ -28,6 +28,8 @@ export const agentCommand = [
   // Little memory, as most of the time it waits; with 1 it would collect garbage during its start already.
   '--max-semi-space-size=2',
   '--v8-pool-size=0',
+  // For when it has nothing to do.
+  '--expose-gc',
   // A command that runs as root may send it any signal.
   '--disable-sigusr1',
   '--disable-warning=ExperimentalWarning',
@@ -103,6 +105,7 @@ function containerConfig(
       cwd: spec.cwd,
       idleTimeoutMs: spec.idleTimeoutMs,
       maxLifetimeMs: spec.maxLifetimeMs,
+      isForPool: spec.isForPool ?? false,
       compileCache,
     }),
     Healthcheck: { Test: ['NONE'] },

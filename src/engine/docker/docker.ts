@@ -189,11 +189,13 @@ export class DockerEngine implements Engine {
       try {
         // There are engines that hang on the removal of a paused one. Any other one they refuse to resume, at once.
         await container.unpause().catch(() => {});
-        await container.remove({ force: true, v: true });
+        await container.remove({ force: true, v: true }).catch(async (error: unknown) => {
+          // 409: another removal of it is under way.
+          if (statusOf(error) !== 409) throw error;
+          await container.wait({ condition: 'removed' });
+        });
       } catch (error) {
-        // 409: another removal of it is under way.
-        if (statusOf(error) === 409) await container.wait({ condition: 'removed' });
-        else if (statusOf(error) !== 404) throw error;
+        if (statusOf(error) !== 404) throw error; // it is not there, or not any more
       }
     });
   }

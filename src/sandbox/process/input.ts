@@ -26,16 +26,24 @@ async function feedFrom(
   input: AsyncIterable<string | Uint8Array>,
   ended: Promise<unknown>,
 ): Promise<void> {
-  const over = ended.then(
-    () => undefined,
-    () => undefined,
-  );
+  // Not `Promise.race`: a promise that stays open keeps something of each race that it was in.
+  let isOver = false;
+  let stop = () => {};
+  const end = () => {
+    isOver = true;
+    stop();
+  };
+  ended.then(end, end);
   const chunks = input[Symbol.asyncIterator]();
   let finished = false;
   try {
     for (;;) {
       // An input that waits for something must not outlive the process.
-      const next = await Promise.race([chunks.next(), over]);
+      const next = await new Promise<IteratorResult<string | Uint8Array> | undefined>((resolve, reject) => {
+        stop = () => resolve(undefined);
+        if (isOver) stop();
+        else chunks.next().then(resolve, reject);
+      });
       finished = next === undefined ? false : (next.done ?? false);
       if (!next || next.done) return;
       await stream.write(typeof next.value === 'string' ? Buffer.from(next.value) : next.value);

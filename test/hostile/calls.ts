@@ -1,0 +1,89 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Readable, Writable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { pack } from 'tar-stream';
+import { unpackArchive } from '../../src/sandbox/fs/unpack-archive.ts';
+import type { Process } from '../../src/sandbox/process/exec.ts';
+import type { Pty } from '../../src/sandbox/pty/pty.ts';
+import type { Sandbox } from '../../src/sandbox/sandbox.ts';
+
+const nowhere = () => new Writable({ write: (_chunk, _encoding, done) => done() });
+
+async function follow(process: Process): Promise<unknown> {
+  return Promise.all([pipeline(process.stdout, nowhere()), process.wait()]);
+}
+
+async function use(pty: Pty): Promise<unknown> {
+  await pty.resize({ cols: 100, rows: 30 });
+  await pty.write('typed\r');
+  pty.input.end();
+  return pty.wait();
+}
+
+function smallTar(): Readable {
+  const tar = pack();
+  tar.entry({ name: 'file' }, 'content');
+  tar.finalize();
+  return Readable.from(tar);
+}
+
+/** Every call of a sandbox that its sandbox-agent answers. With an honest one each of them succeeds. */
+export const calls: Record<string, (sandbox: Sandbox) => Promise<unknown>> = {
+  exec: (sandbox) => sandbox.exec('true'),
+  'exec with input': (sandbox) => sandbox.exec(['cat'], { stdin: Readable.from(['one', 'two']), onStdout: () => {} }),
+  'exec that keeps little': (sandbox) => sandbox.exec('true', { maxOutput: 3 }),
+  'many exec at once': (sandbox) => Promise.all(Array.from({ length: 20 }, () => sandbox.exec('true'))),
+  spawn: async (sandbox) => {
+    const process = await sandbox.spawn('cat');
+    process.stdin.end('text');
+    return follow(process);
+  },
+  'spawn and dispose': async (sandbox) => {
+    await using process = await sandbox.spawn('cat', { stdin: 'text' });
+    await process.kill();
+    return process.wait();
+  },
+  attach: async (sandbox) => follow(await sandbox.attach('p_1', { stdout: 2 })),
+  pty: async (sandbox) => use(await sandbox.pty({ cols: 80, rows: 24 })),
+  attachPty: async (sandbox) => use(await sandbox.attachPty('p_1')),
+  processes: (sandbox) => sandbox.processes(),
+  session: async (sandbox) => {
+    const session = await sandbox.session('name');
+    await session.exec('true');
+    return session.close();
+  },
+  readFile: (sandbox) => sandbox.fs.readFile('file'),
+  createReadStream: (sandbox) => pipeline(sandbox.fs.createReadStream('file', { start: 2, end: 9 }), nowhere()),
+  writeFile: (sandbox) => sandbox.fs.writeFile('file', 'x'.repeat(600_000)),
+  appendFile: (sandbox) => sandbox.fs.appendFile('file', 'more'),
+  createWriteStream: (sandbox) => pipeline(Readable.from(['a', 'b']), sandbox.fs.createWriteStream('file')),
+  stat: (sandbox) => sandbox.fs.stat('file'),
+  lstat: (sandbox) => sandbox.fs.lstat('file'),
+  exists: (sandbox) => sandbox.fs.exists('file'),
+  readdir: (sandbox) => sandbox.fs.readdir('.'),
+  'readdir with stats': (sandbox) => sandbox.fs.readdir('.', { withStats: true }),
+  truncate: (sandbox) => sandbox.fs.truncate('file', 3),
+  mkdir: (sandbox) => sandbox.fs.mkdir('directory', { recursive: true }),
+  rm: (sandbox) => sandbox.fs.rm('file', { force: true }),
+  rename: (sandbox) => sandbox.fs.rename('file', 'other'),
+  copy: (sandbox) => sandbox.fs.copy('file', 'other'),
+  symlink: (sandbox) => sandbox.fs.symlink('file', 'link'),
+  readlink: (sandbox) => sandbox.fs.readlink('link'),
+  realpath: (sandbox) => sandbox.fs.realpath('link'),
+  chmod: (sandbox) => sandbox.fs.chmod('file', 0o600),
+  glob: (sandbox) => sandbox.fs.glob('*', { limit: 10 }),
+  grep: (sandbox) => sandbox.fs.grep('text', { limit: 10 }),
+  upload: (sandbox) => sandbox.fs.upload(smallTar(), '.'),
+  'upload of a directory': (sandbox) => sandbox.fs.upload(import.meta.dirname, '.'),
+  download: (sandbox) => pipeline(sandbox.fs.download('tree'), nowhere()),
+  'download to the host': async (sandbox) => {
+    const folder = await mkdtemp(join(tmpdir(), 'berth-test-fuzz-'));
+    try {
+      return await unpackArchive(sandbox.fs.download('tree'), join(folder, 'tree'), { maxBytes: 1024 * 1024 });
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  },
+};

@@ -1,0 +1,275 @@
+import { once } from 'node:events';
+import { rm } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { Socket } from 'node:net';
+import { buffer } from 'node:stream/consumers';
+import { setTimeout as pass, setImmediate as turn } from 'node:timers/promises';
+import { pack } from 'tar-stream';
+import { type WebSocket, WebSocketServer } from 'ws';
+import { encodeFrame, type Frame, FrameDecoder } from '../../src/protocol/frame.ts';
+import { protocolVersion } from '../../src/protocol/handshake.ts';
+import { limits } from '../../src/protocol/limits.ts';
+import {
+  type AgentMessage,
+  type Answer,
+  encodeMessage,
+  parseAuthenticate,
+  parseRequest,
+  type Request,
+} from '../../src/protocol/messages.ts';
+import { encodeRecord } from '../../src/protocol/records.ts';
+
+/** Says something else than what an honest sandbox-agent would say; `at` counts what that says, from 0. */
+export type Lie = (honest: Frame, at: number, wire: LyingWire) => Promise<void> | void;
+
+/** One connection of a host. */
+export interface LyingWire {
+  say(frame: Frame): void;
+  /** A WebSocket message. */
+  send(message: Uint8Array | string): void;
+  ping(): void;
+  /** Bytes beneath the WebSocket. */
+  raw(bytes: Uint8Array): void;
+  /** Resolves when the host reads on; `false`: it has closed the connection. */
+  drained(): Promise<boolean>;
+  /** Resolves when the host grants so many bytes more of a stream; `false`: it has closed the connection. */
+  granted(stream: number, bytes: number): Promise<boolean>;
+  close(): void;
+}
+
+/** A sandbox-agent that keeps to the protocol where `lie` lets it: it answers each request with something that fits. */
+export class LyingAgent implements AsyncDisposable {
+  readonly #server = createServer();
+  readonly #connections = new Set<Socket>();
+  readonly #path: string;
+  #lie: Lie = (honest, _, wire) => wire.say(honest);
+  #said = 0;
+  /** What is being said, or is still to be said. */
+  #busy = 0;
+  #lastActive = 0;
+
+  private constructor(path: string) {
+    this.#path = path;
+    const sockets = new WebSocketServer({ server: this.#server, perMessageDeflate: false });
+    sockets.on('connection', (socket, request) => this.#converse(socket, request.socket));
+    this.#server.on('connection', (connection: Socket) => {
+      this.#connections.add(connection);
+      connection.on('error', () => {}).on('close', () => this.#connections.delete(connection));
+    });
+  }
+
+  /** Listens at a path, in place of whoever did. */
+  static async listen(path: string): Promise<LyingAgent> {
+    await rm(path, { force: true });
+    const agent = new LyingAgent(path);
+    agent.#server.listen(path);
+    await once(agent.#server, 'listening');
+    return agent;
+  }
+
+  /** For the hosts that come from now on. */
+  startAnew(lie: Lie): void {
+    for (const connection of this.#connections) connection.destroy();
+    this.#lie = lie;
+    this.#said = 0;
+    this.#lastActive = performance.now();
+  }
+
+  /** Resolves when neither it nor the host has said anything for so long. */
+  async quiet(ms: number): Promise<void> {
+    while (this.#busy > 0 || performance.now() - this.#lastActive < ms) await pass(5);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const connection of this.#connections) connection.destroy();
+    this.#server.close();
+    await rm(this.#path, { force: true });
+  }
+
+  #converse(socket: WebSocket, connection: Socket): void {
+    const decoder = new FrameDecoder();
+    const grants = new Map<number, number>();
+    let onGrant = () => {};
+    const closed = new Promise<void>((resolve) => connection.once('close', resolve));
+    void closed.then(() => onGrant());
+    const wire: LyingWire = {
+      say: (frame) => wire.send(Buffer.concat(encodeFrame(frame))),
+      send: (message) => {
+        if (socket.readyState === socket.OPEN) socket.send(message, () => {});
+      },
+      ping: () => {
+        if (socket.readyState === socket.OPEN) socket.ping(Buffer.alloc(125), undefined, () => {});
+      },
+      raw: (bytes) => {
+        if (!connection.destroyed) connection.write(bytes);
+      },
+      drained: async () => {
+        await turn();
+        while (!connection.destroyed && connection.writableNeedDrain) {
+          await Promise.race([new Promise((resolve) => connection.once('drain', resolve)), closed]);
+        }
+        return !connection.destroyed;
+      },
+      granted: async (stream, bytes) => {
+        while (!connection.destroyed && (grants.get(stream) ?? limits.window) < bytes) {
+          await new Promise<void>((resolve) => {
+            onGrant = resolve;
+          });
+        }
+        grants.set(stream, (grants.get(stream) ?? limits.window) - bytes);
+        return !connection.destroyed;
+      },
+      close: () => connection.destroy(),
+    };
+
+    let before = Promise.resolve();
+    const say = (frames: Frame[]) => {
+      for (const frame of frames) {
+        this.#busy += 1;
+        before = before.then(async () => {
+          if (!connection.destroyed) await this.#lie(frame, this.#said++, wire);
+          this.#busy -= 1;
+          this.#lastActive = performance.now();
+        });
+      }
+    };
+    let authenticated = false;
+    const atEndOfInput = new Map<number, Frame[]>();
+    const take = (frame: Frame) => {
+      if (frame.kind === 'credit') {
+        grants.set(frame.stream, (grants.get(frame.stream) ?? limits.window) + frame.bytes);
+        onGrant();
+      } else if (frame.kind === 'data') {
+        say([{ kind: 'credit', stream: frame.stream, bytes: frame.payload.length }]);
+      } else if (frame.kind !== 'message') {
+        say(atEndOfInput.get(frame.stream) ?? []);
+        atEndOfInput.delete(frame.stream);
+      } else if (!authenticated) {
+        parseAuthenticate(frame.payload);
+        authenticated = true;
+        say([message(welcome)]);
+      } else {
+        const request = parseRequest(frame.payload);
+        const { now, atEnd } = answersTo(request);
+        say(now);
+        if (atEnd) atEndOfInput.set(atEnd.input, atEnd.frames);
+      }
+    };
+    socket.on('error', () => {});
+    socket.on('message', (data: Buffer) => {
+      this.#lastActive = performance.now();
+      for (const frame of decoder.push(data)) take(frame);
+    });
+    say([message(hello)]);
+  }
+}
+
+const hello = { type: 'hello', protocol: protocolVersion, agentVersion: '0.0.1', nonce: 'ab'.repeat(32) } as const;
+const welcome = { type: 'welcome', boot: 'b', user: 'u', uid: 1, gid: 1, home: '/', cwd: '/' } as const;
+const stats = {
+  kind: 'file',
+  size: 3,
+  mode: 0o644,
+  uid: 1,
+  gid: 1,
+  accessedMs: 1,
+  modifiedMs: 1.5,
+  changedMs: 2,
+} as const;
+const output = { bytes: 7, gaps: [[1, 2]] };
+const listed = {
+  processId: 'p_1',
+  sessionId: 'root',
+  argv: ['a'],
+  pid: 7,
+  terminal: false,
+  startedAt: 1,
+  state: 'running',
+  stdout: output,
+  stderr: output,
+  pids: [7],
+};
+
+const tar = pack();
+tar.entry({ name: 'tree', type: 'directory' });
+tar.entry({ name: 'tree/file' }, 'content');
+tar.entry({ name: `tree/${'long'.repeat(40)}` }, 'content');
+tar.entry({ name: 'tree/link', type: 'symlink', linkname: 'file' });
+tar.finalize();
+const archive = await buffer(tar);
+
+function message(value: AgentMessage): Frame {
+  return { kind: 'message', payload: encodeMessage(value) };
+}
+
+interface Answers {
+  now: Frame[];
+  /** What follows when the host has ended this stream. */
+  atEnd?: { input: number; frames: Frame[] };
+}
+
+function answersTo(request: Request): Answers {
+  const { requestId } = request;
+  const ok = message({ type: 'ok', requestId });
+  const stream = (id: number, ...pieces: Uint8Array[]): Frame[] => [
+    ...pieces.map((payload): Frame => ({ kind: 'data', stream: id, payload })),
+    { kind: 'end', stream: id },
+  ];
+  const run = (input: number | undefined, outputs: (number | undefined)[]): Answers => {
+    const ids = outputs.filter((id) => id !== undefined);
+    const end = {
+      exitCode: 0,
+      signal: null,
+      timedOut: false,
+      oomKilled: false,
+      stdoutBytes: 7,
+      stderrBytes: 7,
+      durationMs: 1,
+    };
+    const now = [message({ type: 'process.started', requestId, processId: 'p_1', pid: 7 })];
+    const frames = [
+      ...ids.flatMap((id) => stream(id, Buffer.from('one '), Buffer.from('two'))),
+      message({ type: 'process.exited', requestId, end }),
+    ];
+    return input === undefined ? { now: [...now, ...frames] } : { now, atEnd: { input, frames } };
+  };
+  const found: Answer = { type: 'fs.found', requestId, total: 2, truncated: false };
+  switch (request.type) {
+    case 'process.start':
+      return run(request.stdin, [request.stdout, request.stderr]);
+    case 'process.attach':
+      return run(undefined, [request.stdout?.stream, request.stderr?.stream]);
+    case 'pty.open':
+      return run(request.input, [request.output]);
+    case 'pty.attach':
+      return run(request.input, [request.output.stream]);
+    case 'process.list':
+      return { now: [...stream(request.stream, encodeRecord(listed), encodeRecord(listed)), ok] };
+    case 'fs.stat':
+      return { now: [message({ type: 'fs.stat', requestId, stats })] };
+    case 'fs.readlink':
+    case 'fs.realpath':
+      return { now: [message({ type: 'fs.target', requestId, target: '/a/b' })] };
+    case 'fs.read':
+      return { now: [...stream(request.stream, Buffer.alloc(5_000, 'x'), Buffer.from('y')), ok] };
+    case 'fs.write':
+    case 'fs.unpack':
+      return { now: [], atEnd: { input: request.stream, frames: [ok] } };
+    case 'fs.readdir': {
+      const entry = (name: string) => encodeRecord({ name, ...(request.withStats && { stats }) });
+      return { now: [...stream(request.stream, entry('a'), entry('b')), ok] };
+    }
+    case 'fs.glob': {
+      const paths = ['a', 'b/c'].map((path) => encodeRecord({ path }));
+      return { now: [...stream(request.stream, ...paths), message(found)] };
+    }
+    case 'fs.grep': {
+      const match = encodeRecord({ path: 'a', line: 3, text: 'some text' });
+      return { now: [...stream(request.stream, match, match), message(found)] };
+    }
+    case 'fs.pack':
+      return { now: [...stream(request.stream, archive), ok] };
+    default:
+      return { now: [ok] };
+  }
+}

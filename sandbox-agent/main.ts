@@ -11,10 +11,11 @@ import { keptDirectory, socketName, wireDirectory } from '../src/protocol/socket
 import { bridge } from './bridge.ts';
 import { type Sandbox, serve } from './connection.ts';
 import { RequestError } from './errors.ts';
+import { parts, removeParts } from './fs/part.ts';
 import { asRoot, findIdentity, type Identity, restAs } from './identity.ts';
 import { Lifetime } from './lifetime.ts';
 import { takeExits } from './process/exit.ts';
-import { KeptDirectory } from './process/kept.ts';
+import { KeptDirectory, partsName } from './process/kept.ts';
 import { Processes } from './process/processes.ts';
 import { liveProcesses, signalAll } from './process/tree.ts';
 import { Sessions } from './session/sessions.ts';
@@ -46,12 +47,15 @@ function start(): void {
   // wire, or from the engine as SIGKILL: a command that runs as root must not be able to ask for it.
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR2'] as const) process.on(signal, () => {});
   takeExits();
+  // Node starts its threads for files at the first use of one, and aborts where the sandbox is at its limit of processes.
+  stat('/', () => {});
   process.umask(0o022);
   // Starts the threads that work on files. Node would start them when the first is needed, and abort where the sandbox is
   // at its limit of processes by then.
   stat('/', () => {});
 
   const kept = new KeptDirectory(keptDirectory);
+  const left = parts.open(`${keptDirectory}/${partsName}`);
   const assigned = kept.readAssignment();
   const { user, cwd, env, ...times } = settings(assigned);
   const identity = findIdentity(user);
@@ -75,6 +79,7 @@ function start(): void {
   };
   listen(sandbox);
   restAs(identity);
+  removeParts(left);
 }
 
 /** As if the sandbox had been started with this; its times count from now on. */

@@ -100,7 +100,7 @@ export async function startEngine(options: SecondEngineOptions = {}): Promise<Se
 }
 
 /** Resolves when the engine answers; there is no event for that. */
-export async function answers(docker: Docker, daemon: { exitCode: number | null }, log: () => string): Promise<void> {
+async function answers(docker: Docker, daemon: { exitCode: number | null }, log: () => string): Promise<void> {
   for (const deadline = Date.now() + 60_000; ; await wait(50)) {
     try {
       await docker.ping();
@@ -113,7 +113,7 @@ export async function answers(docker: Docker, daemon: { exitCode: number | null 
 }
 
 /** From the engine of the machine. */
-export async function loadBaseImage(socketPath: string): Promise<void> {
+async function loadBaseImage(socketPath: string): Promise<void> {
   await access(socketPath);
   const from = new Docker({ socketPath: '/var/run/docker.sock', host: undefined });
   const to = new Docker({ socketPath, host: undefined });

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { chownSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { chownSync, mkdirSync, readdirSync, rmSync, stat, statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { constants } from 'node:os';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -11,10 +11,11 @@ import { keptDirectory, socketName, wireDirectory } from '../src/protocol/socket
 import { bridge } from './bridge.ts';
 import { type Sandbox, serve } from './connection.ts';
 import { RequestError } from './errors.ts';
+import { parts, removeParts } from './fs/part.ts';
 import { asRoot, findIdentity, type Identity, restAs } from './identity.ts';
 import { Lifetime } from './lifetime.ts';
 import { takeExits } from './process/exit.ts';
-import { KeptDirectory } from './process/kept.ts';
+import { KeptDirectory, partsName } from './process/kept.ts';
 import { Processes } from './process/processes.ts';
 import { liveProcesses, signalAll } from './process/tree.ts';
 import { Sessions } from './session/sessions.ts';
@@ -47,8 +48,12 @@ function start(): void {
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR2'] as const) process.on(signal, () => {});
   takeExits();
   process.umask(0o022);
+  // Starts the threads that work on files. Node would start them when the first is needed, and abort where the sandbox is
+  // at its limit of processes by then.
+  stat('/', () => {});
 
   const kept = new KeptDirectory(keptDirectory);
+  const left = parts.open(`${keptDirectory}/${partsName}`);
   const assigned = kept.readAssignment();
   const { user, cwd, env, ...times } = settings(assigned);
   const identity = findIdentity(user);
@@ -72,6 +77,7 @@ function start(): void {
   };
   listen(sandbox);
   restAs(identity);
+  removeParts(left);
 }
 
 /** As if the sandbox had been started with this; its times count from now on. */

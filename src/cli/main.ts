@@ -158,6 +158,27 @@ for (const [name, description] of changes) {
     });
 }
 sandbox
+  .command('ps')
+  .description('list the processes that run in a sandbox, or have left something running')
+  .argument('<id>')
+  .option('--all', 'also those of which only the end and the output are kept')
+  .addOption(json)
+  .action(async (id, options) => {
+    const { ps } = await import('./commands/sandbox/ps.ts');
+    exitCode = await ps(id, options);
+  });
+sandbox
+  .command('logs')
+  .description('print the kept output of a process, or of all: what it wrote to standard error goes there')
+  .argument('<id>')
+  .argument('[process]', 'its id, as ps has it')
+  .option('--follow', 'go on with what comes, until the process ends')
+  .addOption(json)
+  .action(async (id, processId, options) => {
+    const { logs } = await import('./commands/sandbox/logs.ts');
+    exitCode = await logs(id, processId, options);
+  });
+sandbox
   .command('stats')
   .description('say what a sandbox uses, over one second; to look does not keep it from being idle')
   .argument('<id>')

@@ -28,7 +28,16 @@ import {
 } from './fs.ts';
 import { authenticate, hello, refused, resumed, unknownConnection, welcome } from './handshake.ts';
 import { limits } from './limits.ts';
-import { processAttach, processExited, processKill, processList, processStart, processStarted } from './process.ts';
+import {
+  memoryKills,
+  memoryWatch,
+  processAttach,
+  processExited,
+  processKill,
+  processList,
+  processStart,
+  processStarted,
+} from './process.ts';
 import { ptyAttach, ptyOpen, ptyResize } from './pty.ts';
 import { cancel, ping, sessionClose, sessionOpen, shutdown } from './session.ts';
 import { errorText, name, requestId } from './values.ts';
@@ -60,6 +69,7 @@ const request = v.variant('type', [
   processAttach,
   processKill,
   processList,
+  memoryWatch,
   ptyOpen,
   ptyAttach,
   ptyResize,
@@ -90,6 +100,7 @@ const answer = v.variant('type', [
   error,
   processStarted,
   processExited,
+  memoryKills,
   fsStatAnswer,
   fsTarget,
   fsFound,

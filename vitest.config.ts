@@ -13,6 +13,7 @@ export default defineConfig({
   },
   test: {
     // A machine that is busy takes many times as long: only what hangs is to be ended.
+    setupFiles: ['test/seed.ts'],
     testTimeout: 120_000,
     hookTimeout: 120_000,
     projects: [

@@ -40,7 +40,7 @@ const sequence = fc.constantFrom(
   '\x1b[31m', '\x1b[1;4m', '\x1b[38;5;200;48;2;1;2;3m', '\x1b[7m', '\x1b[0m',
   '\x1b[H', '\x1b[3;5H', '\x1b[A', '\x1b[2D', '\x1b[K', '\x1b[J', '\x1b[2J', '\x1b[2L', '\x1b[M', '\x1b[3P', '\x1b[2@', '\x1b[4X',
   '\x1b[?1049h', '\x1b[?1049l', '\x1b[2;4r', '\x1b[r', '\x1b[?6h', '\x1b[?6l', '\x1b7', '\x1b8',
-  '\x1b[?25l', '\x1b[?25h', '\x1b[?1h', '\x1b=', '\x1b>', '\x1b[?2004h', '\x1b[?1002;1006h', '\x1b[?1000l', '\x1b[?7l', '\x1b[?7h', '\x1b[4h', '\x1b[4l',
+  '\x1b[?25l', '\x1b[?25h', '\x1b[?1h', '\x1b=', '\x1b>', '\x1b[?2004h', '\x1b[?1002;1006h', '\x1b[?1000l', '\x1b[?7h', '\x1b[4h', '\x1b[4l',
   '\x1b(0', '\x1b(B', '\x1b)0', '\x0e', '\x0f', '\x1b[3g', '\x1bH', '\x1b[5 q', '\x1b[?1004h', '\x1b]0;title\x07', '\x1b]2;other\x1b\\', '\x1bPdata\x1b\\', '\x1bc', '\x1bM', '\x1bD',
 ); // biome-ignore format: a table
 const broken = fc.constantFrom(

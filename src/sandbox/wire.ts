@@ -305,8 +305,10 @@ export class Wire {
       });
       socket.on('error', (error: NodeJS.ErrnoException) => {
         // What the system says of a connection is ECONNRESET and the like, and a cut in the answer to the upgrade is one of
-        // its parser's; the rest is about what came over it.
-        const isCut = error.code?.startsWith('E') || error.code === 'HPE_INVALID_EOF_STATE';
+        // its parser's; the rest is about what came over it. On the way back in that may be the engine, which says that it
+        // can't reach the sandbox now.
+        const isOfEngine = this.#welcome && !isJoined;
+        const isCut = error.code?.startsWith('E') || error.code === 'HPE_INVALID_EOF_STATE' || isOfEngine;
         lose(isCut ? error : new WireProtocolError(error.message, { cause: error }));
       });
       socket.on('close', () => lose(undefined));

@@ -61,6 +61,7 @@ const socketPatienceMs = 3_000;
 /** Docker Engine, and what speaks its API, through dockerode. */
 export class DockerEngine implements Engine {
   readonly url: string;
+  readonly isLocal: boolean;
   readonly #docker: Docker;
   readonly #options: DockerEngineOptions;
   readonly #arch: string;
@@ -68,12 +69,13 @@ export class DockerEngine implements Engine {
   #agent: Promise<AgentVolume> | undefined;
   #unenforced: Promise<Partial<Record<LimitName, string>>> | undefined;
 
-  private constructor(docker: Docker, url: string, arch: string, transport: Transport, options: DockerEngineOptions) {
+  private constructor(docker: Docker, url: string, arch: string, picked: Transport, options: DockerEngineOptions) {
     this.url = url;
+    this.isLocal = picked === 'unix';
     this.#docker = docker;
     this.#options = options;
     this.#arch = arch;
-    this.#transport = transport;
+    this.#transport = options.transport ?? picked;
   }
 
   /** @throws {EngineUnreachableError} */
@@ -86,8 +88,8 @@ export class DockerEngine implements Engine {
     try {
       const { KernelVersion, Arch } = await docker.version();
       const isLocalSocket = 'socketPath' in address;
-      const transport = options.transport ?? pickTransport({ isLocalSocket, kernelVersion: KernelVersion ?? '' });
-      return new DockerEngine(docker, url, Arch, transport, options);
+      const picked = pickTransport({ isLocalSocket, kernelVersion: KernelVersion ?? '' });
+      return new DockerEngine(docker, url, Arch, picked, options);
     } catch (error) {
       throw await engineFailure(error, 'say its version', url);
     }

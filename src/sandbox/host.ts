@@ -427,9 +427,8 @@ export class SandboxHost implements AsyncDisposable {
     await this.#state.makeWireDirectory(id);
   }
 
-  /** Of several that find the id of a sandbox that is gone, a slower one must not take what a faster one has made. */
   async #forgetGone(id: string): Promise<void> {
-    await using _lock = await this.#state.lock(hash(`id ${id}`));
+    await using _lock = await this.#state.lockId(id);
     const owner = await this.#state.owner(id);
     const isBeingMade = owner?.isAlive && !owner.finished;
     if (owner && !isBeingMade && !(await this.#find(id))) await this.#state.forget(id);

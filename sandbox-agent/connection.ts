@@ -13,7 +13,7 @@ import {
   type Request,
 } from '../src/protocol/messages.ts';
 import { Mux, type WireStream } from '../src/protocol/mux.ts';
-import type { ProcessAttach, ProcessStart } from '../src/protocol/process.ts';
+import type { ProcessAttach, ProcessStart, ProcessStarted } from '../src/protocol/process.ts';
 import { RequestError } from './errors.ts';
 import { copy } from './fs/copy.ts';
 import { chmod, mkdir, readdir, readlink, realpath, rename, stat, symlink, truncate } from './fs/entries.ts';
@@ -181,15 +181,20 @@ export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): v
         return followTerminal(
           requestId,
           accept(request.input, 'receive'),
-          { stream: accept(request.output, 'send'), from: 0, holds: false },
+          // What has a key may have been there for long.
+          { stream: accept(request.output, 'send'), from: request.key === undefined ? 0 : undefined },
           () => sandbox.processes.startOnTerminal(request, sandbox.sessions.find(request.sessionId)),
         );
       case 'pty.attach':
         return followTerminal(
           requestId,
           accept(request.input, 'receive'),
-          { ...request.output, stream: accept(request.output.stream, 'send'), holds: false },
-          () => sandbox.processes.findTerminal(request.processId),
+          { stream: accept(request.output.stream, 'send'), from: request.output.from },
+          () => {
+            const found = sandbox.processes.findTerminal(request.processId);
+            if (request.size) found.resize(request.size);
+            return found;
+          },
         );
       case 'pty.resize':
         sandbox.processes.findTerminal(request.processId).resize(request.size);
@@ -274,20 +279,29 @@ export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): v
   async function followTerminal(
     requestId: number,
     typed: WireStream,
-    stdout: Attachment,
+    { stream, from }: { stream: WireStream; from: number | undefined },
     find: () => SandboxProcess | Promise<SandboxProcess>,
   ): Promise<Answer> {
     const found = await find();
     void found.type(typed);
-    return follow(requestId, found, { stdout, stderr: undefined });
+    const view = await found.view(from);
+    const { size, screen } = view;
+    return follow(
+      requestId,
+      found,
+      { stdout: { stream, screen, from: view.from, holds: false }, stderr: undefined },
+      { size, screenBytes: screen.length, from: view.from },
+    );
   }
 
   async function follow(
     requestId: number,
     process: SandboxProcess,
     outputs: { stdout: Attachment | undefined; stderr: Attachment | undefined },
+    view?: ProcessStarted['view'],
   ): Promise<Answer> {
-    send({ type: 'process.started', requestId, processId: process.start.processId, pid: process.start.pid });
+    const { processId, pid } = process.start;
+    send({ type: 'process.started', requestId, processId, pid, ...(view && { view }) });
     return { type: 'process.exited', requestId, end: await sandbox.processes.follow(process, outputs, gone.signal) };
   }
 }

@@ -2,7 +2,7 @@ import { dlopen, getRawPointer } from 'node:ffi';
 import { closeSync, constants as fsConstants, openSync } from 'node:fs';
 import { constants } from 'node:os';
 import { getSystemErrorName } from 'node:util';
-import type { TerminalSize } from '../src/protocol/pty.ts';
+import type { TerminalSize } from '../src/protocol/values.ts';
 
 // What Node has no function for. All of it is libc's, in this process already.
 const libc = dlopen(null, {

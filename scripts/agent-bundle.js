@@ -4,38 +4,31 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const bundle = join(root, 'dist/sandbox-agent.cjs');
+/** What is made of which source; the first goes into each sandbox-agent, the other only where a terminal is opened. */
+const bundles = [
+  { source: 'sandbox-agent/main.ts', file: join(root, 'dist/sandbox-agent.cjs') },
+  { source: 'sandbox-agent/pty/screen-thread.ts', file: join(root, 'dist/sandbox-agent-screen.cjs') },
+];
 
 /**
- * Makes the one file of which the sandbox-agent consists, unless the one there is made of the same sources: its first
- * line says of which.
+ * Makes the files of which the sandbox-agent consists, unless those there are made of the same sources: their first lines
+ * say of which.
  * @param {import('./progress.js').Progress} progress
  */
 export async function bundleAgent(progress) {
   const mark = `// ${await hashSources()}\n`;
-  if ((await readStart(bundle, mark.length)) === mark) return;
+  const starts = await Promise.all(bundles.map(({ file }) => readStart(file, mark.length)));
+  if (starts.every((start) => start === mark)) return;
   progress.step('Bundling the sandbox-agent');
   const { build } = await import('esbuild');
-  const { outputFiles } = await build({
-    entryPoints: [join(root, 'sandbox-agent/main.ts')],
-    bundle: true,
-    write: false,
-    platform: 'node',
-    target: 'node26',
-    format: 'cjs',
-    // Small, but with the names that a stack trace shows.
-    minifyWhitespace: true,
-    minifySyntax: true,
-    keepNames: false,
-    legalComments: 'none',
-    logLevel: 'warning',
-    plugins: [withoutUnused],
-  });
-  // Whole or not at all: another process may be reading the one before.
-  const part = `${bundle}.${process.pid}.part`;
   await mkdir(join(root, 'dist'), { recursive: true });
-  await writeFile(part, mark + outputFiles[0]?.text);
-  await rename(part, bundle);
+  for (const { source, file } of bundles) {
+    const { outputFiles } = await build({ ...options, entryPoints: [join(root, source)] });
+    // Whole or not at all: another process may be reading the one before.
+    const part = `${file}.${process.pid}.part`;
+    await writeFile(part, mark + outputFiles[0]?.text);
+    await rename(part, file);
+  }
 }
 
 /**
@@ -48,6 +41,22 @@ const withoutUnused = {
     onResolve({ filter: /^(https|tls|zlib)$/ }, ({ path }) => ({ path, namespace: 'unused' }));
     onLoad({ filter: /./, namespace: 'unused' }, () => ({ contents: 'module.exports = {}' }));
   },
+};
+
+/** @type {import('esbuild').BuildOptions & { write: false }} */
+const options = {
+  bundle: true,
+  write: false,
+  platform: 'node',
+  target: 'node26',
+  format: 'cjs',
+  // Small, but with the names that a stack trace shows.
+  minifyWhitespace: true,
+  minifySyntax: true,
+  keepNames: false,
+  legalComments: 'none',
+  logLevel: 'warning',
+  plugins: [withoutUnused],
 };
 
 /** The sources, the packages in them (by the lock file) and this file, which has the options. */

@@ -1,20 +1,28 @@
 import type { WireStream } from '../../src/protocol/mux.ts';
 import { OutputGoneError, type Spool } from './spool.ts';
 
-/** One output of a process, the byte from which the host wants it, and whether the process waits for the host. */
+/**
+ * One output of a process, the byte from which the host wants it, behind what draws the screen of a terminal, and whether
+ * the process waits for the host.
+ */
 export interface Attachment {
   stream: WireStream;
+  screen?: Uint8Array;
   from: number;
   holds: boolean;
 }
 
-/** Sends kept output. A host that stops reading grants nothing; unless it `holds`, only this stream then waits. */
+/**
+ * Sends `screen`, if any, then kept output. A host that stops reading grants nothing; unless it `holds`, only this stream
+ * then waits.
+ */
 export async function sendOutput(
   spool: Spool,
-  { stream, from, holds }: Attachment,
+  { stream, screen, from, holds }: Attachment,
   signal: AbortSignal,
 ): Promise<void> {
   try {
+    if (screen) await stream.write(screen, signal);
     for await (const chunk of spool.read(from, holds, signal)) await stream.write(chunk, signal);
     stream.end();
   } catch (error) {

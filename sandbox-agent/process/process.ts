@@ -5,10 +5,12 @@ import { setImmediate as nextTurn, setTimeout as wait } from 'node:timers/promis
 import { limits } from '../../src/protocol/limits.ts';
 import type { WireStream } from '../../src/protocol/mux.ts';
 import type { ListedProcess, ProcessEnd } from '../../src/protocol/process.ts';
-import type { TerminalSize } from '../../src/protocol/pty.ts';
+import type { TerminalSize } from '../../src/protocol/values.ts';
 import { RequestError } from '../errors.ts';
 import type { Identity } from '../identity.ts';
 import { signalNumber } from '../kernel.ts';
+import type { Restored } from '../pty/emulator.ts';
+import { Screen } from '../pty/screen.ts';
 import type { Terminal } from '../pty/terminal.ts';
 import type { Entry, KeptDirectory, KeptProcess, StartOfProcess } from './kept.ts';
 import { outOfMemoryKills } from './memory.ts';
@@ -39,6 +41,10 @@ export interface Command {
 const quietMs = 20;
 const maxDrainMs = 500;
 
+/** Of a terminal whose screen can't be restored. */
+const newestBytes = 64 * 1024;
+const unknownSize = { columns: 80, rows: 24 };
+
 /** One command, from its start until its kept output is dropped. It belongs to the sandbox, not to a connection. */
 export class SandboxProcess {
   readonly start: StartOfProcess;
@@ -61,6 +67,8 @@ export class SandboxProcess {
   readonly #oomKillsBefore = outOfMemoryKills();
   #stdin: Socket | undefined;
   #terminal: Terminal | undefined;
+  #screen: Screen | undefined;
+  #size: TerminalSize | undefined;
   #timedOut = false;
   /** Pieces of output that are being kept. */
   #appending = 0;
@@ -86,7 +94,7 @@ export class SandboxProcess {
     };
     return new SandboxProcess(start, kept, command.trees[0], (one) => {
       kept.write({ type: 'started', start });
-      return started instanceof Error ? one.#endUnstarted(started) : one.#run(started, command.timeoutMs);
+      return started instanceof Error ? one.#endUnstarted(started) : one.#run(started, command);
     });
   }
 
@@ -184,7 +192,21 @@ export class SandboxProcess {
   }
 
   resize(size: TerminalSize): void {
+    if (this.state !== 'running') return;
+    this.#size = size;
     this.#terminal?.resize(size);
+    this.#screen?.resize(size);
+  }
+
+  /**
+   * What a terminal shows to one who comes to it now: its newest output where its screen can't be told.
+   * @param from - the output from there on instead
+   */
+  async view(from: number | undefined): Promise<Restored & { size: TerminalSize }> {
+    const size = this.#size ?? unknownSize;
+    if (from !== undefined) return { size, screen: new Uint8Array(), from };
+    const restored = await this.#screen?.restore();
+    return { size, ...(restored ?? { screen: new Uint8Array(), from: Math.max(0, this.stdout.total - newestBytes) }) };
   }
 
   /** @param pids - what is alive of its tree */
@@ -207,10 +229,12 @@ export class SandboxProcess {
     if (this.tree !== undefined) forgetTree(this.tree);
   }
 
-  async #run(started: Spawned, timeoutMs: number | undefined): Promise<ProcessEnd> {
+  async #run(started: Spawned, { timeoutMs, terminal: size }: Command): Promise<ProcessEnd> {
     const { exit, stdin, stdout, stderr, terminal } = started;
     this.#stdin = stdin;
     this.#terminal = terminal;
+    this.#size = size;
+    this.#screen = size && new Screen(size);
     const timer = timeoutMs === undefined ? undefined : setTimeout(() => void this.#timeout(), timeoutMs);
     const drained = Promise.all([this.#collect(stdout, this.stdout), stderr && this.#collect(stderr, this.stderr)]);
     const { code, signal } = await exit;
@@ -221,9 +245,11 @@ export class SandboxProcess {
     // Else a reader that is far behind would keep the last of it where it is.
     this.stdout.stopWaiting();
     this.stderr.stopWaiting();
+    this.#screen?.stopWaiting();
     await this.#drain(drained);
     // As a terminal does: what was left running on it gets no more of it.
     terminal?.close();
+    this.#screen?.end();
     this.stdout.end();
     this.stderr.end();
     return this.#end(code, signal);
@@ -234,7 +260,7 @@ export class SandboxProcess {
     try {
       for await (const chunk of output) {
         this.#appending++;
-        await spool.append(chunk);
+        await Promise.all([this.#screen?.write(chunk), spool.append(chunk)]);
         this.#appending--;
       }
     } catch {

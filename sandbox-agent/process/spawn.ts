@@ -2,7 +2,7 @@ import { closeSync, statSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { resolve } from 'node:path';
 import type { Readable } from 'node:stream';
-import type { TerminalSize } from '../../src/protocol/pty.ts';
+import type { TerminalSize } from '../../src/protocol/values.ts';
 import { RequestError } from '../errors.ts';
 import { asCommand } from '../identity.ts';
 import { makePipe, type OpenedTerminal, openTerminal, type Program, spawnProgram } from '../kernel.ts';

@@ -11,6 +11,11 @@ const memoryBytes = 256 * KiB;
 const joinBytes = 4 * KiB;
 /** What goes to the disk at once, up to here; a piece that is larger is not waited for by all that goes on meanwhile. */
 const atOnceBytes = 16 * KiB;
+/**
+ * Pieces that follow each other faster than this are written by another thread, however small: meanwhile more comes
+ * together in the pipe, and one large piece takes less than many small ones.
+ */
+const followMs = 2;
 /** An output is kept in files of this size: the first half of them and the newest half, 64 MiB in all. */
 const segmentBytes = 4 * MiB;
 const keptSegments = 16;
@@ -24,6 +29,9 @@ const readBytes = 64 * KiB;
 const lagBytes = 16 * MiB;
 /** ... but not when it has stopped: this long after its last byte the process goes on without it. */
 const stalledMs = 1_000;
+/** From here on one that keeps moving is waited for, too: it finds what it reads in memory, not on the disk. */
+const nearBytes = memoryBytes / 2;
+const movingMs = 50;
 /** One that wants to be waited for is, however long, and from here on: nothing of that is dropped. */
 const heldLagBytes = 1 * MiB;
 
@@ -70,6 +78,7 @@ export class Spool {
   readonly #segments: Segment[] = [];
   #writer: OpenSegment | undefined;
   #writing = false;
+  #appendedAt = Number.NEGATIVE_INFINITY;
   #fullUntil = 0;
   #readers = new Set<Reader>();
   #waiting = new Set<() => void>();
@@ -208,10 +217,11 @@ export class Spool {
       const now = Date.now();
       const isWaitedFor = ({ at, movedAt, holds }: Reader) => {
         const lag = this.#total - at;
-        return holds ? lag > heldLagBytes : lag > lagBytes && now - movedAt < stalledMs;
+        if (holds && lag > heldLagBytes) return true;
+        return lag > nearBytes && now - movedAt < (lag > lagBytes ? stalledMs : movingMs);
       };
       if (!this.#waits || ![...this.#readers].some(isWaitedFor)) return;
-      await this.#changed(AbortSignal.timeout(stalledMs));
+      await this.#changedWithin(movingMs);
     }
   }
 
@@ -239,13 +249,16 @@ export class Spool {
   async #store(chunk: Buffer, start: number): Promise<void> {
     if (this.#closed || Date.now() < this.#fullUntil) return;
     this.#writing = true;
+    const now = performance.now();
+    const follows = now - this.#appendedAt < followMs;
+    this.#appendedAt = now;
     try {
       let at = start;
       for (let rest = chunk; rest.length > 0; ) {
         const { file, segment } = this.#writerAt(at);
         const piece = rest.subarray(0, segmentBytes - segment.length);
         const written =
-          piece.length <= atOnceBytes
+          piece.length <= atOnceBytes && !follows
             ? writeSync(file, piece)
             : (await writeTo(file, piece, 0, piece.length, null)).bytesWritten;
         at += written;
@@ -305,6 +318,18 @@ export class Spool {
       };
       this.#waiting.add(wake);
       signal.addEventListener('abort', wake, { once: true });
+    });
+  }
+
+  #changedWithin(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const wake = () => {
+        clearTimeout(timer);
+        this.#waiting.delete(wake);
+        resolve();
+      };
+      const timer = setTimeout(wake, ms);
+      this.#waiting.add(wake);
     });
   }
 

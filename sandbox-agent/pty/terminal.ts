@@ -1,7 +1,7 @@
 import { writeSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import { ReadStream } from 'node:tty';
-import type { TerminalSize } from '../../src/protocol/pty.ts';
+import type { TerminalSize } from '../../src/protocol/values.ts';
 import { setTerminalSize } from '../kernel.ts';
 
 /** How long a program that does not read its input is left alone, at first and at most. */

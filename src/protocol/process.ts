@@ -11,6 +11,7 @@ import {
   requestId,
   signal,
   streamId,
+  terminalSize,
   timeoutMs,
   uint32,
   umask,
@@ -90,7 +91,13 @@ export const processStarted = v.strictObject({
   requestId,
   processId: id,
   pid: uint32,
+  /**
+   * Of one on a terminal. The first `screenBytes` of its output draw the screen as it was then, on a terminal of `size`;
+   * what the program writes follows from its byte `from` on.
+   */
+  view: v.optional(v.strictObject({ size: terminalSize, screenBytes: byteCount, from: byteCount })),
 });
+export type ProcessStarted = v.InferOutput<typeof processStarted>;
 
 /** How a process ended: from the kernel, never a guess. Exactly one of `exitCode` and `signal` is there. */
 export const processEnd = v.pipe(

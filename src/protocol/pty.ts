@@ -1,17 +1,12 @@
 import * as v from 'valibot';
-import { limits } from './limits.ts';
 import { processStart } from './process.ts';
-import { byteCount, id, requestId, streamId } from './values.ts';
-
-const cells = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(limits.terminal));
-
-export const terminalSize = v.strictObject({ columns: cells, rows: cells });
-export type TerminalSize = v.InferOutput<typeof terminalSize>;
+import { byteCount, id, requestId, streamId, terminalSize } from './values.ts';
 
 /**
- * Host → sandbox-agent. Starts a process on a terminal of its own, and attaches to it from the first byte. It is one of
- * the processes of the sandbox: listed, killed and kept as they are, its terminal's bytes as its standard output. Answer:
- * `process.started`, then `process.exited`.
+ * Host → sandbox-agent. Starts a process on a terminal of its own, and attaches to it from the first byte; one that was
+ * started before with the same key is attached to as by `pty.attach`. It is one of the processes of the sandbox: listed,
+ * killed and kept as they are, its terminal's bytes as its standard output. Answer: `process.started` with a `view`, then
+ * `process.exited`.
  */
 export const ptyOpen = v.strictObject({
   type: v.literal('pty.open'),
@@ -34,15 +29,17 @@ export const ptyOpen = v.strictObject({
 export type PtyOpen = v.InferOutput<typeof ptyOpen>;
 
 /**
- * Host → sandbox-agent. As `process.attach`: any number of hosts may watch a terminal, and type on it. One that is no
- * terminal is an error with code `not_a_terminal`.
+ * Host → sandbox-agent. As `process.attach`: any number of hosts may watch a terminal, and type on it. Without `from` the
+ * output begins with what draws the screen as it is. One that is no terminal is an error with code `not_a_terminal`.
  */
 export const ptyAttach = v.strictObject({
   type: v.literal('pty.attach'),
   requestId,
   processId: id,
+  /** It becomes that of the terminal first. */
+  size: v.optional(terminalSize),
   input: streamId,
-  output: v.strictObject({ stream: streamId, from: byteCount }),
+  output: v.strictObject({ stream: streamId, from: v.optional(byteCount) }),
 });
 
 /** Host → sandbox-agent. Answer: `ok`; also for a terminal that has ended. */

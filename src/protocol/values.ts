@@ -57,6 +57,12 @@ export const environment = v.pipe(
 );
 export type Environment = v.InferOutput<typeof environment>;
 
+const cells = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(limits.terminal));
+
+/** Of a terminal, in characters. */
+export const terminalSize = v.strictObject({ columns: cells, rows: cells });
+export type TerminalSize = v.InferOutput<typeof terminalSize>;
+
 /** As in `ls -l`: permissions and the bits above them, without the file type. */
 export const mode = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0o7777));
 

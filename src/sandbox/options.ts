@@ -2,7 +2,6 @@ import { isAbsolute } from 'node:path';
 import type { Readable } from 'node:stream';
 import * as v from 'valibot';
 import { limits } from '../protocol/limits.ts';
-import { terminalSize } from '../protocol/pty.ts';
 import {
   absolutePath,
   argument,
@@ -13,6 +12,7 @@ import {
   mode,
   name,
   signal,
+  terminalSize,
   timeoutMs,
   umask,
   user,
@@ -369,11 +369,14 @@ export const attachOptions = v.strictObject({
   maxOutput: v.optional(bytes, defaultMaxOutput),
   backpressure: v.optional(v.boolean(), false),
 });
+/** Options of a further view of a terminal. */
 export interface AttachPtyOptions {
-  /** Byte of the output to begin with, from 0. Default: 0 */
+  /** Of the one who looks: it becomes that of the terminal first, for all. Default: as it is */
+  size?: PtySize;
+  /** Byte of the output to begin with, from 0, in place of the screen as it is. Default: the screen */
   from?: number;
 }
-export const attachPtyOptions = v.strictObject({ from: v.optional(bytes, 0) });
+export const attachPtyOptions = v.strictObject({ size: v.optional(ptySize), from: v.optional(bytes) });
 export const listOptions = v.strictObject({ labels: v.optional(labels, {}) });
 export const collectOptions = v.strictObject({ dryRun: v.optional(v.boolean(), false) });
 export const statsOptions = v.strictObject({ disk: v.optional(v.boolean(), false) });

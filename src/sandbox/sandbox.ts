@@ -215,8 +215,11 @@ export class Sandbox implements AsyncDisposable {
   }
 
   /**
-   * A further view of a terminal that was opened before, also by an earlier host process. It begins with what is kept
-   * of its output: also a terminal that has ended can be read.
+   * A further view of a terminal that was opened before, also by an earlier host process. It begins with the screen as it
+   * is, and goes on with what follows: also a terminal that has ended can be looked at.
+   * @param options.size - becomes that of the terminal first, for all views. Default: as it is
+   * @param options.from - byte of the output to begin with, from 0, in place of the screen. Default: the screen
+   * @example (await sandbox.attachPty(id, { size: { cols: 80, rows: 24 } })).output.pipe(process.stdout);
    */
   attachPty(ptyId: string, options?: AttachPtyOptions): Promise<Pty> {
     return attachPty(this.#place, ptyId, options);

@@ -22,7 +22,10 @@ export interface AgentVolume {
 }
 
 /** The same places seen from `src/` and from `dist/`. */
-const bundlePath = fileURLToPath(new URL('../../../dist/sandbox-agent.cjs', import.meta.url));
+const bundles = Object.entries({
+  'agent.cjs': '../../../dist/sandbox-agent.cjs',
+  'screen.cjs': '../../../dist/sandbox-agent-screen.cjs',
+}).map(([name, path]) => ({ name, path: fileURLToPath(new URL(path, import.meta.url)) }));
 const version: string = JSON.parse(
   readFileSync(new URL('../../../package.json', import.meta.url), 'utf8'), // our own file
 ).version;
@@ -72,21 +75,17 @@ export async function ensureAgentVolume(
   labels: Readonly<Record<string, string>>,
   onProgress: (step: string) => void,
 ): Promise<AgentVolume> {
-  const [bundle, baseImage] = await Promise.all([
-    readFile(bundlePath).catch((cause: unknown) => {
-      throw new AgentBundleMissingError({ path: bundlePath }, { cause });
-    }),
+  const [files, baseImage] = await Promise.all([
+    Promise.all(bundles.map(readBundle)),
     ensureBaseImage(docker, { onProgress }).then((tag) => docker.getImage(tag).inspect()),
   ]);
-  const hash = createHash('sha256')
-    .update(`${baseImage.Id}\0${fillScript}\0`)
-    .update(bundle)
-    .digest('hex')
-    .slice(0, 12);
+  const hash = createHash('sha256').update(`${baseImage.Id}\0${fillScript}\0`);
+  for (const { bundle } of files) hash.update(bundle);
+  const id = hash.digest('hex').slice(0, 12);
   const fill: Fill = {
-    volume: `berth-agent-${hash}`,
-    container: `berth-fill-${hash}`,
-    lock: `berth-fill-${hash}${lockSuffix}`,
+    volume: `berth-agent-${id}`,
+    container: `berth-fill-${id}`,
+    lock: `berth-fill-${id}${lockSuffix}`,
     image: baseImage.Id,
     labels: { ...labels, [agentVolumeLabel]: 'agent' },
   };
@@ -98,7 +97,7 @@ export async function ensureAgentVolume(
     const lock = await found(docker.getContainer(fill.lock).inspect());
     if (isThere && !lock) return { name: fill.volume, version };
     if (!lock) {
-      await fillVolume(docker, fill, bundle);
+      await fillVolume(docker, fill, files);
       continue;
     }
     // Another process fills it, unless it died: then its container is not there, waits or has ended, and remains so.
@@ -112,6 +111,19 @@ export async function ensureAgentVolume(
   }
 }
 
+interface Bundle {
+  name: string;
+  bundle: Buffer;
+}
+
+async function readBundle({ name, path }: { name: string; path: string }): Promise<Bundle> {
+  try {
+    return { name, bundle: await readFile(path) };
+  } catch (cause) {
+    throw new AgentBundleMissingError({ path }, { cause });
+  }
+}
+
 interface Fill {
   volume: string;
   container: string;
@@ -121,7 +133,7 @@ interface Fill {
 }
 
 /** Does nothing when another process was faster. */
-async function fillVolume(docker: Docker, fill: Fill, bundle: Buffer): Promise<void> {
+async function fillVolume(docker: Docker, fill: Fill, files: readonly Bundle[]): Promise<void> {
   const common = { Image: fill.image, Labels: fill.labels, Cmd: [], User: '0:0', WorkingDir: '/' };
   let lock: Docker.Container;
   try {
@@ -134,7 +146,7 @@ async function fillVolume(docker: Docker, fill: Fill, bundle: Buffer): Promise<v
     // Another process may have been faster all along.
     if (!(await isAgentVolume(docker, fill.volume))) {
       await clear(docker, fill, fill.container);
-      await copyRuntime(docker, { ...common, name: fill.container }, fill, bundle);
+      await copyRuntime(docker, { ...common, name: fill.container }, fill, files);
     }
   } catch (error) {
     await undoFill(docker, fill, undefined, lock.id).catch(() => {}); // the first error is the one to report
@@ -147,7 +159,7 @@ async function copyRuntime(
   docker: Docker,
   common: Docker.ContainerCreateOptions,
   fill: Fill,
-  bundle: Buffer,
+  files: readonly Bundle[],
 ): Promise<void> {
   const container = await docker.createContainer({
     ...common,
@@ -166,7 +178,7 @@ async function copyRuntime(
   });
   try {
     const archive = pack();
-    archive.entry({ name: 'agent.cjs', mode: 0o644 }, bundle);
+    for (const { name, bundle } of files) archive.entry({ name, mode: 0o644 }, bundle);
     archive.finalize();
     await container.putArchive(Readable.from(archive), { path: '/.berth' });
     await container.start();

@@ -1,7 +1,7 @@
 import type { Readable, Writable } from 'node:stream';
 import { WireStreamError } from '../../protocol/errors.ts';
 import type { WireStream } from '../../protocol/mux.ts';
-import type { ProcessEnd } from '../../protocol/process.ts';
+import type { ProcessEnd, ProcessStarted } from '../../protocol/process.ts';
 import { OutputGoneError, ProcessEndedError, ProcessLostError } from '../errors.ts';
 import { requestError } from '../request-error.ts';
 import { readable, writable } from '../streams.ts';
@@ -14,6 +14,8 @@ export const graceMs = 2_000;
 export interface Started {
   processId: string;
   pid: number;
+  /** Of one on a terminal. */
+  view: ProcessStarted['view'];
   ended: Promise<ProcessEnd>;
   kill: (signal: string, killMs?: number) => Promise<void>;
 }
@@ -39,7 +41,7 @@ export async function begin(
 ): Promise<Started> {
   try {
     const [started, exited] = wire.call2(call, 'process.started', 'process.exited');
-    const { processId, pid } = await started;
+    const { processId, pid, view } = await started;
     const ended = exited.then(
       ({ end }) => end,
       (error: unknown) => {
@@ -56,7 +58,7 @@ export async function begin(
         throw requestError(error, 'send a signal');
       }
     };
-    return { processId, pid, ended, kill };
+    return { processId, pid, view, ended, kill };
   } catch (error) {
     for (const stream of streams) {
       stream.reset();

@@ -54,6 +54,12 @@ export interface Pty extends AsyncDisposable {
   readonly id: string;
   /** Of the shell or command, inside of the sandbox; 0 when it could not be started. */
   readonly pid: number;
+  /** When this view began. */
+  readonly size: PtySize;
+  /** How much at the start of `output` draws the screen as it was. 0 for who opened the terminal, and with `from`. */
+  readonly screenBytes: number;
+  /** Which byte of what the programs wrote follows on that. With what was read since it is the `from` of a later view. */
+  readonly from: number;
   /** What comes on the screen, as it is: bytes with escape sequences, cut anywhere. */
   readonly output: Readable;
   /** What is typed. Its end is none for the program: Ctrl-D is the byte 4, Ctrl-C the byte 3. */
@@ -100,26 +106,25 @@ export async function openPty(place: Place, given: PtyOptions): Promise<Pty> {
     output: output.id,
   } as const;
   const started = await begin(wire, call, [input, output]);
-  const shown = new Output(output, started.processId, 'stdout', 0);
-  return new View(wire, place.pause, started, { input, output: shown, signal, timeout, isOwner: true });
+  return new View(wire, place.pause, started, { input, output, signal, timeout, isOwner: true });
 }
 
 export async function attachPty(place: Place, ptyId: string, given: AttachPtyOptions = {}): Promise<Pty> {
   const processId = check('attachPty', processIdSchema, ptyId);
-  const { from } = check('attachPty', attachPtyOptions, given);
+  const { size, from } = check('attachPty', attachPtyOptions, given);
   const wire = await place.wire();
   const [input, output] = streams(wire);
   const call = {
     type: 'pty.attach',
     processId,
+    ...(size && { size: { columns: size.cols, rows: size.rows } }),
     input: input.id,
-    output: { stream: output.id, from },
+    output: { stream: output.id, ...(from !== undefined && { from }) },
   } as const;
   const started = await begin(wire, call, [input, output]);
-  const shown = new Output(output, started.processId, 'stdout', from);
   return new View(wire, place.pause, started, {
     input,
-    output: shown,
+    output,
     signal: undefined,
     timeout: undefined,
     isOwner: false,
@@ -130,9 +135,12 @@ function streams(wire: Wire): [input: WireStream, output: WireStream] {
   return [wire.openStream({ send: true, receive: false }), wire.openStream({ send: false, receive: true })];
 }
 
+/** A sandbox-agent that says nothing of it lies: nothing then comes of it but a screen that may look wrong. */
+const noView = { size: { columns: 80, rows: 24 }, screenBytes: 0, from: 0 };
+
 interface ViewOptions {
   input: WireStream;
-  output: Output;
+  output: WireStream;
   signal: AbortSignal | undefined;
   timeout: number | undefined;
   /** The terminal ends with it. */
@@ -142,6 +150,9 @@ interface ViewOptions {
 class View implements Pty {
   readonly id: string;
   readonly pid: number;
+  readonly size: PtySize;
+  readonly screenBytes: number;
+  readonly from: number;
   readonly output: Readable;
   readonly input: Writable;
   readonly #wire: Wire;
@@ -158,7 +169,11 @@ class View implements Pty {
     this.#isOwner = isOwner;
     this.id = started.processId;
     this.pid = started.pid;
-    this.output = outputOf(output, () => {});
+    const { size, screenBytes, from } = started.view ?? noView;
+    this.size = { cols: size.columns, rows: size.rows };
+    this.screenBytes = screenBytes;
+    this.from = from;
+    this.output = outputOf(new Output(output, this.id, 'stdout', from - screenBytes), () => {});
     this.input = inputOf(this.id, input, () => this.#hasEnded);
     this.#exit = pause.unlessPaused(this.#finish(signal), { signal, timeoutMs: timeout });
     this.#exit.catch(() => {}); // who wants it awaits wait()

@@ -180,7 +180,7 @@ describe('several views of a terminal', () => {
     const one = new Shown(first.output);
     await first.write('echo from the $((1))st\r');
     await one.until('from the 1st');
-    const second = await sandbox.attachPty(first.id);
+    const second = await sandbox.attachPty(first.id, { from: 0 });
     expect(second.pid).toBe(first.pid);
     const two = new Shown(second.output);
     await two.until('from the 1st');
@@ -230,7 +230,7 @@ describe('several views of a terminal', () => {
 
   test('go on without one that stopped reading', async ({ sandbox }) => {
     await using pty = await sandbox.pty({ ...size, command: 'head -c 40000000 /dev/zero' });
-    const shown = buffer((await sandbox.attachPty(pty.id)).output);
+    const shown = buffer((await sandbox.attachPty(pty.id, { from: 0 })).output);
     await new Promise((resolve) => pty.output.once('readable', resolve));
     expect((await shown).length).toBe(40_000_000);
   });
@@ -255,7 +255,7 @@ describe('several views of a terminal', () => {
       expect(await after.wait()).toMatchObject({ exitCode: 5 });
       const whole = Buffer.concat([screen.bytes, rest.bytes]).toString();
       expect(whole).toMatch(/before 1(.|\s)*after 2/);
-      const kept = await (await again.connect(sandbox.id)).attachPty(before.id);
+      const kept = await (await again.connect(sandbox.id)).attachPty(before.id, { from: 0 });
       expect((await buffer(kept.output)).toString()).toBe(whole);
     } finally {
       await again.remove(sandbox.id);

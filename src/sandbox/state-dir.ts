@@ -134,8 +134,8 @@ export class StateDir {
 
   /** Sandboxes that something is kept of here. */
   async known(): Promise<string[]> {
-    const [owned, wires] = await Promise.all([readdir(join(this.path, 'owners')), readdir(join(this.path, 'wire'))]);
-    return [...new Set([...owned, ...wires])];
+    const names = await Promise.all(['owners', 'wire', 'labels'].map((name) => readdir(join(this.path, name))));
+    return [...new Set(names.flat())];
   }
 
   /** `undefined`: nobody wrote down that he has it. */

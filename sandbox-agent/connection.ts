@@ -317,9 +317,14 @@ function publicKey(hex: string) {
 }
 
 /** Errors of Node carry the POSIX name as `code`, ours a code of our own; what has none is a fault of ours. */
-function describe(error: unknown): { code: string; message: string } {
+function describe(error: unknown): { code: string; message: string; entry?: string } {
   const { code, message } = error as Partial<NodeJS.ErrnoException>;
   if (typeof code !== 'string') console.error(error);
   const text = Buffer.from(String(message)).subarray(0, limits.errorText - 8);
-  return { code: typeof code === 'string' ? code : 'internal', message: text.toString() };
+  const entry = error instanceof RequestError ? error.entry : undefined;
+  return {
+    code: typeof code === 'string' ? code : 'internal',
+    message: text.toString(),
+    ...(entry !== undefined && { entry }),
+  };
 }

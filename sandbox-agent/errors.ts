@@ -4,8 +4,11 @@
  */
 export class RequestError extends Error {
   readonly code: string;
-  constructor(code: string, message: string) {
+  /** Of an archive: the name of the entry at which it failed. */
+  readonly entry: string | undefined;
+  constructor(code: string, message: string, entry?: string) {
     super(message);
     this.code = code;
+    this.entry = entry;
   }
 }

@@ -9,6 +9,7 @@ const libc = dlopen(null, {
   syscall: { arguments: ['i64', 'i64', 'i64', 'i64'], return: 'i64' },
   prctl: { arguments: ['i32', 'i64', 'i64', 'i64', 'i64'], return: 'i32' },
   waitpid: { arguments: ['i32', 'buffer', 'i32'], return: 'i32' },
+  setpriority: { arguments: ['i32', 'i32', 'i32'], return: 'i32' },
   inotify_init1: { arguments: ['i32'], return: 'i32' },
   inotify_add_watch: { arguments: ['i32', 'buffer', 'i32'], return: 'i32' },
   inotify_rm_watch: { arguments: ['i32', 'i32'], return: 'i32' },
@@ -97,6 +98,13 @@ export function takeExit(): Exit | undefined {
   return signal === 0
     ? { pid, code: (status >> 8) & 0xff, signal: null }
     : { pid, code: null, signal: signalName(signal) };
+}
+
+const prioPgrp = 1;
+
+/** Sets the nice value of all processes of a group. One that has ended is no error. */
+export function setGroupPriority(group: number, nice: number): void {
+  libc.setpriority(prioPgrp, group, nice);
 }
 
 /**

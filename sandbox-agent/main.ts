@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { chownSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { chownSync, mkdirSync, readdirSync, rmSync, stat, statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { constants } from 'node:os';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -47,6 +47,9 @@ function start(): void {
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR2'] as const) process.on(signal, () => {});
   takeExits();
   process.umask(0o022);
+  // Starts the threads that work on files. Node would start them when the first is needed, and abort where the sandbox is
+  // at its limit of processes by then.
+  stat('/', () => {});
 
   const kept = new KeptDirectory(keptDirectory);
   const assigned = kept.readAssignment();

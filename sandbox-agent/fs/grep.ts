@@ -8,7 +8,7 @@ import type { WireStream } from '../../src/protocol/mux.ts';
 import { nameBytes, nameOfBytes } from '../../src/protocol/names.ts';
 import { RequestError } from '../errors.ts';
 import type { Found } from './glob.ts';
-import { IgnoreRules } from './ignore.ts';
+import { ignoreRulesAbove } from './ignore.ts';
 import { Pace } from './pace.ts';
 import { codeOf, kernelPath, type Path } from './path.ts';
 import { globMatcher } from './pattern.ts';
@@ -62,7 +62,7 @@ async function* filesOf({ path, include }: FsGrep, pace: Pace): AsyncGenerator<{
     return;
   }
   const root = nameOfBytes(await realpath(kernelPath(path), 'buffer'));
-  for await (const file of walk(root, pace, await IgnoreRules.above(root))) {
+  for await (const file of walk(root, pace, await ignoreRulesAbove(root))) {
     if (!file.isLink && isIncluded(file.path)) yield file;
   }
 }

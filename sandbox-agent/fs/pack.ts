@@ -3,10 +3,11 @@ import { type FileHandle, lstat, readlink, realpath, stat } from 'node:fs/promis
 import { basename } from 'node:path/posix';
 import type { FsPack } from '../../src/protocol/fs.ts';
 import type { WireStream } from '../../src/protocol/mux.ts';
+import { nameOfBytes } from '../../src/protocol/names.ts';
 import { type TarEntry, tarBlockBytes, tarHeader, tarPadding } from '../../src/protocol/tar-header.ts';
 import { RequestError } from '../errors.ts';
 import { openDirectory } from './directory.ts';
-import { child, hasCode, type Path } from './path.ts';
+import { child, hasCode, kernelPath, type Path } from './path.ts';
 import { openRegularFile } from './regular-file.ts';
 
 /** A file up to this size is read before its header is written: then it can't change in between. */
@@ -15,7 +16,7 @@ const pieceBytes = 256 * 1024;
 
 /**
  * Holds files, directories and links; sockets, FIFOs and devices are left out. When `path` is a link, what it points
- * to is packed under its name. Names that are not UTF-8 are written with U+FFFD.
+ * to is packed under its name.
  */
 export async function pack({ path }: FsPack, stream: WireStream, signal: AbortSignal): Promise<void> {
   try {
@@ -38,8 +39,9 @@ class Packer {
   }
 
   async packTree(path: string): Promise<void> {
-    const stats = await stat(path);
-    const name = basename(/(^|\/)\.{0,2}\/*$/.test(path) ? await realpath(path) : path);
+    const stats = await stat(kernelPath(path));
+    const isNamed = !/(^|\/)\.{0,2}\/*$/.test(path);
+    const name = basename(isNamed ? path : nameOfBytes(await realpath(kernelPath(path), 'buffer')));
     if (stats.isDirectory()) await this.#packDirectory(path, name, stats);
     else if (stats.isFile()) await this.#packFile(path, name, 0);
     else throw new RequestError('ENOTSUP', `ENOTSUP: ${path} is no file or directory`);
@@ -51,7 +53,7 @@ class Packer {
     for await (const entry of await openDirectory(path)) {
       const inside = child(path, entry.name);
       try {
-        await this.#packEntry(inside, name === '' ? entry.name.toString() : `${name}/${entry.name}`);
+        await this.#packEntry(inside, `${name === '' ? '' : `${name}/`}${nameOfBytes(entry.name)}`);
       } catch (error) {
         // Removed since the directory was read.
         if (!hasCode(error, 'ENOENT')) throw error;
@@ -64,7 +66,13 @@ class Packer {
     if (stats.isDirectory()) await this.#packDirectory(path, name, stats);
     else if (stats.isFile()) await this.#packFile(path, name, constants.O_NOFOLLOW);
     else if (stats.isSymbolicLink()) {
-      await this.#write(tarHeader({ ...entryOf(stats, 'symlink', name), size: 0, linkTarget: await readlink(path) }));
+      await this.#write(
+        tarHeader({
+          ...entryOf(stats, 'symlink', name),
+          size: 0,
+          linkTarget: nameOfBytes(await readlink(path, 'buffer')),
+        }),
+      );
     }
   }
 

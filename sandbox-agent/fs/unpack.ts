@@ -4,16 +4,21 @@ import { promisify } from 'node:util';
 import { type Extract, extract, type Header } from 'tar-stream';
 import type { FsUnpack } from '../../src/protocol/fs.ts';
 import type { WireStream } from '../../src/protocol/mux.ts';
+import { nameOfBytes } from '../../src/protocol/names.ts';
 import { RequestError } from '../errors.ts';
 import { makeDirectory } from './directory.ts';
 import { Pace } from './pace.ts';
 import { partName } from './part.ts';
-import { codeOf, hasCode } from './path.ts';
+import { codeOf, hasCode, kernelPath } from './path.ts';
 
 type Entry = Extract extends AsyncIterable<infer Item> ? Item : never;
 
-// Archives from before POSIX are marked by nothing but their sum; tar-stream's types leave the option out.
-const formats: NonNullable<Parameters<typeof extract>[0]> & { allowUnknownFormat: true } = { allowUnknownFormat: true };
+// Archives from before POSIX are marked by nothing but their sum; tar-stream's types leave both options out.
+// `latin1` keeps the bytes of names.
+const formats: NonNullable<Parameters<typeof extract>[0]> & { allowUnknownFormat: true; filenameEncoding: string } = {
+  allowUnknownFormat: true,
+  filenameEncoding: 'latin1',
+};
 
 // Each directory on the way to an entry is held open.
 const maxDepth = 500;
@@ -45,6 +50,7 @@ export async function unpack({ path }: FsUnpack, stream: WireStream, signal: Abo
     const pace = new Pace(signal);
     const feeding = source.feed();
     for await (const entry of archive) {
+      decodeNames(entry.header);
       current = entry.header.name;
       await unpackEntry(tree, entry, making);
       entry.resume(); // a content that nobody wants, of a link for instance
@@ -63,6 +69,13 @@ export async function unpack({ path }: FsUnpack, stream: WireStream, signal: Abo
     archive.destroy(null);
     await tree?.close();
   }
+}
+
+/** A pax header is UTF-8, and decoded as that. */
+function decodeNames(header: Header): void {
+  const pax = typeof header.pax === 'object' && header.pax !== null ? header.pax : {};
+  if (!('path' in pax)) header.name = nameOfBytes(Buffer.from(header.name, 'latin1'));
+  if (!('linkpath' in pax) && header.linkname) header.linkname = nameOfBytes(Buffer.from(header.linkname, 'latin1'));
 }
 
 /** Gives the bytes of a stream to an archive. Its error comes out where the entries are read. */
@@ -123,9 +136,11 @@ async function unpackEntry(tree: OpenTree, entry: Entry, making: FilesInTheMakin
       if (!isSmall) return await put(parent, last, (path) => makeFile(path, header, contentOf(entry)));
       return await makeSmall(making, parent, last, entry);
     case 'symlink':
-      return await put(parent, last, (path) => fs.symlink(linkOf(header), path));
+      return await put(parent, last, (path) => fs.symlink(kernelPath(linkOf(header)), kernelPath(path)));
     case 'link':
-      return await tree.below(namesOf(linkOf(header)), (target) => put(parent, last, (path) => fs.link(target, path)));
+      return await tree.below(namesOf(linkOf(header)), (target) =>
+        put(parent, last, (path) => fs.link(kernelPath(target), kernelPath(path))),
+      );
     default:
       throw new RequestError('unsafe_entry', 'it is no file, directory or link');
   }
@@ -164,7 +179,7 @@ async function put(parent: string, name: string, make: (path: string) => Promise
   const part = `${parent}/${partName()}`;
   try {
     await make(part);
-    await fs.rename(part, path);
+    await fs.rename(part, kernelPath(path));
   } finally {
     // Also after a rename that went well: between two names of one file it does nothing.
     await fs.rm(part, { force: true });
@@ -176,7 +191,7 @@ async function makeFile(
   header: Header,
   content: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
 ): Promise<void> {
-  const file = await openAt(path, 'wx', 0o600);
+  const file = await openAt(kernelPath(path), 'wx', 0o600);
   try {
     for await (const chunk of content) {
       for (let rest = chunk; rest.length > 0; ) rest = rest.subarray((await writeTo(file, rest)).bytesWritten);
@@ -185,7 +200,7 @@ async function makeFile(
     const time = timeOf(header);
     if (time) await setTimes(file, time, time);
   } catch (error) {
-    await fs.rm(path, { force: true });
+    await fs.rm(kernelPath(path), { force: true });
     throw error;
   } finally {
     await closeIt(file);
@@ -283,7 +298,7 @@ class OpenTree {
 
   static async at(path: string): Promise<OpenTree> {
     makeDirectory(path, { recursive: true });
-    return new OpenTree(await fs.open(path, constants.O_RDONLY | constants.O_DIRECTORY));
+    return new OpenTree(await fs.open(kernelPath(path), constants.O_RDONLY | constants.O_DIRECTORY));
   }
 
   /** Goes to the directory, and makes what is missing on the way. @returns a path to it that can't lead elsewhere */
@@ -367,9 +382,9 @@ function makeMissing(path: string): boolean {
 
 async function openNoFollow(path: string): Promise<fs.FileHandle> {
   try {
-    return await fs.open(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+    return await fs.open(kernelPath(path), constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
   } catch (error) {
-    if (hasCode(error, 'ENOTDIR', 'ELOOP') && (await fs.lstat(path)).isSymbolicLink()) {
+    if (hasCode(error, 'ENOTDIR', 'ELOOP') && (await fs.lstat(kernelPath(path))).isSymbolicLink()) {
       throw new RequestError('unsafe_entry', 'its way goes through a link');
     }
     throw error;
@@ -383,6 +398,7 @@ function atEntry(name: string, error: unknown): Error {
   return new RequestError(
     code,
     `Unpacking stopped at ${JSON.stringify(name.slice(0, 300))}: ${reason}. What came before it is there.`,
+    name.slice(0, 1_000),
   );
 }
 

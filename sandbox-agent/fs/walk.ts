@@ -1,6 +1,7 @@
+import type { IgnoreRules } from '../../src/protocol/ignore-rules.ts';
 import { nameOfBytes } from '../../src/protocol/names.ts';
 import { type Directory, type DirectoryEntry, openDirectory } from './directory.ts';
-import type { IgnoreRules } from './ignore.ts';
+import { ignoreRulesIn } from './ignore.ts';
 import type { Pace } from './pace.ts';
 import { child, codeOf, hasCode, type Path } from './path.ts';
 
@@ -71,7 +72,7 @@ function isOurs(error: unknown): boolean {
 async function openLevel(location: Path, absolute: string, prefix: string, rules?: IgnoreRules): Promise<Level> {
   const directory = await openDirectory(location);
   try {
-    return { directory, location, prefix, rules: await rules?.with(location, absolute) };
+    return { directory, location, prefix, rules: rules && (await ignoreRulesIn(rules, location, absolute)) };
   } catch (error) {
     await directory.close();
     throw error;

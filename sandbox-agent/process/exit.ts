@@ -1,8 +1,12 @@
 import { type Exit, takeExit } from '../kernel.ts';
 
 const waiting = new Map<number, (exit: Exit) => void>();
-/** Before others get their turn: a crowd of orphans that die without end must not keep it. */
-const maxAtOnce = 1_000;
+/**
+ * A crowd of orphans that die without end must not keep the sandbox-agent busy: the kernel lets one who rests often run at
+ * once when it wakes, and makes one who is always busy wait for its turn among a thousand others.
+ */
+export const maxBusyMs = 1;
+export const restMs = 2;
 
 /**
  * Takes the exits of all children from now on: those of commands, and those of orphans, which the kernel gives to
@@ -12,14 +16,20 @@ export function takeExits(): void {
   process.on('SIGCHLD', takeAll);
 }
 
+let rest: NodeJS.Timeout | undefined;
+
 function takeAll(): void {
-  for (let taken = 0; taken < maxAtOnce; taken++) {
+  if (rest) return;
+  for (const since = performance.now(); performance.now() - since < maxBusyMs; ) {
     const exit = takeExit();
     if (!exit) return;
     waiting.get(exit.pid)?.(exit);
     waiting.delete(exit.pid);
   }
-  setImmediate(takeAll);
+  rest ??= setTimeout(() => {
+    rest = undefined;
+    takeAll();
+  }, restMs);
 }
 
 /** How a child ends. To be asked for in the turn of the event loop that started it: its exit is taken in a later one. */

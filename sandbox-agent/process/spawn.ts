@@ -5,7 +5,14 @@ import type { Readable } from 'node:stream';
 import type { TerminalSize } from '../../src/protocol/values.ts';
 import { RequestError } from '../errors.ts';
 import { asCommand } from '../identity.ts';
-import { makePipe, type OpenedTerminal, openTerminal, type Program, spawnProgram } from '../kernel.ts';
+import {
+  makePipe,
+  type OpenedTerminal,
+  openTerminal,
+  type Program,
+  setGroupPriority,
+  spawnProgram,
+} from '../kernel.ts';
 import { Terminal } from '../pty/terminal.ts';
 import { exitOf } from './exit.ts';
 import { startKilledFirst } from './memory.ts';
@@ -85,10 +92,20 @@ function terminalOf(command: Command, size: TerminalSize): OpenedTerminal {
   }
 }
 
+/**
+ * The sandbox-agent is to be heard among a thousand commands that all want the CPU: this gives each a ninth of its weight.
+ * Among themselves, and beside other sandboxes, nothing changes.
+ */
+const niceOfCommands = 10;
+
 function start(command: Command, stdio: Program['stdio']): Pick<Spawned, 'pid' | 'exit'> {
   const groups = [...command.identity.groups.filter((group) => !isTree(group)), ...command.trees];
   const pid = withUmask(command.umask, () =>
-    asCommand({ ...command.identity, groups }, () => startKilledFirst(() => search(command, stdio))),
+    asCommand({ ...command.identity, groups }, () => {
+      const pid = startKilledFirst(() => search(command, stdio));
+      setGroupPriority(pid, niceOfCommands);
+      return pid;
+    }),
   );
   return { pid, exit: exitOf(pid) };
 }

@@ -1,6 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { setTimeout as wait } from 'node:timers/promises';
 import { asRoot } from '../identity.ts';
+import { maxBusyMs, restMs } from './exit.ts';
 
 /**
  * A tree is all that a command or a session has started, by the number of a supplementary group that its first process
@@ -48,10 +50,8 @@ function groupsForTrees(): { first: number; count: number } {
 /** The processes of every tree that are alive. */
 export function liveProcesses(): Map<Tree, number[]> {
   const result = new Map<Tree, number[]>();
-  for (const name of readdirSync('/proc')) {
-    const pid = Number(name);
-    if (!Number.isInteger(pid) || pid === process.pid) continue;
-    for (const tree of treesOf(pid)) {
+  for (const { pid, trees } of look()) {
+    for (const tree of trees) {
       const pids = result.get(tree);
       if (pids) pids.push(pid);
       else result.set(tree, [pid]);
@@ -60,17 +60,35 @@ export function liveProcesses(): Map<Tree, number[]> {
   return result;
 }
 
-function treesOf(pid: number): Tree[] {
+interface Live {
+  pid: number;
+  /** Of its process group. */
+  group: number;
+  trees: Tree[];
+}
+
+function* look(): Generator<Live> {
+  for (const name of readdirSync('/proc')) {
+    const pid = Number(name);
+    if (!Number.isInteger(pid) || pid === process.pid) continue;
+    const live = lookAt(pid);
+    if (live && live.trees.length > 0) yield live;
+  }
+}
+
+function lookAt(pid: number): Live | undefined {
   let status: string;
   try {
     status = readFileSync(`/proc/${pid}/status`, 'latin1');
   } catch {
-    return []; // it ended meanwhile
+    return undefined; // it ended meanwhile
   }
   const field = (name: string) => new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(status)?.[1] ?? '';
   // Of a zombie with more than one thread only the first is dead.
-  if (/^[ZX]/.test(field('State')) && Number(field('Threads')) <= 1) return [];
-  return field('Groups').split(' ').map(Number).filter(isTree);
+  if (/^[ZX]/.test(field('State')) && Number(field('Threads')) <= 1) return undefined;
+  // The last number is that of our own namespace.
+  const group = Number(field('NSpgid').split('\t').at(-1));
+  return { pid, group, trees: field('Groups').split(' ').map(Number).filter(isTree) };
 }
 
 /** Sends one signal to every process of a tree. @returns how many there were */
@@ -95,12 +113,49 @@ export function signalAll(pids: readonly number[], signal: number): void {
 }
 
 const killRounds = 1_000;
+const stopRounds = 20;
 
 /**
- * Kills a tree until nothing of it is alive. Several rounds: between look and kill a process may have forked.
- * SIGKILL also reaches what is stopped; what hangs in the kernel dies when it comes out, and is waited for 10 s.
+ * Kills a tree until nothing of it is alive. What is stopped cannot fork: all of it is stopped before the first is killed,
+ * as each place that becomes free would be taken by a fork of those that are left. SIGKILL also reaches what is stopped;
+ * what hangs in the kernel dies when it comes out, and is waited for 10 s.
  */
 export async function killTree(tree: Tree): Promise<void> {
-  const kill = 9;
-  for (let round = 0; round < killRounds && signalTree(tree, kill) > 0; round++) await wait(round < 5 ? 1 : 10);
+  for (let round = 0; round < killRounds; round++) {
+    const pids = await stopTree(tree);
+    if (pids.length === 0) return;
+    signalAll(pids, constants.signals.SIGKILL);
+    await wait(round < 5 ? 1 : 10);
+  }
+}
+
+/**
+ * Each is stopped as soon as it is seen, with its process group: of those, which are all of one tree, the kernel stops all
+ * at once. A fork that is under way when its parent is told to stop does not take place.
+ * @returns what is alive
+ */
+async function stopTree(tree: Tree): Promise<number[]> {
+  const told = new Set<number>();
+  for (let round = 0; ; round++) {
+    const pids: number[] = [];
+    const groups = new Set<number>();
+    let isAnyNew = false;
+    let since = performance.now();
+    for (const { pid, group, trees } of look()) {
+      if (performance.now() - since > maxBusyMs) {
+        await wait(restMs);
+        since = performance.now();
+      }
+      if (!trees.includes(tree)) continue;
+      pids.push(pid);
+      if (told.has(pid)) continue;
+      isAnyNew = true;
+      told.add(pid);
+      if (group > 1 && !groups.has(group)) {
+        groups.add(group);
+        signalAll([-group], constants.signals.SIGSTOP);
+      } else signalAll([pid], constants.signals.SIGSTOP);
+    }
+    if (!isAnyNew || round === stopRounds) return pids;
+  }
 }

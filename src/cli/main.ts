@@ -123,6 +123,8 @@ sandbox
   .option('--cwd <path>', 'where it starts')
   .option('--env <NAME=VALUE>', 'a variable of its environment; may be given several times', collect, [])
   .option('--user <user>', 'whose rights it has')
+  .option('--attach [terminal]', 'come to a terminal that is open, by its id or as the only one, and see its screen')
+  .addHelpText('after', '\nCtrl-] three times within a second leaves the terminal open, for --attach.')
   .action(async (id, command, options) => {
     const { shell } = await import('./commands/sandbox/shell.ts');
     exitCode = await shell(id, command, options);
@@ -155,6 +157,27 @@ for (const [name, description] of changes) {
       exitCode = await changeState(name, ids, options);
     });
 }
+sandbox
+  .command('ps')
+  .description('list the processes that run in a sandbox, or have left something running')
+  .argument('<id>')
+  .option('--all', 'also those of which only the end and the output are kept')
+  .addOption(json)
+  .action(async (id, options) => {
+    const { ps } = await import('./commands/sandbox/ps.ts');
+    exitCode = await ps(id, options);
+  });
+sandbox
+  .command('logs')
+  .description('print the kept output of a process, or of all: what it wrote to standard error goes there')
+  .argument('<id>')
+  .argument('[process]', 'its id, as ps has it')
+  .option('--follow', 'go on with what comes, until the process ends')
+  .addOption(json)
+  .action(async (id, processId, options) => {
+    const { logs } = await import('./commands/sandbox/logs.ts');
+    exitCode = await logs(id, processId, options);
+  });
 sandbox
   .command('stats')
   .description('say what a sandbox uses, over one second; to look does not keep it from being idle')

@@ -38,6 +38,8 @@ export const limits = {
   record: 64 * KiB,
   /** Matches that one search sends (a number). */
   found: 100_000,
+  /** Entries of a directory that are held at once (a number). */
+  listed: 100_000,
   /** Directories that one watch sees (a number): each takes some memory of the kernel and of the sandbox-agent. */
   watchedDirectories: 32_768,
   /** Columns, or rows, of a terminal (a number): what the kernel has room for. */

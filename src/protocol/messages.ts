@@ -43,6 +43,8 @@ const error = v.strictObject({
   requestId,
   code: name,
   message: errorText,
+  /** Of an archive: the name of the entry at which it failed. */
+  entry: v.optional(errorText),
 });
 
 const request = v.variant('type', [

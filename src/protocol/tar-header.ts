@@ -1,3 +1,5 @@
+import { bytesOfName, hasEscapes, nameBytes } from './names.ts';
+
 export interface TarEntry {
   name: string;
   kind: 'file' | 'directory' | 'symlink';
@@ -11,21 +13,19 @@ export interface TarEntry {
 
 export const tarBlockBytes = 512;
 
-const typeFlags = { file: '0', symlink: '2', directory: '5', pax: 'x' } as const;
+const typeFlags = { file: '0', symlink: '2', directory: '5', pax: 'x', longName: 'L', longLink: 'K' } as const;
 
 /**
  * The header of an entry: POSIX ustar, with a pax header before it for what has no room there. `tar-stream` writes
  * headers too, but as a stream that wants to be drained, which would need a buffer between it and the wire; and it
- * wraps times after 2038.
+ * wraps times after 2038. A pax header is UTF-8: a long name that is none has a header of GNU's.
  */
 export function tarHeader(entry: TarEntry): Buffer {
   const name = entry.kind === 'directory' ? `${entry.name}/` : entry.name;
   const seconds = Math.floor(entry.modifiedMs / 1000);
   const records = [
-    Buffer.byteLength(name) > 100 || !isAscii(name) ? paxRecord('path', name) : '',
-    Buffer.byteLength(entry.linkTarget) > 100 || !isAscii(entry.linkTarget)
-      ? paxRecord('linkpath', entry.linkTarget)
-      : '',
+    wantsPax(name) ? paxRecord('path', name) : '',
+    wantsPax(entry.linkTarget) ? paxRecord('linkpath', entry.linkTarget) : '',
     entry.size > 0o77777777777 ? paxRecord('size', entry.size) : '',
     entry.uid > 0o7777777 ? paxRecord('uid', entry.uid) : '',
     entry.gid > 0o7777777 ? paxRecord('gid', entry.gid) : '',
@@ -33,13 +33,24 @@ export function tarHeader(entry: TarEntry): Buffer {
   ];
   const pax = Buffer.from(records.join(''));
   const header = ustar(typeFlags[entry.kind], name, entry.linkTarget, entry.size, entry, seconds);
-  if (pax.length === 0) return header;
-  return Buffer.concat([
-    ustar(typeFlags.pax, 'pax', '', pax.length, entry, seconds),
-    pax,
-    tarPadding(pax.length),
+  const before = (type: string, of: string, content: Buffer) => [
+    ustar(type, of, '', content.length, entry, seconds),
+    content,
+    tarPadding(content.length),
+  ];
+  const gnu = (type: string, text: string) =>
+    hasEscapes(text) && nameBytes(text) > 100 ? before(type, '././@LongLink', bytesOfName(`${text}\0`)) : [];
+  const all = [
+    ...gnu(typeFlags.longLink, entry.linkTarget),
+    ...gnu(typeFlags.longName, name),
+    ...(pax.length > 0 ? before(typeFlags.pax, 'pax', pax) : []),
     header,
-  ]);
+  ];
+  return all.length === 1 ? header : Buffer.concat(all);
+}
+
+function wantsPax(text: string): boolean {
+  return !hasEscapes(text) && (Buffer.byteLength(text) > 100 || !isAscii(text));
 }
 
 /** What fills the last block of a content of `size` bytes. */
@@ -56,14 +67,14 @@ function ustar(
   seconds: number,
 ): Buffer {
   const header = Buffer.alloc(tarBlockBytes);
-  header.write(name, 0, 100);
+  bytesOfName(name).copy(header, 0, 0, 100);
   header.write(octal(owner.mode, 7), 100);
   header.write(octal(owner.uid, 7), 108);
   header.write(octal(owner.gid, 7), 116);
   header.write(octal(size, 11), 124);
   header.write(octal(seconds, 11), 136);
   header.write(typeFlag, 156);
-  header.write(linkTarget, 157, 100);
+  bytesOfName(linkTarget).copy(header, 157, 0, 100);
   header.write('ustar\x0000', 257);
   // The sum counts its own field as spaces.
   const sum = header.reduce((total, byte) => total + byte, 8 * 0x20);

@@ -1,5 +1,5 @@
 import { isAbsolute } from 'node:path';
-import type { Readable } from 'node:stream';
+import { Readable } from 'node:stream';
 import * as v from 'valibot';
 import { limits } from '../protocol/limits.ts';
 import {
@@ -338,21 +338,42 @@ export const watchOptions = v.strictObject({
   recursive: v.optional(v.boolean(), false),
   signal: v.optional(abortSignal),
 });
-export const readdirOptions = v.strictObject({ withStats: v.optional(v.boolean(), false) });
+export const readdirOptions = v.strictObject({
+  withStats: v.optional(v.boolean(), false),
+  signal: v.optional(abortSignal),
+});
+export const signalOptions = v.strictObject({ signal: v.optional(abortSignal) });
+export const uploadOptions = v.strictObject({
+  gitignore: v.optional(v.boolean(), false),
+  signal: v.optional(abortSignal),
+});
+export const uploadSource = v.union([v.pipe(v.string(), v.minLength(1)), v.instance(Readable)]);
+export const downloadToOptions = v.strictObject({
+  maxBytes: v.optional(v.pipe(bytes, v.minValue(1))),
+  signal: v.optional(abortSignal),
+});
+export const fileContent = v.union([v.string(), v.instance(Uint8Array)]);
+export const hostPathText = v.pipe(v.string(), v.minLength(1));
 export const mkdirOptions = v.strictObject({ recursive: v.optional(v.boolean(), false), mode: v.optional(mode) });
 export const rmOptions = v.strictObject({
   recursive: v.optional(v.boolean(), false),
   force: v.optional(v.boolean(), false),
+  signal: v.optional(abortSignal),
 });
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(1), v.maxValue(limits.found));
 const pattern = v.pipe(v.string(), v.minLength(1), v.maxBytes(limits.path));
 export const searchPattern = pattern;
-export const globOptions = v.strictObject({ path: v.optional(path), limit: v.optional(count, 1_000) });
+export const globOptions = v.strictObject({
+  path: v.optional(path),
+  limit: v.optional(count, 1_000),
+  signal: v.optional(abortSignal),
+});
 export const grepOptions = v.strictObject({
   path: v.optional(path),
   include: v.optional(pattern),
   literal: v.optional(v.boolean(), false),
   limit: v.optional(count, 1_000),
+  signal: v.optional(abortSignal),
 });
 /** The bytes of each output from which on it is read; 0 is the first. */
 export interface AttachOptions {

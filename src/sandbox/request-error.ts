@@ -7,7 +7,7 @@ export function requestError(error: unknown, operation: string, path?: string): 
   if (!(cause instanceof AnswerError)) return cause;
   const { code, message } = cause;
   if (code === 'process_limit') return new ProcessLimitError({ operation }, { cause });
-  if (code === 'unsafe_entry') return new UnsafeEntryError({ entry: path ?? '', reason: message });
+  if (code === 'unsafe_entry') return new UnsafeEntryError({ entry: cause.entry ?? path ?? '', reason: message });
   if (path !== undefined && /^E[A-Z0-9]+$/.test(code)) {
     return new FileError({ code, path, operation, detail: message }, { cause });
   }

@@ -23,9 +23,12 @@ export type Call = WithoutId<Request>;
 /** The sandbox-agent's `error`: the feature that asked makes an error of ours of it. */
 export class AnswerError extends Error {
   readonly code: string;
-  constructor(code: string, message: string) {
+  /** Of an archive: the entry at which it failed. */
+  readonly entry: string | undefined;
+  constructor(code: string, message: string, entry?: string) {
     super(message);
     this.code = code;
+    this.entry = entry;
   }
 }
 
@@ -221,7 +224,7 @@ export class Wire {
     if (!expected || !next) throw new WireProtocolError('an answer to nothing that was asked');
     if (answer.type === 'error') {
       this.#pending.delete(answer.requestId);
-      for (const { reject } of expected) reject(new AnswerError(answer.code, answer.message));
+      for (const { reject } of expected) reject(new AnswerError(answer.code, answer.message, answer.entry));
       return;
     }
     // Thrown while it is still among those that wait, and so is told.

@@ -54,6 +54,33 @@ test('stops, starts, pauses and resumes sandboxes, and says what one uses', asyn
   await berth.run(['sandbox', 'rm', 'cli-life']);
 });
 
+test('lists processes, and prints what is kept of their output', async ({ berth }) => {
+  await berth.run(['sandbox', 'create', '--id', 'cli-logs']);
+  const exec = (command: string) => berth.run(['sandbox', 'exec', 'cli-logs', '--', 'sh', '-c', command]);
+  await exec('echo out; echo err >&2; exit 3');
+  await exec('echo "left €"');
+  const [first, second] = JSON.parse((await berth.run(['sandbox', 'ps', 'cli-logs', '--all', '--json'])).stdout);
+  expect(first).toMatchObject({ state: 'ended', end: { exitCode: 3 }, pids: [] });
+  const shown = (await berth.run(['sandbox', 'ps', 'cli-logs', '--all'])).stdout.split('\n');
+  expect(shown).toHaveLength(3);
+  expect(shown[1]).toMatch(/^p_\w+ +ended: 3 +.* +8 B +sh -c echo out; echo err >&2; exit 3$/);
+
+  await berth.run(['sandbox', 'stop', 'cli-logs']);
+  await berth.run(['sandbox', 'start', 'cli-logs']);
+  const one = await berth.run(['sandbox', 'logs', 'cli-logs', first.id, '--follow']);
+  expect(one).toMatchObject({ exitCode: 0, stdout: 'out', stderr: 'err' });
+  const all = await berth.run(['sandbox', 'logs', 'cli-logs']);
+  expect(all.stdout).toMatch(/^==> p_\w+ sh -c echo out.* <==\nout\n==> p_\w+ .* <==\nleft €$/);
+  const lines = (await berth.run(['sandbox', 'logs', 'cli-logs', second.id, '--json'])).stdout.split('\n');
+  expect(lines.map((line) => JSON.parse(line))).toMatchObject([
+    { process: second.id, output: 'stdout', text: 'left €\n' },
+    { process: second.id, state: 'ended', end: { exitCode: 0 } },
+  ]);
+  expect(await berth.run(['sandbox', 'logs', 'cli-logs', '--follow'])).toMatchObject({ exitCode: 2 });
+  expect(await berth.run(['sandbox', 'logs', 'cli-logs', 'p_none'])).toMatchObject({ exitCode: 1 });
+  await berth.run(['sandbox', 'rm', 'cli-logs']);
+});
+
 test('makes one sandbox for a key, and refuses the key with other options', async ({ berth }) => {
   const ask = (...options: string[]) => berth.run(['sandbox', 'create', '--key', 'k', '--pids', '50', ...options]);
   const first = await ask();

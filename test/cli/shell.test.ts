@@ -100,6 +100,44 @@ test('ends with its terminal, and so does what ran in the sandbox', async ({ ber
   await berth.run(['sandbox', 'rm', 'cli-closed']);
 });
 
+test('leaves the terminal open at Ctrl-] three times, and comes back to its screen', async ({ berth }) => {
+  await berth.run(['sandbox', 'create', '--id', 'cli-left']);
+  const first = onTerminal(berth, `cli-left -- sh -c 'printf "\\033[?1049h\\033[3;5Hfull screen"; read line; exit 5'`);
+  await first.shown.until('full screen');
+  first.type('\x1d\x1d\x1d');
+  await first.shown.until('\x1b[?1049l');
+  const id = await first.shown.between('shell cli-left --attach ', '\r\n');
+  await first.shown.until('code=0=');
+  await first.shown.until('as it was');
+  for (const which of [id, '']) {
+    const again = onTerminal(berth, `cli-left --attach ${which}`);
+    await again.shown.until('\x1b[?1049h');
+    await again.shown.until('full screen');
+    again.type(which === id ? '\x1d\x1d\x1d' : 'line\r');
+    await again.shown.until(`code=${which === id ? 0 : 5}=`);
+    await again.shown.until('as it was');
+  }
+  const { shown } = onTerminal(berth, 'cli-left --attach');
+  await shown.until('No terminal is open in sandbox cli-left.');
+  await shown.until('code=2=');
+  await berth.run(['sandbox', 'rm', 'cli-left']);
+});
+
+test('comes to a terminal without a command of its own', async ({ berth }) => {
+  for (const more of [
+    ['--', 'true'],
+    ['--cwd', '/tmp'],
+    ['--env', 'A=b'],
+    ['--user', 'root'],
+  ]) {
+    const { exitCode, stderr } = await berth.run(['sandbox', 'shell', 'some', '--attach', 'p_1', ...more]);
+    expect({ exitCode, stderr }).toEqual({
+      exitCode: 2,
+      stderr: expect.stringContaining('--attach comes to a terminal'),
+    });
+  }
+});
+
 test('is refused without a terminal, with the command to use', async ({ berth }) => {
   const { exitCode, stdout, stderr } = await berth.run(['sandbox', 'shell', 'some']);
   expect(stderr).toMatch(/^berth: sandbox shell needs a terminal .* berth sandbox exec some -- COMMAND$/);

@@ -17,12 +17,22 @@ test('puts back what was switched and not switched back, and nothing else', () =
   expect(restoring(Buffer.from('\x1b[?3h\x1b[?99999h\x1b[?1049xh'))).toBe(always);
 });
 
+test('puts back keys, the cursor, the lines that scroll and inserting', () => {
+  const set = '\x1b[>4;2m\x1b[>1u\x1b[3 q\x1b[2;9r\x1b[4h';
+  expect(restoring(Buffer.from(set))).toBe(`\x1b[>4m\x1b[<u\x1b[0 q\x1b7\x1b[r\x1b8\x1b[4l${always}`);
+  expect(restoring(Buffer.from(`${set}\x1b[>4m\x1b[<1u\x1b[ q\x1b[r\x1b[4l`))).toBe(always);
+});
+
 test('is the same wherever the bytes are cut', () => {
   const piece = fc.constantFrom(
     '\x1b[?1049h',
     '\x1b[?25l',
     '\x1b[?25h',
     '\x1b[?7;2004h',
+    '\x1b[>4;2m',
+    '\x1b[>1u',
+    '\x1b[<u',
+    '\x1b[5 q',
     '\x1b',
     'text',
     '\x1b[?',

@@ -9,6 +9,7 @@ import { type WebSocket, WebSocketServer } from 'ws';
 import { connectUnix } from '../../src/engine/transport/unix.ts';
 import { WireAuthenticationError, WireProtocolError, WireVersionError } from '../../src/protocol/errors.ts';
 import { encodeFrame } from '../../src/protocol/frame.ts';
+import { FileSystem } from '../../src/sandbox/fs/file-system.ts';
 import { Wire } from '../../src/sandbox/wire.ts';
 
 const { privateKey } = generateKeyPairSync('ed25519');
@@ -124,4 +125,14 @@ test('data beyond what was granted ends the connection before it fills the memor
   const call = wire.call({ type: 'fs.read', path: '/', start: 0, stream: stream.id }, 'ok');
   await expect(call).rejects.toBeInstanceOf(WireProtocolError);
   expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(16 * 1024 * 1024);
+});
+
+test('more matches than were asked for end the connection', async () => {
+  const lines = '{"path":"x"}\n'.repeat(11);
+  const wire = await connect(
+    afterHandshake((socket) => socket.send(Buffer.concat([frame(2, 1, lines.length), Buffer.from(lines)]))),
+  );
+  const fs = new FileSystem(async () => wire, '/');
+  await expect(fs.glob('*', { limit: 10 })).rejects.toBeInstanceOf(WireProtocolError);
+  expect(wire.isOpen).toBe(false);
 });

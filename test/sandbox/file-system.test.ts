@@ -1,9 +1,10 @@
-import { createHash } from 'node:crypto';
-import { chmod, lstat, mkdir, mkdtemp, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises';
+import { createHash, randomUUID } from 'node:crypto';
+import { chmod, lstat, mkdir, mkdtemp, readdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import Docker from 'dockerode';
 import { pack } from 'tar-stream';
 import { expect, onTestFinished } from 'vitest';
 import { FileError, UnsafeEntryError } from '../../src/sandbox/errors.ts';
@@ -192,4 +193,151 @@ test('refuses what a call does not take, before anything is asked of the sandbox
 test('tells of what is not there when it is uploaded from', async ({ sandbox: { fs } }) => {
   await expect(fs.upload('/no/such/directory', 'x')).rejects.toMatchObject({ code: 'ENOENT' });
   expect(new FileError({ code: 'ENOENT', path: '/x', operation: 'stat' }).message).toBe('stat /x: ENOENT');
+});
+
+test('takes any name and path that the kernel takes, in every call', async ({ sandbox: { fs } }) => {
+  const directory = await temporary();
+  const deep = Array.from({ length: 20 }, () => 'd'.repeat(200)).join('/'); // /workspace/ + 4,019
+  for (const name of [
+    'with space',
+    'new\nline',
+    'ä\udcff\udcfe',
+    '\udcff'.repeat(255),
+    'n'.repeat(255),
+    `${deep}/${'f'.repeat(60)}`,
+  ]) {
+    const place = name.replaceAll('\n', '?').slice(0, 40);
+    await fs.writeFile(`in/${name}`, 'content');
+    await fs.appendFile(`in/${name}`, '!');
+    await fs.copy(`in/${name}`, `in/${name.slice(0, -1)}+`);
+    await fs.rename(`in/${name.slice(0, -1)}+`, 'copy');
+    expect(await fs.readFile('copy'), place).toBe('content!');
+    expect((await fs.stat(`in/${name}`)).size, place).toBe(8);
+    expect((await fs.glob('*', { path: 'in' })).paths, place).toEqual([name]);
+    expect((await fs.grep('content', { path: 'in' })).matches, place).toMatchObject([{ path: name }]);
+    await fs.symlink(name.slice(0, 4_000), 'link');
+    expect(await fs.readlink('link'), place).toBe(name.slice(0, 4_000));
+    expect(await fs.realpath(`in/${name}`), place).toBe(`/workspace/in/${name}`);
+    // Out and in again, by our own way in both directions; on the host the path would be longer.
+    if (name.startsWith(deep)) break;
+    await fs.downloadTo('in', join(directory, 'out'));
+    await fs.rm('in', { recursive: true });
+    await fs.upload(join(directory, 'out'), 'in');
+    await rm(join(directory, 'out'), { recursive: true });
+    expect(await fs.readFile(`in/${name}`), place).toBe('content!');
+    await fs.rm('in', { recursive: true });
+    await fs.rm('link');
+  }
+  await expect(fs.writeFile('n'.repeat(256), '')).rejects.toMatchObject({ code: 'ENAMETOOLONG' });
+  await expect(fs.stat('p/'.repeat(2_100))).rejects.toMatchObject({ code: 'ENAMETOOLONG' });
+  await expect(fs.stat('\ud800')).rejects.toMatchObject({ code: 'EILSEQ' });
+});
+
+test('lists a directory bit by bit', async ({ sandbox }) => {
+  await sandbox.exec('mkdir large && cd large && seq 2000 | xargs touch');
+  let sum = 0;
+  for await (const name of sandbox.fs.entries('large')) sum += Number(name);
+  expect(sum).toBe(2_001_000);
+  for await (const { name, stats } of sandbox.fs.entries('large', { withStats: true })) {
+    expect([name, stats.kind]).toEqual([expect.any(String), 'file']);
+    break; // leaving early ends it
+  }
+  await expect(sandbox.fs.entries('none').next()).rejects.toMatchObject({ code: 'ENOENT', operation: 'entries' });
+});
+
+test('ends a long call when it is told to, inside too', async ({ sandbox }) => {
+  await sandbox.exec('mkdir -p tree/a tree/b && cd tree/a && seq 5000 | xargs touch && truncate -s 3G ../b/large');
+  const { fs } = sandbox;
+  const calls: Record<string, (signal: AbortSignal) => Promise<unknown>> = {
+    glob: (signal) => fs.glob('no-such', { path: '/usr', signal }),
+    grep: (signal) => fs.grep('no such', { signal }),
+    readdir: (signal) => fs.readdir('tree/a', { withStats: true, signal }),
+    upload: (signal) => fs.upload(new Readable({ read() {} }), 'up', { signal }),
+    copy: (signal) => fs.copy('tree', 'copy', { signal }),
+    download: (signal) => pipeline(fs.download('tree', { signal }), createHash('sha256')),
+    downloadTo: async (signal) => fs.downloadTo('tree', join(await temporary(), 'to'), { signal }),
+    rm: (signal) => fs.rm('tree/a', { recursive: true, signal }),
+  };
+  for (const [name, call] of Object.entries(calls)) {
+    const stop = new AbortController();
+    const rejected = expect(call(stop.signal), name).rejects.toMatchObject({ name: 'AbortError' });
+    // These take seconds; the others could be over.
+    if (['upload', 'copy', 'download', 'downloadTo'].includes(name)) await fs.exists('tree');
+    stop.abort(new Error('enough'));
+    await rejected;
+    await expect(call(stop.signal), name).rejects.toMatchObject({ name: 'AbortError' });
+  }
+  expect(await fs.exists('copy')).toBe(false);
+  expect((await fs.readdir('.')).filter((name) => name.startsWith('.berth'))).toEqual([]);
+});
+
+test('leaves out what git ignores, when it is asked to', async ({ sandbox: { fs } }) => {
+  const directory = await temporary();
+  const put = async (path: string, content = '') => {
+    await mkdir(join(directory, path, '..'), { recursive: true });
+    await writeFile(join(directory, path), content);
+  };
+  await put('.git/HEAD');
+  await put('.gitignore', '*.log\nbuild/\n!kept.log\n');
+  await put('project/.gitignore', '/secret\n');
+  for (const path of ['a.log', 'kept.log', 'build/out', 'secret', 'sub/secret', 'sub/b.log', 'sub/.env'])
+    await put(`project/${path}`);
+  await fs.upload(join(directory, 'project'), 'in', { gitignore: true });
+  expect((await fs.glob('*', { path: 'in' })).paths.sort()).toEqual([
+    '.gitignore',
+    'kept.log',
+    'sub/.env',
+    'sub/secret',
+  ]);
+  await fs.upload(directory, 'all', { gitignore: true });
+  expect(await fs.exists('all/.git')).toBe(false);
+  await fs.upload(directory, 'all');
+  expect(await fs.exists('all/.git/HEAD')).toBe(true);
+  expect(await fs.exists('all/project/build/out')).toBe(true);
+});
+
+test('brings nothing out that would lead out, and names it', async ({ sandbox }) => {
+  const directory = await temporary();
+  const to = join(directory, 'to');
+  for (const target of ['/etc/passwd', '../..']) {
+    await sandbox.exec(['sh', '-c', 'rm -rf tree; mkdir tree; echo x > tree/file; ln -s "$0" tree/link', target]);
+    await expect(sandbox.fs.downloadTo('tree', to)).rejects.toMatchObject({
+      name: 'UnsafeEntryError',
+      meta: { entry: 'tree/link' },
+    });
+    expect(await readdir(directory)).toEqual([]);
+  }
+  await sandbox.exec('rm tree/link; ln -s file tree/link');
+  await expect(sandbox.fs.downloadTo('tree', to, { maxBytes: 1_000 })).rejects.toMatchObject({ code: 'copy_limit' });
+  await expect(sandbox.fs.downloadTo('tree/file', to)).rejects.toMatchObject({ code: 'ENOTDIR' });
+  await sandbox.fs.downloadTo('tree', to);
+  expect(await readlink(join(to, 'link'))).toBe('file');
+  const archive = pack();
+  archive.entry({ name: 'fine' }, 'x');
+  archive.entry({ name: 'd/../../evil' }, 'x');
+  archive.finalize();
+  await expect(sandbox.fs.upload(Readable.from(archive), 'up')).rejects.toMatchObject({
+    meta: { entry: 'd/../../evil' },
+  });
+});
+
+test('a full disk is an error with that name, and leaves the old content and nothing else', async ({ host }) => {
+  const name = `berth-test-full-${randomUUID()}`;
+  const docker = new Docker();
+  await docker.createVolume({ Name: name, DriverOpts: { type: 'tmpfs', device: 'tmpfs', o: 'size=4m,mode=1777' } });
+  onTestFinished(() => docker.getVolume(name).remove());
+  await using sandbox = await host.create({ workspace: { volume: name } });
+  const { fs } = sandbox;
+  await fs.writeFile('file', 'old');
+  const large = Buffer.alloc(8 * 1024 * 1024);
+  await expect(fs.writeFile('file', large)).rejects.toMatchObject({ name: 'FileError', code: 'ENOSPC' });
+  await expect(fs.writeFile('new/dir/file', large)).rejects.toMatchObject({ code: 'ENOSPC' });
+  await sandbox.exec('truncate -s 8M /tmp/large');
+  await expect(fs.copy('/tmp/large', 'copy')).rejects.toMatchObject({ code: 'ENOSPC' });
+  const directory = await temporary();
+  await writeFile(join(directory, 'large'), large);
+  await expect(fs.upload(directory, '.')).rejects.toMatchObject({ code: 'ENOSPC' });
+  await expect(fs.appendFile('file', large)).rejects.toThrow('added to in part');
+  expect((await fs.readFileBuffer('file')).subarray(0, 3).toString()).toBe('old');
+  expect(await fs.readdir('.')).toEqual(['file']);
 });

@@ -1,17 +1,22 @@
 import { constants } from 'node:buffer';
 import type { Readable, Writable } from 'node:stream';
 import { finished, pipeline } from 'node:stream/promises';
+import { abortError } from '../../errors.ts';
 import { WireProtocolError } from '../../protocol/errors.ts';
 import { type FsStats, fsEntry, fsMatch, fsPath } from '../../protocol/fs.ts';
+import { limits } from '../../protocol/limits.ts';
 import { parser } from '../../protocol/messages.ts';
 import type { StreamDirections, WireStream } from '../../protocol/mux.ts';
 import { decodeRecords } from '../../protocol/records.ts';
 import { FileError } from '../errors.ts';
 import {
   check,
+  downloadToOptions,
+  fileContent,
   fileSize,
   globOptions,
   grepOptions,
+  hostPathText,
   mkdirOptions,
   pathText,
   permissions,
@@ -19,6 +24,9 @@ import {
   readStreamOptions,
   rmOptions,
   searchPattern,
+  signalOptions,
+  uploadOptions,
+  uploadSource,
   watchOptions,
   writeStreamOptions,
 } from '../options.ts';
@@ -27,6 +35,7 @@ import { requestError } from '../request-error.ts';
 import { readable, writable } from '../streams.ts';
 import type { Call, Wire } from '../wire.ts';
 import { packDirectory } from './pack-directory.ts';
+import { unpackArchive } from './unpack-archive.ts';
 import { Watch } from './watch.ts';
 
 /** The most that a call holds in memory: what a string can be. A sandbox can send without end. */
@@ -62,6 +71,11 @@ export interface Match {
   text: string;
 }
 
+interface ListOptions {
+  withStats?: boolean;
+  signal?: AbortSignal;
+}
+
 export interface GrepOptions {
   /** A directory, or a file. Default: the working directory */
   path?: string;
@@ -69,8 +83,10 @@ export interface GrepOptions {
   include?: string;
   /** The pattern is plain text, not a regular expression. Default: false */
   literal?: boolean;
-  /** Default: 1,000 */
+  /** Default: 1,000, at most 100,000 */
   limit?: number;
+  /** Ends it; the call then rejects with an `AbortError`. */
+  signal?: AbortSignal;
 }
 
 /**
@@ -126,11 +142,13 @@ export class FileSystem {
    * @param options.mode - permissions of a new file. Default: those of the old one, else 0o644
    */
   async writeFile(path: string, content: string | Uint8Array, options: { mode?: number } = {}): Promise<void> {
+    check('writeFile', fileContent, content);
     await end(this.createWriteStream(path, options), content);
   }
 
   /** Adds to the end of a file, which is made when it is missing. */
   async appendFile(path: string, content: string | Uint8Array): Promise<void> {
+    check('appendFile', fileContent, content);
     await end(this.createWriteStream(path, { append: true }), content);
   }
 
@@ -163,20 +181,33 @@ export class FileSystem {
     }
   }
 
-  /** The names in a directory, in its own order; `withStats` gives entries, links not followed. */
-  readdir(path: string, options?: { withStats?: false }): Promise<string[]>;
-  readdir(path: string, options: { withStats: true }): Promise<DirectoryEntry[]>;
-  async readdir(path: string, options: { withStats?: boolean } = {}): Promise<string[] | DirectoryEntry[]> {
-    const { withStats } = check('readdir', readdirOptions, options);
-    const at = this.resolve(path);
-    const entries: DirectoryEntry[] = [];
-    const names: string[] = [];
-    await this.#records({ type: 'fs.readdir', path: at, withStats }, 'ok', 'readdir', at, (line) => {
-      const { name, stats } = parseEntry(line);
-      if (stats) entries.push({ name, stats: toStats(stats) });
-      else names.push(name);
-    });
-    return withStats ? entries : names;
+  /**
+   * The names in a directory, in its own order; `withStats` gives entries, links not followed.
+   * @throws {FileError} `EOVERFLOW`: there are more than 100,000. `entries` gives any number
+   * @example const names = await sandbox.fs.readdir('src');
+   */
+  readdir(path: string, options?: { withStats?: false; signal?: AbortSignal }): Promise<string[]>;
+  readdir(path: string, options: { withStats: true; signal?: AbortSignal }): Promise<DirectoryEntry[]>;
+  async readdir(path: string, options: ListOptions = {}): Promise<string[] | DirectoryEntry[]> {
+    const found: (string | DirectoryEntry)[] = [];
+    for await (const entry of this.#list('readdir', path, options)) {
+      found.push(entry);
+      if (found.length > limits.listed) {
+        const detail = `it has more than ${limits.listed} entries: read it with entries()`;
+        throw new FileError({ code: 'EOVERFLOW', path: this.resolve(path), operation: 'readdir', detail });
+      }
+    }
+    return found as string[] | DirectoryEntry[]; // `withStats` says which
+  }
+
+  /**
+   * As `readdir`, one after the other and for any number of them: nothing is fetched far ahead of who reads.
+   * @example for await (const name of sandbox.fs.entries('node_modules')) console.log(name);
+   */
+  entries(path: string, options?: { withStats?: false; signal?: AbortSignal }): AsyncGenerator<string, void>;
+  entries(path: string, options: { withStats: true; signal?: AbortSignal }): AsyncGenerator<DirectoryEntry, void>;
+  entries(path: string, options: ListOptions = {}): AsyncGenerator<string | DirectoryEntry, void> {
+    return this.#list('entries', path, options);
   }
 
   async mkdir(path: string, options: { recursive?: boolean; mode?: number } = {}): Promise<void> {
@@ -186,10 +217,10 @@ export class FileSystem {
   }
 
   /** Removes a file, or with `recursive` a directory with all in it. `force`: what is not there is fine. */
-  async rm(path: string, options: { recursive?: boolean; force?: boolean } = {}): Promise<void> {
-    const { recursive, force } = check('rm', rmOptions, options);
+  async rm(path: string, options: { recursive?: boolean; force?: boolean; signal?: AbortSignal } = {}): Promise<void> {
+    const { recursive, force, signal } = check('rm', rmOptions, options);
     const at = this.resolve(path);
-    await this.#call({ type: 'fs.rm', path: at, recursive, force }, 'rm', at);
+    await this.#call({ type: 'fs.rm', path: at, recursive, force }, 'rm', at, signal);
   }
 
   /** Replaces what is at `to`. */
@@ -202,8 +233,10 @@ export class FileSystem {
   }
 
   /** Copies a file, or a directory with all in it; links as links. */
-  async copy(from: string, to: string): Promise<void> {
-    await this.#call({ type: 'fs.copy', from: this.resolve(from), to: this.resolve(to) }, 'copy', this.resolve(from));
+  async copy(from: string, to: string, options: { signal?: AbortSignal } = {}): Promise<void> {
+    const { signal } = check('copy', signalOptions, options);
+    const at = this.resolve(from);
+    await this.#call({ type: 'fs.copy', from: at, to: this.resolve(to) }, 'copy', at, signal);
   }
 
   /** Makes a link at `path`. `target` is written as it is. */
@@ -246,16 +279,14 @@ export class FileSystem {
    */
   async glob(
     pattern: string,
-    options: { path?: string; limit?: number } = {},
+    options: { path?: string; limit?: number; signal?: AbortSignal } = {},
   ): Promise<{ paths: string[]; truncated: boolean }> {
-    const { path = '.', limit } = check('glob', globOptions, options);
+    const { path = '.', limit, signal } = check('glob', globOptions, options);
     check('glob', searchPattern, pattern);
     const at = this.resolve(path);
-    const paths: string[] = [];
-    const found = await this.#records({ type: 'fs.glob', path: at, pattern, limit }, 'fs.found', 'glob', at, (line) => {
-      paths.push(parsePath(line).path);
-    });
-    return { paths, truncated: found.truncated };
+    const call = { type: 'fs.glob', path: at, pattern, limit } as const;
+    const { records, answer } = await this.#found(call, 'glob', at, parsePath, signal);
+    return { paths: records.map((record) => record.path), truncated: answer.truncated };
   }
 
   /** Lines that match, at most `limit` of them; `total` counts all. `.git` and what `.gitignore` names are left out. */
@@ -263,10 +294,9 @@ export class FileSystem {
     pattern: string,
     options: GrepOptions = {},
   ): Promise<{ matches: Match[]; total: number; truncated: boolean }> {
-    const { path = '.', include, literal, limit } = check('grep', grepOptions, options);
+    const { path = '.', include, literal, limit, signal } = check('grep', grepOptions, options);
     check('grep', searchPattern, pattern);
     const at = this.resolve(path);
-    const matches: Match[] = [];
     const call = {
       type: 'fs.grep',
       path: at,
@@ -275,10 +305,8 @@ export class FileSystem {
       limit,
       ...(include !== undefined && { include }),
     } as const;
-    const found = await this.#records(call, 'fs.found', 'grep', at, (line) => {
-      matches.push(parseMatch(line));
-    });
-    return { matches, total: found.total, truncated: found.truncated };
+    const { records, answer } = await this.#found(call, 'grep', at, parseMatch, signal);
+    return { matches: records, total: answer.total, truncated: answer.truncated };
   }
 
   /**
@@ -297,20 +325,74 @@ export class FileSystem {
   }
 
   /**
-   * Brings a tree into the sandbox, below the directory `target`, which is made when it is missing.
+   * Brings a tree into the sandbox, below the directory `target`, which is made when it is missing. What has come before a
+   * failure stays.
    * @param source - a file or directory of the host (of a directory: what is in it), or a tar as a stream
+   * @param options.gitignore - leaves out what `.gitignore` files of the host's directory name, and `.git`. Default: false
    * @throws {UnsafeEntryError} an entry of the tar would end up outside of `target`, or is a device
+   * @example await sandbox.fs.upload('./project', 'project', { gitignore: true });
    */
-  async upload(source: string | Readable, target: string): Promise<void> {
+  async upload(
+    source: string | Readable,
+    target: string,
+    options: { gitignore?: boolean; signal?: AbortSignal } = {},
+  ): Promise<void> {
+    const { gitignore, signal } = check('upload', uploadOptions, options);
+    check('upload', uploadSource, source);
     const at = this.resolve(target);
-    const tar = typeof source === 'string' ? packDirectory(source) : source;
-    await pipeline(tar, this.#writing({ type: 'fs.unpack', path: at }, 'upload', at));
+    if (signal?.aborted) throw abortError(signal.reason);
+    const tar = typeof source === 'string' ? packDirectory(source, { gitignore }) : source;
+    try {
+      await pipeline(tar, this.#writing({ type: 'fs.unpack', path: at }, 'upload', at), signal ? { signal } : {});
+    } catch (error) {
+      throw signal?.aborted ? abortError(signal.reason) : error;
+    }
   }
 
-  /** A tar of a file or directory; the names in it begin with the last part of the path. */
-  download(path: string): Readable {
+  /**
+   * A tar of a file or directory; the names in it begin with the last part of the path.
+   * @example await pipeline(sandbox.fs.download('dist'), createWriteStream('dist.tar'));
+   */
+  download(path: string, options: { signal?: AbortSignal } = {}): Readable {
+    const { signal } = check('download', signalOptions, options);
     const at = this.resolve(path);
-    return this.#reading({ type: 'fs.pack', path: at }, 'download', at);
+    const tar = this.#reading({ type: 'fs.pack', path: at }, 'download', at);
+    if (signal) {
+      const onAbort = () => tar.destroy(abortError(signal.reason));
+      tar.on('error', ignored); // who reads gets it, also later
+      if (signal.aborted) onAbort();
+      signal.addEventListener('abort', onAbort, { once: true });
+      tar.once('close', () => signal.removeEventListener('abort', onAbort));
+    }
+    return tar;
+  }
+
+  /**
+   * Brings a directory out of the sandbox, so that it is `hostPath`: whole, or not at all. Nothing is written anywhere
+   * else, whatever the sandbox sends; permissions, links and empty directories come along, owners do not.
+   * @param hostPath - is not there yet, or an empty directory
+   * @param options.maxBytes - the most that it may take of the disk, 4 KiB for each entry included. Default: no limit
+   * @throws {UnsafeEntryError} an entry, which it names, would be outside, links to outside, or is a device
+   * @throws {CopyLimitError} it is larger than `maxBytes`
+   * @example await sandbox.fs.downloadTo('dist', './dist', { maxBytes: 1024 ** 3 });
+   */
+  async downloadTo(
+    path: string,
+    hostPath: string,
+    options: { maxBytes?: number; signal?: AbortSignal } = {},
+  ): Promise<void> {
+    const { maxBytes, signal } = check('downloadTo', downloadToOptions, options);
+    check('downloadTo', hostPathText, hostPath);
+    const at = this.resolve(path);
+    if (signal?.aborted) throw abortError(signal.reason);
+    const { kind } = await this.stat(path);
+    if (kind !== 'directory') throw new FileError({ code: 'ENOTDIR', path: at, operation: 'downloadTo' });
+    const limit = maxBytes === undefined ? {} : { maxBytes };
+    try {
+      await unpackArchive(this.download(path, signal ? { signal } : {}), hostPath, { ...limit, refuseLinks: true });
+    } catch (error) {
+      throw signal?.aborted ? abortError(signal.reason) : error;
+    }
   }
 
   /** The absolute path that a relative one means here. */
@@ -338,11 +420,12 @@ export class FileSystem {
     }
   }
 
-  async #call(call: Call, operation: string, path: string): Promise<void> {
+  async #call(call: Call, operation: string, path: string, signal?: AbortSignal): Promise<void> {
     try {
-      await (await this.#wire()).call(call, 'ok');
+      if (signal?.aborted) throw signal.reason;
+      await (await this.#wire()).call(call, 'ok', signal);
     } catch (error) {
-      throw requestError(error, operation, path);
+      throw failure(error, operation, path, signal);
     }
   }
 
@@ -384,26 +467,70 @@ export class FileSystem {
     return stream.on('error', ignored); // who writes gets it; an event that nobody listens for would end the host
   }
 
-  /** Gives each line that a request sends to `take`; resolves to its answer. */
-  async #records<Type extends 'ok' | 'fs.found'>(
+  async *#list(operation: string, path: string, options: ListOptions): AsyncGenerator<string | DirectoryEntry, void> {
+    const { withStats, signal } = check(operation, readdirOptions, options);
+    const at = this.resolve(path);
+    const records = this.#records({ type: 'fs.readdir', path: at, withStats }, 'ok', operation, at, parseEntry, signal);
+    for await (const { name, stats } of records) yield stats ? { name, stats: toStats(stats) } : name;
+  }
+
+  /** What a search finds, as much of it as was asked for. */
+  async #found<Found>(
+    call: WithoutStream & { limit: number },
+    operation: string,
+    path: string,
+    parse: (line: Uint8Array) => Found,
+    signal: AbortSignal | undefined,
+  ) {
+    const records: Found[] = [];
+    const all = this.#records(call, 'fs.found', operation, path, bounded(parse, call.limit), signal);
+    for (;;) {
+      const { value, done } = await all.next();
+      if (done) return { records, answer: value };
+      records.push(value);
+    }
+  }
+
+  /** Each line that a request sends; returns its answer. */
+  async *#records<Type extends 'ok' | 'fs.found', Found>(
     call: WithoutStream,
     answer: Type,
     operation: string,
     path: string,
-    take: (line: Uint8Array) => void,
+    parse: (line: Uint8Array) => Found,
+    signal: AbortSignal | undefined,
   ) {
-    const opening = this.#open(call, { send: false, receive: true }, answer);
-    return explained(opening, operation, path, async ({ stream, done }) => {
-      for await (const _ of decodeRecords(stream, take));
-      return done;
-    });
+    try {
+      if (signal?.aborted) throw signal.reason;
+      const { wire, stream, done } = await this.#open(call, { send: false, receive: true }, answer, signal);
+      const onAbort = () => stream.cancel();
+      signal?.addEventListener('abort', onAbort, { once: true });
+      try {
+        yield* decodeRecords(stream, parse);
+        return await done;
+      } catch (error) {
+        if (error instanceof WireProtocolError) throw await wire.end(error);
+        stream.cancel();
+        await done;
+        throw error;
+      } finally {
+        signal?.removeEventListener('abort', onAbort);
+      }
+    } catch (error) {
+      throw failure(error, operation, path, signal);
+    }
   }
 
-  async #open<Type extends 'ok' | 'fs.found'>(call: WithoutStream, directions: StreamDirections, answer: Type) {
+  async #open<Type extends 'ok' | 'fs.found'>(
+    call: WithoutStream,
+    directions: StreamDirections,
+    answer: Type,
+    signal?: AbortSignal,
+  ) {
     const wire = await this.#wire();
     const stream = wire.openStream(directions);
     // The stream is what the call was without.
-    return { wire, stream, done: wire.call({ ...call, stream: stream.id } as Call, answer) };
+    return { wire, stream, done: wire.call({ ...call, stream: stream.id } as Call, answer, signal) };
   }
 }
 
@@ -428,8 +555,9 @@ async function explained<Done, Result>(
       return await use(opened);
     } catch (error) {
       if (error instanceof WireProtocolError) throw await opened.wire.end(error);
-      opened.stream.cancel();
-      await opened.done;
+      const { stream, done } = opened;
+      stream.cancel();
+      await done;
       throw error;
     }
   } catch (error) {
@@ -438,6 +566,21 @@ async function explained<Done, Result>(
 }
 
 function ignored(): void {}
+
+/** What a call that can be aborted rejects with. */
+function failure(error: unknown, operation: string, path: string, signal: AbortSignal | undefined): unknown {
+  return signal?.aborted ? abortError(signal.reason) : requestError(error, operation, path);
+}
+
+/** Refuses more than was asked for: the sender may be lying. */
+function bounded<Found>(parse: (line: Uint8Array) => Found, limit: number): (line: Uint8Array) => Found {
+  let count = 0;
+  return (line) => {
+    count += 1;
+    if (count > limit) throw new WireProtocolError('more was found than was asked for');
+    return parse(line);
+  };
+}
 
 /** Writes the content and waits until it is there. */
 async function end(stream: Writable, content: string | Uint8Array): Promise<void> {

@@ -1,9 +1,12 @@
-import { close, constants, type Dirent, fstat, open, read, type Stats } from 'node:fs';
-import { lstat, readdir, readlink } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { close, constants, fstat, open, read, type Stats } from 'node:fs';
+import { lstat, readdir, readFile, readlink } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
 import { Readable } from 'node:stream';
 import { promisify } from 'node:util';
+import { IgnoreRules } from '../../protocol/ignore-rules.ts';
+import { nameOfBytes } from '../../protocol/names.ts';
 import { type TarEntry, tarBlockBytes, tarHeader, tarPadding } from '../../protocol/tar-header.ts';
+import { hostPath } from './unpack-archive.ts';
 
 // File handles take twice the time of these, which is most of it where files are small.
 const openAt = promisify(open);
@@ -20,9 +23,10 @@ const atOnce = 16;
 /**
  * A tar of a file of the host, or of what is in a directory: permissions, links, empty directories. Sockets and devices
  * are left out.
+ * @param options.gitignore - what git ignores here is left out, and `.git`. Default: false
  */
-export function packDirectory(path: string): Readable {
-  return Readable.from(new Packer().pack(path), { objectMode: false });
+export function packDirectory(path: string, options: { gitignore?: boolean } = {}): Readable {
+  return Readable.from(new Packer().pack(path, options.gitignore ?? false), { objectMode: false });
 }
 
 /** What is known of an entry after one look: bytes of the archive, and what they are still without. */
@@ -38,31 +42,36 @@ class Packer {
   #pieces: Buffer[] = [];
   #bytes = 0;
 
-  async *pack(path: string): AsyncGenerator<Buffer> {
+  async *pack(path: string, gitignore: boolean): AsyncGenerator<Buffer> {
     const stats = await lstat(path);
-    if (stats.isDirectory()) yield* this.#packChildren(path, '');
+    const rules = gitignore && stats.isDirectory() ? await ignoreRulesAbove(resolve(path)) : undefined;
+    if (stats.isDirectory()) yield* this.#packChildren(path, '', rules);
     else yield* this.#packEntry(await look(path, basename(path), stats));
     yield this.#take(Buffer.alloc(2 * tarBlockBytes));
   }
 
-  async *#packChildren(path: string, prefix: string): AsyncGenerator<Buffer> {
-    const children = await readdir(path, { withFileTypes: true });
+  async *#packChildren(path: string, prefix: string, above: IgnoreRules | undefined): AsyncGenerator<Buffer> {
+    const rules = above && (await ignoreRulesIn(above, resolve(path)));
+    const children = (await readChildren(path)).filter(
+      (child) =>
+        !rules || (child.name !== '.git' && !rules.ignores(resolve(path, child.name), child.kind.isDirectory())),
+    );
     const looks: Promise<Entry>[] = [];
     for (const [index, child] of children.entries()) {
-      const looking = look(join(path, child.name), prefix + child.name, child);
+      const looking = look(join(path, child.name), prefix + child.name, child.kind);
       looking.catch(() => {}); // told when it is its turn
       looks.push(looking);
-      if (index >= atOnce - 1) yield* this.#packEntry(await looks.shift());
+      if (index >= atOnce - 1) yield* this.#packEntry(await looks.shift(), rules);
     }
-    for (const looking of looks) yield* this.#packEntry(await looking);
+    for (const looking of looks) yield* this.#packEntry(await looking, rules);
   }
 
-  async *#packEntry(entry: Entry | undefined): AsyncGenerator<Buffer> {
+  async *#packEntry(entry: Entry | undefined, rules?: IgnoreRules): AsyncGenerator<Buffer> {
     if (!entry) return;
     this.#pieces.push(...entry.bytes);
     this.#bytes += entry.bytes.reduce((sum, { length }) => sum + length, 0);
     if (this.#bytes >= pieceBytes) yield this.#take();
-    if (entry.rest === 'children') yield* this.#packChildren(entry.path, `${entry.name}/`);
+    if (entry.rest === 'children') yield* this.#packChildren(entry.path, `${entry.name}/`, rules);
     else if (entry.rest === 'content') yield* this.#packContent(entry);
   }
 
@@ -93,14 +102,55 @@ class Packer {
   }
 }
 
-async function look(path: string, name: string, kind: Dirent | Stats): Promise<Entry> {
+type Kind = Pick<Stats, 'isFile' | 'isDirectory' | 'isSymbolicLink'>;
+
+async function readChildren(path: string): Promise<{ name: string; kind: Kind }[]> {
+  // The types of Node leave out that names are buffers with this encoding.
+  const children = await readdir(hostPath(path), { withFileTypes: true, encoding: 'buffer' as BufferEncoding });
+  return children.map((kind) => ({ name: nameOfBytes(kind.name as unknown as Buffer), kind }));
+}
+
+/** Those of the directories above, up to the repository's top; outside of a repository there are none. */
+async function ignoreRulesAbove(directory: string): Promise<IgnoreRules> {
+  const parents: string[] = [];
+  for (let at = directory; !(await exists(join(at, '.git'))); at = dirname(at)) {
+    if (dirname(at) === at) return IgnoreRules.none;
+    parents.unshift(dirname(at));
+  }
+  let rules = IgnoreRules.none;
+  for (const parent of parents) rules = await ignoreRulesIn(rules, parent);
+  return rules;
+}
+
+async function ignoreRulesIn(rules: IgnoreRules, directory: string): Promise<IgnoreRules> {
+  const path = join(directory, '.gitignore');
+  return (await exists(path)) ? rules.with(await readFile(hostPath(path), 'utf8'), directory) : rules;
+}
+
+async function exists(path: string): Promise<boolean> {
+  return lstat(hostPath(path)).then(
+    () => true,
+    () => false,
+  );
+}
+
+async function look(path: string, name: string, kind: Kind): Promise<Entry> {
   if (kind.isFile()) return lookAtFile(path, name);
   if (kind.isDirectory()) {
-    return { path, name, bytes: [tarHeader(entryOf(await lstat(path), 'directory', name))], rest: 'children' };
+    return {
+      path,
+      name,
+      bytes: [tarHeader(entryOf(await lstat(hostPath(path)), 'directory', name))],
+      rest: 'children',
+    };
   }
   if (!kind.isSymbolicLink()) return { path, name, bytes: [] };
-  const [stats, linkTarget] = await Promise.all([lstat(path), readlink(path)]);
-  return { path, name, bytes: [tarHeader({ ...entryOf(stats, 'symlink', name), linkTarget })] };
+  const [stats, linkTarget] = await Promise.all([lstat(hostPath(path)), readlink(hostPath(path), 'buffer')]);
+  return {
+    path,
+    name,
+    bytes: [tarHeader({ ...entryOf(stats, 'symlink', name), linkTarget: nameOfBytes(linkTarget) })],
+  };
 }
 
 async function lookAtFile(path: string, name: string): Promise<Entry> {
@@ -119,7 +169,7 @@ async function lookAtFile(path: string, name: string): Promise<Entry> {
 
 /** Something else may have come in the place of the file: what a link points to is not ours to send, a FIFO would wait. */
 function openFile(path: string): Promise<number> {
-  return openAt(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  return openAt(hostPath(path), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
 }
 
 /** Fewer bytes only at the end of the file: a read may give less than it was asked for. */

@@ -1,3 +1,4 @@
+import { nameOfBytes } from '../../protocol/names.ts';
 import { InvalidArchiveError } from '../errors.ts';
 
 export interface ArchiveEntry {
@@ -26,7 +27,7 @@ const kinds: Record<string, ArchiveEntry['kind']> = {
 };
 
 /**
- * The entries of a tar as the sandbox-agent writes it: POSIX ustar, with pax headers. The sender is not trusted:
+ * The entries of a tar as the sandbox-agent writes it: POSIX ustar, with pax headers and GNU's for long names. The sender is not trusted:
  * whatever it sends, a few KiB of it are held at a time, and nothing is read as something that it does not clearly say.
  * `tar-stream`, which reads more formats, holds up to 4 MiB of a header and looks at all of its fields for each entry.
  * @throws {InvalidArchiveError}
@@ -35,6 +36,7 @@ export async function* readArchive(tar: AsyncIterable<Uint8Array>): AsyncGenerat
   const bytes = new Bytes(tar);
   try {
     let pax = new Map<string, string>();
+    const long = new Map<'L' | 'K', string>();
     for (let block = await bytes.exactly(blockBytes); !isZero(block); block = await bytes.exactly(blockBytes)) {
       checkSum(block);
       const size = paxSize(pax) ?? number(block, 124, 12);
@@ -42,13 +44,18 @@ export async function* readArchive(tar: AsyncIterable<Uint8Array>): AsyncGenerat
       if (type === 'x') {
         if (size > maxPaxBytes) refuse(`a header of it is ${size} bytes long`);
         pax = paxRecords(await bytes.exactly(size));
+      } else if (type === 'L' || type === 'K') {
+        // A long name that is no UTF-8.
+        if (size > maxPaxBytes) refuse(`a header of it is ${size} bytes long`);
+        long.set(type, text(await bytes.exactly(size), 0, size));
       } else {
         const kind = kinds[type];
         if (kind === undefined) refuse(`an entry of it has the unknown type ${JSON.stringify(type)}`);
         if (kind !== 'file' && size > 0) refuse(`a ${kind} of it has a content`);
-        const name = pax.get('path') ?? ustarName(block);
-        const linkTarget = pax.get('linkpath') ?? text(block, 157, 100);
+        const name = pax.get('path') ?? long.get('L') ?? ustarName(block);
+        const linkTarget = pax.get('linkpath') ?? long.get('K') ?? text(block, 157, 100);
         pax = new Map();
+        long.clear();
         yield { name, kind, mode: number(block, 100, 8), size, linkTarget, content: bytes.pieces(size) };
       }
       await bytes.exactly(-size & (blockBytes - 1)); // the last block of a content is filled up
@@ -121,7 +128,7 @@ function checkSum(block: Buffer): void {
 function text(block: Buffer, start: number, length: number): string {
   const field = block.subarray(start, start + length);
   const end = field.indexOf(0);
-  return field.subarray(0, end === -1 ? length : end).toString();
+  return nameOfBytes(field.subarray(0, end === -1 ? length : end));
 }
 
 function number(block: Buffer, start: number, length: number): number {
@@ -149,7 +156,7 @@ function paxRecords(body: Buffer): Map<string, string> {
     const [, head = '', length = '', key = ''] = /^((\d{1,5}) ([^=\n]+)=)/.exec(body.toString('latin1', at)) ?? [];
     const end = at + Number(length);
     if (end <= at + head.length || body[end - 1] !== 0x0a) refuse('a header of it is damaged');
-    records.set(key, body.toString('utf8', at + head.length, end - 1));
+    records.set(key, nameOfBytes(body.subarray(at + head.length, end - 1)));
     at = end;
   }
   return records;

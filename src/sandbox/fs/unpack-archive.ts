@@ -4,6 +4,7 @@ import { chmod, mkdir, rename, rm, symlink } from 'node:fs/promises';
 import { basename, dirname, join, normalize } from 'node:path';
 import { addAbortSignal, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { bytesOfName, hasEscapes } from '../../protocol/names.ts';
 import { CopyLimitError, InvalidArchiveError, UnsafeEntryError } from '../errors.ts';
 import { type ArchiveEntry, readArchive } from './read-archive.ts';
 
@@ -12,6 +13,13 @@ const entryBytes = 4_096;
 
 /** Names and targets of the links of one archive, which are held in memory until all files are written. */
 const maxLinkBytes = 16 * 1024 * 1024;
+
+interface UnpackOptions {
+  maxBytes?: number;
+  /** A link that leads out is an error. Default: it is left out */
+  refuseLinks?: boolean;
+  signal?: AbortSignal;
+}
 
 export interface UnpackedArchive {
   /** Links that lead out of the tree, which were not made. */
@@ -30,13 +38,13 @@ export interface UnpackedArchive {
 export async function unpackArchive(
   tar: Readable,
   target: string,
-  { maxBytes = Number.POSITIVE_INFINITY, signal }: { maxBytes?: number; signal?: AbortSignal } = {},
+  { maxBytes = Number.POSITIVE_INFINITY, refuseLinks = false, signal }: UnpackOptions = {},
 ): Promise<UnpackedArchive> {
   const part = join(dirname(target), `.${basename(target)}.${randomBytes(6).toString('hex')}.part`);
   await mkdir(part, { mode: 0o700 });
   try {
     if (signal) addAbortSignal(signal, tar);
-    const tree = new Tree(part, maxBytes);
+    const tree = new Tree(part, maxBytes, refuseLinks);
     for await (const entry of readArchive(tar)) await tree.add(entry);
     const leftOut = await tree.finish();
     await rename(part, target);
@@ -47,17 +55,24 @@ export async function unpackArchive(
   }
 }
 
+/** As this machine's Node takes it. */
+export function hostPath(path: string): string | Buffer {
+  return hasEscapes(path) ? bytesOfName(path) : path;
+}
+
 class Tree {
   readonly #root: string;
   readonly #maxBytes: number;
+  readonly #refuseLinks: boolean;
   #bytes = 0;
   readonly #links: { path: string; target: string }[] = [];
   #linkBytes = 0;
   #rootMode = 0o755;
 
-  constructor(root: string, maxBytes: number) {
+  constructor(root: string, maxBytes: number, refuseLinks: boolean) {
     this.#root = root;
     this.#maxBytes = maxBytes;
+    this.#refuseLinks = refuseLinks;
   }
 
   async add({ name, kind, mode, size, linkTarget, content }: ArchiveEntry): Promise<void> {
@@ -69,13 +84,16 @@ class Tree {
         await this.#addDirectory(path, (mode & 0o777) | 0o700); // its owner can always fill and empty it
         return;
       case 'file':
-        await mkdir(dirname(path), { recursive: true });
-        await pipeline(content, createWriteStream(path, { flags: 'wx', mode: 0o600 }));
-        await chmod(path, mode & 0o777);
+        await mkdir(hostPath(dirname(path)), { recursive: true });
+        await pipeline(content, createWriteStream(hostPath(path), { flags: 'wx', mode: 0o600 }));
+        await chmod(hostPath(path), mode & 0o777);
         return;
       case 'symlink':
+        if (this.#refuseLinks && !staysInside(path.slice(this.#root.length + 1), linkTarget)) {
+          throw new UnsafeEntryError({ entry: name, reason: `it is a link to ${linkTarget}, which is outside` });
+        }
         // Now, while no link can lead this astray. What the archive has below a link thus makes the link fail later.
-        await mkdir(dirname(path), { recursive: true });
+        await mkdir(hostPath(dirname(path)), { recursive: true });
         this.#linkBytes += Buffer.byteLength(name) + Buffer.byteLength(linkTarget);
         if (this.#linkBytes > maxLinkBytes) throw new InvalidArchiveError({ reason: 'it has too many links' });
         this.#links.push({ path, target: linkTarget });
@@ -90,8 +108,8 @@ class Tree {
       this.#rootMode = mode; // until all is written nobody else may look in
       return;
     }
-    await mkdir(path, { recursive: true });
-    await chmod(path, mode);
+    await mkdir(hostPath(path), { recursive: true });
+    await chmod(hostPath(path), mode);
   }
 
   /** Makes the links, now that nothing is written any more. */
@@ -100,7 +118,7 @@ class Tree {
     for (const { path, target } of this.#links) {
       const name = path.slice(this.#root.length + 1);
       if (staysInside(name, target)) {
-        await symlink(target, path);
+        await symlink(hostPath(target), hostPath(path));
       } else {
         leftOut.push({ path: name, reason: `it is a link to ${target}, outside of what is copied` });
       }

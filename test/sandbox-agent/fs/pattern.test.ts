@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { globMatcher, pathMatcher } from '../../../sandbox-agent/fs/pattern.ts';
+import { globMatcher } from '../../../sandbox-agent/fs/pattern.ts';
+import { pathMatcher } from '../../../src/protocol/path-pattern.ts';
 
 describe('globMatcher', () => {
   test.for<[pattern: string, matching: string[], others: string[]]>([

@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { constants } from 'node:os';
-import type { Pty, PtySize } from '../../../sandbox/index.ts';
+import type { Pty, PtySize, Sandbox } from '../../../sandbox/index.ts';
+import { DetachKey } from '../../detach-key.ts';
 import { UsageError } from '../../errors.ts';
 import { pairs, withHost } from '../../host.ts';
 import { brokenPipe, isOutputLost } from '../../output.ts';
@@ -11,29 +12,45 @@ interface Options {
   cwd?: string;
   env: string[];
   user?: string;
+  /** The id of a terminal that is open, or true: the only one. */
+  attach?: string | true;
 }
 
 /**
- * Opens a terminal in a sandbox on that of this process: what is typed and what is shown pass through as they are. The
- * terminal is given back as it was, however this ends.
+ * Opens a terminal in a sandbox on that of this process, or comes to one that is open: what is typed and what is shown
+ * pass through as they are. The terminal is given back as it was, however this ends.
  */
 export async function shell(id: string, command: readonly string[], options: Options): Promise<number> {
+  const { env, attach, ...rest } = options;
+  const variables = pairs('--env', env);
+  if (attach !== undefined && (command.length > 0 || env.length > 0 || Object.keys(rest).length > 0)) {
+    throw new UsageError('--attach comes to a terminal that is open: it takes no command, --cwd, --env or --user.');
+  }
   if (!process.stdin.isTTY || !process.stdout.isTTY) {
     throw new UsageError(
       `sandbox shell needs a terminal as its input and output. Without one, use: berth sandbox exec ${id} -- COMMAND`,
     );
   }
-  const { env, ...rest } = options;
-  const variables = pairs('--env', env);
   return withHost(async (host) => {
     const sandbox = await host.connect(id);
     const given = command.length > 0 ? { command } : {};
-    await using pty = await sandbox.pty({ ...rest, ...given, ...currentSize(), env: variables });
+    const pty =
+      attach === undefined
+        ? await sandbox.pty({ ...rest, ...given, ...currentSize(), env: variables })
+        : await sandbox.attachPty(attach === true ? await onlyTerminal(sandbox) : attach, { size: currentSize() });
+    // What is on the terminal now goes above, before the screen is drawn in its place.
+    if (attach !== undefined) process.stdout.write('\n'.repeat(currentSize().rows));
     const modes = new TerminalModes();
     const interruption = listen();
-    const takeBack = lend(pty);
+    const key = new DetachKey();
+    const takeBack = lend(pty, key);
+    let isLeft = false;
     try {
-      return await Promise.race([interruption.code, show(pty, modes)]);
+      const left = key.pressed.then(() => {
+        isLeft = true;
+        return 0;
+      });
+      return await Promise.race([interruption.code, left, show(pty, modes)]);
     } catch (error) {
       if (isOutputLost()) return brokenPipe;
       throw error;
@@ -43,8 +60,27 @@ export async function shell(id: string, command: readonly string[], options: Opt
       process.stdout.write(modes.restoring);
       takeBack();
       interruption.stop();
+      // Disposing what was opened here would end it.
+      if (isLeft)
+        process.stderr.write(
+          `\r\nThe terminal is left open. To come back: berth sandbox shell ${id} --attach ${pty.id}\n`,
+        );
+      else await pty[Symbol.asyncDispose]();
     }
   });
+}
+
+async function onlyTerminal(sandbox: Sandbox): Promise<string> {
+  const open = (await sandbox.processes()).filter(({ terminal, state }) => terminal && state === 'running');
+  const [first, second] = open;
+  if (first && !second) return first.id;
+  if (!first) {
+    throw new UsageError(
+      `No terminal is open in sandbox ${sandbox.id}. Open one with: berth sandbox shell ${sandbox.id}`,
+    );
+  }
+  const ids = open.map(({ id, startedAt }) => `${id} (since ${startedAt.toISOString()})`).join(', ');
+  throw new UsageError(`${open.length} terminals are open in sandbox ${sandbox.id}; give --attach one of them: ${ids}`);
 }
 
 /** A terminal may not know its size, on a serial line say. */
@@ -70,17 +106,20 @@ function listen(): { code: Promise<number>; stop: () => void } {
 }
 
 /** Gives this process's keyboard and window to `pty`. @returns what takes them back */
-function lend(pty: Pty): () => void {
+function lend(pty: Pty, key: DetachKey): () => void {
   const { stdin, stdout } = process;
   const resize = () => void pty.resize(currentSize()).catch(() => {}); // its end is told by wait()
   stdin.on('error', () => {}); // a terminal that is gone; SIGHUP tells
   stdin.setRawMode(true);
   // Node's raw mode still makes CR LF of an LF, by which programs that draw mean straight down. Its end undoes this, too.
   spawnSync('stty', ['-opost'], { stdio: ['inherit', 'ignore', 'ignore'] });
+  const watch = (typed: Uint8Array) => key.see(typed);
+  stdin.on('data', watch);
   stdin.pipe(pty.input);
   stdout.on('resize', resize);
   return () => {
     stdout.off('resize', resize);
+    stdin.off('data', watch);
     stdin.unpipe();
     if (!stdin.destroyed) stdin.setRawMode(false);
     stdin.destroy();

@@ -27,7 +27,8 @@ let folder: string;
 /** Each is one static program, and what an image may have besides. */
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'berth-test-images-'));
-  await execa('sh', ['-c', 'apt-get download busybox-static && dpkg-deb -x *.deb unpacked'], { cwd: folder });
+  const unpack = `set -e; apt-get download busybox-static; dpkg-deb -x *.deb unpacked`;
+  await execa('sh', ['-c', unpack], { cwd: folder });
   for (const [name, { shell, config, passwd }] of Object.entries(images)) {
     const root = join(folder, name);
     const program = shell ? 'bin/busybox' : 'busybox';

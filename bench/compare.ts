@@ -5,6 +5,8 @@ export interface CompareOptions {
   inARow?: number;
   /** Calls that are under way together, of which the mean counts. Default: 1 */
   atOnce?: number;
+  /** Is done before each turn of a row, and not timed. */
+  before?: () => Promise<unknown>;
 }
 
 export interface Row {
@@ -22,12 +24,13 @@ export interface Row {
 export async function compare(
   title: string,
   rows: Record<string, () => Promise<unknown>>,
-  { rounds = 50, inARow = 1, atOnce = 1 }: CompareOptions = {},
+  { rounds = 50, inARow = 1, atOnce = 1, before = async () => {} }: CompareOptions = {},
 ): Promise<Row[]> {
   const times = new Map(Object.keys(rows).map((name) => [name, [] as number[]]));
   // The first round fills caches and is not counted.
   for (let round = -1; round < rounds; round++) {
     for (const [name, call] of Object.entries(rows)) {
+      await before();
       for (let done = 0; done < inARow; done++) {
         const start = performance.now();
         await Promise.all(Array.from({ length: atOnce }, call));
@@ -44,7 +47,7 @@ export async function compare(
   return results;
 }
 
-function print(title: string, rows: Row[], { rounds, inARow, atOnce }: Required<CompareOptions>): void {
+function print(title: string, rows: Row[], { rounds, inARow, atOnce }: Required<Omit<CompareOptions, 'before'>>): void {
   const width = Math.max(...rows.map(({ name }) => name.length));
   const first = rows[0]?.p50 ?? Number.NaN;
   console.log(`\n${title} (${rounds} rounds of ${inARow * atOnce} calls, ms a call)`);

@@ -1,14 +1,18 @@
 // What a sandbox takes to start, and what it takes while it waits.
 
 import { readFile } from 'node:fs/promises';
+import { setTimeout as wait } from 'node:timers/promises';
 import { type Sandbox, SandboxHost } from 'berth/sandbox';
 import { compare } from './compare.ts';
 import { docker, engineRun } from './container.ts';
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
+/** By then a sandbox-agent has given back what it needed for its start only. */
+const tidiedMs = 5_000;
 
 await using host = await SandboxHost.open();
+await using pooled = await SandboxHost.open({ pool: 1 });
 const made: Sandbox[] = [];
 try {
   await compare(
@@ -16,11 +20,17 @@ try {
     { berth: async () => made.push(await host.create()), 'docker run --rm': engineRun },
     { rounds: 20 },
   );
+  await compare(
+    'create to ready, from a pool',
+    { berth: async () => made.push(await pooled.create()), 'docker run --rm': engineRun },
+    { rounds: 20, before: () => pooled.warm() },
+  );
   await removeAll();
 
   const before = await availableMemory();
   const idle = 50;
   for (let one = 0; one < idle; one++) made.push(await host.create());
+  await wait(tidiedMs);
   const memory = ((before - (await availableMemory())) / idle).toFixed(1);
   const agents = (await Promise.all(made.map(agentMemory))).reduce((sum, each) => sum + each, 0);
   console.log(`\nMemory of an idle sandbox, ${idle} running`);

@@ -11,10 +11,11 @@ import { keptDirectory, socketName, wireDirectory } from '../src/protocol/socket
 import { bridge } from './bridge.ts';
 import { type Sandbox, serve } from './connection.ts';
 import { RequestError } from './errors.ts';
+import { parts, removeParts } from './fs/part.ts';
 import { asRoot, findIdentity, type Identity, restAs } from './identity.ts';
 import { Lifetime } from './lifetime.ts';
 import { takeExits } from './process/exit.ts';
-import { KeptDirectory } from './process/kept.ts';
+import { KeptDirectory, partsName } from './process/kept.ts';
 import { Processes } from './process/processes.ts';
 import { liveProcesses, signalAll } from './process/tree.ts';
 import { Sessions } from './session/sessions.ts';
@@ -52,6 +53,7 @@ function start(): void {
   stat('/', () => {});
 
   const kept = new KeptDirectory(keptDirectory);
+  const left = parts.open(`${keptDirectory}/${partsName}`);
   const assigned = kept.readAssignment();
   const { user, cwd, env, ...times } = settings(assigned);
   const identity = findIdentity(user);
@@ -75,6 +77,7 @@ function start(): void {
   };
   listen(sandbox);
   restAs(identity);
+  removeParts(left);
 }
 
 /** As if the sandbox had been started with this; its times count from now on. */

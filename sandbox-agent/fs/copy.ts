@@ -5,7 +5,7 @@ import { nameOfBytes } from '../../src/protocol/names.ts';
 import { RequestError } from '../errors.ts';
 import { makeDirectory, openDirectory } from './directory.ts';
 import { Pace } from './pace.ts';
-import { partName } from './part.ts';
+import { withPart } from './part.ts';
 import { child, codeOf, kernelPath, type Path, split } from './path.ts';
 import { openRegularFile } from './regular-file.ts';
 import { rm } from './remove.ts';
@@ -20,16 +20,17 @@ export async function copy({ from, to }: FsCopy, signal: AbortSignal): Promise<v
   const stats = await fs.lstat(kernelPath(from));
   const target = split(to);
   if (stats.isDirectory()) await refuseInside(from, target.parent);
-  const part = `${target.parent === '/' ? '' : target.parent}/${partName()}`;
-  try {
-    if (!(await copyEntry(kernelPath(from), kernelPath(part), stats, new Pace(signal)))) {
-      throw new RequestError('ENOTSUP', `ENOTSUP: ${from} is no file, directory or link`);
+  await withPart(target.parent, async (part) => {
+    try {
+      if (!(await copyEntry(kernelPath(from), kernelPath(part), stats, new Pace(signal)))) {
+        throw new RequestError('ENOTSUP', `ENOTSUP: ${from} is no file, directory or link`);
+      }
+      await fs.rename(kernelPath(part), child(target.parent, target.name));
+    } catch (error) {
+      await removePart(part, error);
+      throw error;
     }
-    await fs.rename(kernelPath(part), child(target.parent, target.name));
-  } catch (error) {
-    await removePart(part, error);
-    throw error;
-  }
+  });
 }
 
 async function removePart(part: string, reason: unknown): Promise<void> {

@@ -8,7 +8,7 @@ import { nameOfBytes } from '../../src/protocol/names.ts';
 import { RequestError } from '../errors.ts';
 import { makeDirectory } from './directory.ts';
 import { Pace } from './pace.ts';
-import { partName } from './part.ts';
+import { withPart } from './part.ts';
 import { codeOf, hasCode, kernelPath } from './path.ts';
 
 type Entry = Extract extends AsyncIterable<infer Item> ? Item : never;
@@ -176,14 +176,15 @@ async function put(parent: string, name: string, make: (path: string) => Promise
   } catch (error) {
     if (!hasCode(error, 'EEXIST')) throw error;
   }
-  const part = `${parent}/${partName()}`;
-  try {
-    await make(part);
-    await fs.rename(part, kernelPath(path));
-  } finally {
-    // Also after a rename that went well: between two names of one file it does nothing.
-    await fs.rm(part, { force: true });
-  }
+  await withPart(parent, async (part) => {
+    try {
+      await make(part);
+      await fs.rename(part, kernelPath(path));
+    } finally {
+      // Also after a rename that went well: between two names of one file it does nothing.
+      await fs.rm(part, { force: true });
+    }
+  });
 }
 
 async function makeFile(

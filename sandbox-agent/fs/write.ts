@@ -6,7 +6,7 @@ import type { WireStream } from '../../src/protocol/mux.ts';
 import { nameOfBytes } from '../../src/protocol/names.ts';
 import { RequestError } from '../errors.ts';
 import { makeDirectory } from './directory.ts';
-import { partName } from './part.ts';
+import { withPart } from './part.ts';
 import { codeOf, hasCode, kernelPath } from './path.ts';
 import { openRegularFile } from './regular-file.ts';
 
@@ -28,21 +28,22 @@ async function replace(request: FsWrite, stream: WireStream): Promise<void> {
   const old = await existing(path);
   if (old?.isDirectory() || path.endsWith('/')) throw new RequestError('EISDIR', `EISDIR: ${path} is a directory`);
   const parents = makeDirectory(dirname(path), { recursive: true });
-  const part = `${dirname(path)}/${partName()}`;
-  try {
-    const file = await createPart(part, path);
+  await withPart(dirname(path), async (part) => {
     try {
-      await writeAll(file, stream);
-      await file.chmod(request.mode ?? (old ? old.mode & 0o7777 : 0o644));
-    } finally {
-      await file.close();
+      const file = await createPart(part, path);
+      try {
+        await writeAll(file, stream);
+        await file.chmod(request.mode ?? (old ? old.mode & 0o7777 : 0o644));
+      } finally {
+        await file.close();
+      }
+      await rename(kernelPath(part), kernelPath(path));
+    } catch (error) {
+      await rm(kernelPath(part), { force: true });
+      await removeParents(parents, path);
+      throw error;
     }
-    await rename(kernelPath(part), kernelPath(path));
-  } catch (error) {
-    await rm(kernelPath(part), { force: true });
-    await removeParents(parents, path);
-    throw error;
-  }
+  });
 }
 
 async function append(request: FsWrite, stream: WireStream): Promise<void> {

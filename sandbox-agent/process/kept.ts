@@ -45,6 +45,8 @@ export type Entry = v.InferOutput<typeof entry>;
 const parseEntry = parser(entry);
 const parseAssignment = parser(keptAssignment);
 const assignmentName = 'assignment';
+/** A file of the operations on files: see `fs/part.ts`. */
+export const partsName = 'parts';
 
 /** A piece of an output in a file of its own, from byte `start` of the output on. */
 export interface Segment {
@@ -180,7 +182,7 @@ export class KeptDirectory {
   }
 
   #restoreFile(name: string, found: Map<string, KeptProcess>): void {
-    if (name === 'journal' || name === assignmentName) return;
+    if (name === 'journal' || name === assignmentName || name === partsName) return;
     const [, processId = '', output, start] = segmentName.exec(name) ?? [];
     const segments = found.get(processId)?.segments;
     const offset = v.safeParse(byteOffset, start);

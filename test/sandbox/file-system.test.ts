@@ -3,7 +3,7 @@ import { chmod, lstat, mkdir, mkdtemp, readdir, readFile, readlink, rm, symlink,
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import { finished, pipeline } from 'node:stream/promises';
 import Docker from 'dockerode';
 import { pack } from 'tar-stream';
 import { expect, onTestFinished } from 'vitest';
@@ -340,4 +340,20 @@ test('a full disk is an error with that name, and leaves the old content and not
   await expect(fs.appendFile('file', large)).rejects.toThrow('added to in part');
   expect((await fs.readFileBuffer('file')).subarray(0, 3).toString()).toBe('old');
   expect(await fs.readdir('.')).toEqual(['file']);
+});
+
+test('a sandbox that is killed while it writes has its old content and nothing else when it starts again', async ({
+  sandbox,
+}) => {
+  const { fs } = sandbox;
+  await fs.writeFile('d\udcff/file', 'old');
+  const writing = fs.createWriteStream('d\udcff/file');
+  writing.write('half of the new');
+  // There is a part as soon as the stream is open.
+  while (!(await sandbox.exec('ls -a d*')).stdout.includes('.berth-')) await fs.exists('d\udcff');
+  await new Docker().getContainer(`berth-${sandbox.id}`).kill();
+  await expect(finished(writing)).rejects.toMatchObject({ name: 'SandboxDiedError' });
+  await sandbox.start();
+  expect(await fs.readFile('d\udcff/file')).toBe('old');
+  expect(await fs.readdir('d\udcff')).toEqual(['file']);
 });

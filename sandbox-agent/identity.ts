@@ -106,7 +106,11 @@ export function asRoot<Result>(action: () => Result): Result {
 export function asCommand<Result>({ uid, gid, groups }: Identity, action: () => Result): Result {
   return asRoot(() => {
     try {
-      setRootHasCapabilities(false);
+      if (!setRootHasCapabilities(false) && uid === 0) {
+        const reason =
+          'this kernel, as that of gVisor, can’t take root’s capabilities away: run commands as another user';
+        throw new Error(reason);
+      }
       setThreadGroups(groups);
       setThreadGroup(gid, gid, agentGroup);
       setThreadUser(uid, uid, 0);

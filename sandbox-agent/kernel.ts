@@ -66,9 +66,12 @@ function systemCall(name: string, number: bigint, ...values: (number | bigint)[]
   if (Number(result) !== 0) throw new Error(`${name}(${values.join(', ')}) failed`);
 }
 
-/** Whether a program that is started as root from now on gets root's capabilities: capabilities(7), SECBIT_NOROOT. */
-export function setRootHasCapabilities(value: boolean): void {
-  if (prctl(pr.setSecurebits, value ? 0n : secbitNoroot) !== 0) throw new Error('prctl(PR_SET_SECUREBITS) failed');
+/**
+ * Whether a program that is started as root from now on gets root's capabilities: capabilities(7), SECBIT_NOROOT.
+ * @returns `false`: this kernel, as gVisor's, knows no such thing, and root always gets them
+ */
+export function setRootHasCapabilities(value: boolean): boolean {
+  return prctl(pr.setSecurebits, value ? 0n : secbitNoroot) === 0;
 }
 
 /** Hides this process's memory, environment and descriptors from every other process without CAP_SYS_PTRACE. */

@@ -129,9 +129,11 @@ export class Spool {
     this.#total += chunk.length;
     this.#wake();
     await this.#store(chunk, start);
+    // What the disk has no room for must be read before it is forgotten.
+    if (Date.now() < this.#fullUntil) await this.#waitForReaders(memoryBytes);
     // Only now: a reader that looks for what is no longer in memory must find it on the disk.
     this.#forget(memoryBytes);
-    await this.#waitForReaders();
+    await this.#waitForReaders(lagBytes);
   }
 
   /** From now on no reader slows the writer. */
@@ -212,13 +214,14 @@ export class Spool {
     }
   }
 
-  async #waitForReaders(): Promise<void> {
+  /** @param most - bytes that a reader may be behind; one that holds the process up is waited for earlier */
+  async #waitForReaders(most: number): Promise<void> {
     for (;;) {
       const now = Date.now();
       const isWaitedFor = ({ at, movedAt, holds }: Reader) => {
         const lag = this.#total - at;
-        if (holds && lag > heldLagBytes) return true;
-        return lag > nearBytes && now - movedAt < (lag > lagBytes ? stalledMs : movingMs);
+        if (holds && lag > Math.min(most, heldLagBytes)) return true;
+        return lag > nearBytes && now - movedAt < (lag > most ? stalledMs : movingMs);
       };
       if (!this.#waits || ![...this.#readers].some(isWaitedFor)) return;
       await this.#changedWithin(movingMs);

@@ -79,6 +79,7 @@ sandbox
   .option('--cpus <number>', 'the most that it may use', number)
   .option('--pids <number>', 'the most processes and threads that it may have', number)
   .option('--disk <bytes>', 'the most that its files may take, where the engine can limit that', number)
+  .option('--runtime <name>', 'of the engine’s OCI runtimes, as runsc for gVisor (default: the engine’s)')
   .option(
     '--idle-timeout <milliseconds>',
     'it stops by itself after that time without a command or work on files',

@@ -24,6 +24,8 @@ export interface ContainerSpec {
   /** Where commands start: made when the image does not have it. */
   cwd: string;
   workspace?: { bind: string } | { volume: string };
+  /** By the name that the engine has for it. Left out: the engine's default. */
+  runtime?: string;
   limits: ContainerLimits;
   /** Of these limits, those that are refused where the engine can't hold to them. */
   required: readonly LimitName[];
@@ -108,6 +110,8 @@ export interface Engine {
    * @throws {ContainerExistsError} the sandbox's id is taken
    * @throws {ImageNotFoundError} the engine does not have the image
    * @throws {LimitUnsupportedError} a limit that is required can't be held to
+   * @throws {RuntimeNotFoundError} the engine does not have the runtime
+   * @throws {WorkspaceUnreachableError} a directory of this machine is asked for, and the engine is another one
    */
   create(spec: ContainerSpec): Promise<Container>;
   /** @throws {ContainerStartError} */

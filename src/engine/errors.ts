@@ -55,6 +55,38 @@ export class LimitUnsupportedError extends BerthError<{ limit: string; reason: s
   }
 }
 
+/** The engine has no OCI runtime of that name; `known` are those that it has. */
+export class RuntimeNotFoundError extends BerthError<{ runtime: string; known: readonly string[] }> {
+  static {
+    RuntimeNotFoundError.prototype.name = 'RuntimeNotFoundError';
+  }
+  readonly code = 'runtime_not_found';
+  override readonly status = 400;
+  constructor(meta: { runtime: string; known: readonly string[] }) {
+    super(
+      `The container engine has no runtime ${meta.runtime}. It has: ${meta.known.join(', ')}. ` +
+        'Add others to "runtimes" in its /etc/docker/daemon.json.',
+      meta,
+    );
+  }
+}
+
+/** The workspace is to be a directory of this machine, and the engine runs on another one. */
+export class WorkspaceUnreachableError extends BerthError<{ path: string; url: string }> {
+  static {
+    WorkspaceUnreachableError.prototype.name = 'WorkspaceUnreachableError';
+  }
+  readonly code = 'workspace_unreachable';
+  override readonly status = 400;
+  constructor(meta: { path: string; url: string }) {
+    super(
+      `The container engine at ${meta.url} is another machine, which does not see ${meta.path} of this one. ` +
+        "Use a volume, or copy the files: sandbox.fs.upload(path, '/workspace').",
+      meta,
+    );
+  }
+}
+
 /** A container of that name is there already; `labels` are that container's. */
 export class ContainerExistsError extends BerthError<{ name: string; labels: Readonly<Record<string, string>> }> {
   static {

@@ -140,6 +140,8 @@ export class SandboxHost implements AsyncDisposable {
    * @throws {ImageNotFoundError} says how to get the image
    * @throws {SandboxExistsError} the id is taken
    * @throws {LimitUnsupportedError} the engine can't hold the sandbox to one of `limits`
+   * @throws {RuntimeNotFoundError} the engine has no such `runtime`; names those that it has
+   * @throws {WorkspaceUnreachableError} `workspace` is a directory of this machine, and the engine is another one
    * @throws {SandboxKeyConflictError} the key gives a sandbox that was made with other options
    * @example const sandbox = await host.create({ image: 'alpine:3', limits: { memory: 512 * 1024 * 1024 } });
    */
@@ -324,6 +326,7 @@ export class SandboxHost implements AsyncDisposable {
       ...(options.user !== undefined && { user: options.user }),
       ...(options.idleTimeout !== undefined && { idleTimeoutMs: options.idleTimeout }),
       ...(options.maxLifetime !== undefined && { maxLifetimeMs: options.maxLifetime }),
+      ...(options.runtime !== undefined && { runtime: options.runtime }),
       ...(options.workspace && { workspace: options.workspace }),
     };
   }

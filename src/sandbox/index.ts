@@ -6,6 +6,8 @@ export {
   ImageNotFoundError,
   ImagePlatformError,
   LimitUnsupportedError,
+  RuntimeNotFoundError,
+  WorkspaceUnreachableError,
 } from '../engine/errors.ts';
 export { EngineUnreachableError } from '../engine/socket.ts';
 export { BerthError } from '../errors.ts';

@@ -212,6 +212,8 @@ const minDisk = 16 * 1024 * 1024;
 /** The engine says whether it is one; this keeps out what could not even be asked for. */
 const imageName = v.pipe(v.string(), v.maxLength(512), v.regex(/^[\w][\w./:@-]*$/, 'is not the name of an image'));
 
+const runtimeName = v.pipe(v.string(), v.maxLength(128), v.regex(/^[\w][\w./-]*$/, 'is not the name of a runtime'));
+
 /** Linux divides a CPU no finer. */
 const cpus = v.pipe(v.number(), v.finite(), v.minValue(0.01));
 
@@ -244,6 +246,7 @@ export const createOptions = v.strictObject({
   user: v.optional(user),
   cwd: v.optional(absolutePath, '/workspace'),
   limits: sandboxLimits,
+  runtime: v.optional(runtimeName),
   idleTimeout: v.optional(timeoutMs),
   maxLifetime: v.optional(timeoutMs),
   labels: v.optional(labels, {}),
@@ -305,6 +308,11 @@ export interface CreateOptions {
      */
     disk?: number;
   };
+  /**
+   * What runs the container, by the name that the engine has for it: `runsc` for gVisor, `kata-runtime`, `sysbox-runc`.
+   * Default: the engine's own, mostly `runc`
+   */
+  runtime?: string;
   /**
    * Milliseconds in which no command runs, nobody follows one and no file is worked on; then the sandbox stops by itself,
    * also when no host runs. At most 24 days. Default: none

@@ -62,9 +62,15 @@ export class Pool {
   }
 
   /** What the engine fixes when it makes a container must be the same; the sandbox-agent takes all else later. */
-  #fits({ id, image, workspace, limits }: CheckedCreateOptions): boolean {
+  #fits({ id, image, workspace, runtime, limits }: CheckedCreateOptions): boolean {
     const { image: ownImage, limits: own } = this.#options;
-    if (id !== undefined || workspace !== undefined || (image !== undefined && image !== ownImage)) return false;
+    if (
+      id !== undefined ||
+      workspace !== undefined ||
+      runtime !== undefined ||
+      (image !== undefined && image !== ownImage)
+    )
+      return false;
     const names = ['memory', 'cpus', 'pids', 'disk'] as const;
     return names.every((name) => limits[name] === own[name]);
   }

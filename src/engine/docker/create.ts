@@ -118,6 +118,7 @@ function containerConfig(
       CapAdd: ['CHOWN', 'KILL', 'SETGID', 'SETPCAP', 'SETUID'],
       SecurityOpt: ['no-new-privileges'],
       Init: false,
+      ...(spec.runtime !== undefined && { Runtime: spec.runtime }),
       Memory: spec.limits.memory,
       MemorySwap: spec.limits.memory,
       NanoCpus: Math.round(spec.limits.cpus * 1e9),

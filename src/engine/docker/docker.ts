@@ -13,10 +13,10 @@ import type {
   Leftover,
   LimitName,
 } from '../engine.ts';
-import { ContainerStartError, EngineError, LimitUnsupportedError } from '../errors.ts';
+import { ContainerStartError, EngineError, LimitUnsupportedError, WorkspaceUnreachableError } from '../errors.ts';
 import { findEngine } from '../socket.ts';
 import { ExecStream } from '../transport/exec.ts';
-import { pickTransport, type Transport } from '../transport/pick.ts';
+import { isRemote, pickTransport, type Transport } from '../transport/pick.ts';
 import { connectUnix } from '../transport/unix.ts';
 import {
   type AgentVolume,
@@ -33,6 +33,7 @@ import { engineFailure, reasonOf, statusOf } from './failure.ts';
 import { findContainers, inspectContainer, labelFilter } from './find.ts';
 import { inspectImage } from './images.ts';
 import { unenforcedLimits } from './limits.ts';
+import { findRuntime } from './runtime.ts';
 import { containerUsage } from './usage.ts';
 
 export interface DockerEngineOptions {
@@ -65,17 +66,30 @@ export class DockerEngine implements Engine {
   readonly #docker: Docker;
   readonly #options: DockerEngineOptions;
   readonly #arch: string;
-  #transport: Transport;
+  readonly #isRemote: boolean;
+  readonly #pick: (runtimePath: string | undefined) => Transport;
+  /** It turned out that no socket can be shared: `exec` for all from then on. */
+  #sharesNoSocket = false;
   #agent: Promise<AgentVolume> | undefined;
+  #defaultRuntime: Promise<string | undefined> | undefined;
   #unenforced: Promise<Partial<Record<LimitName, string>>> | undefined;
 
-  private constructor(docker: Docker, url: string, arch: string, picked: Transport, options: DockerEngineOptions) {
+  private constructor(
+    docker: Docker,
+    url: string,
+    { Arch = '', KernelVersion = '' }: Partial<Docker.DockerVersion>,
+    address: Docker.DockerOptions,
+    options: DockerEngineOptions,
+  ) {
     this.url = url;
-    this.isLocal = picked === 'unix';
     this.#docker = docker;
     this.#options = options;
-    this.#arch = arch;
-    this.#transport = options.transport ?? picked;
+    this.#arch = Arch;
+    this.#isRemote = address.host !== undefined && isRemote(address.host);
+    const isLocalSocket = 'socketPath' in address;
+    this.isLocal = pickTransport({ isLocalSocket, kernelVersion: KernelVersion, runtimePath: undefined }) === 'unix';
+    this.#pick = (runtimePath) =>
+      options.transport ?? pickTransport({ isLocalSocket, kernelVersion: KernelVersion, runtimePath });
   }
 
   /** @throws {EngineUnreachableError} */
@@ -86,10 +100,7 @@ export class DockerEngine implements Engine {
     const docker = new Docker('socketPath' in address ? { host: undefined, ...address } : address);
     const url = found?.url ?? urlOf(address);
     try {
-      const { KernelVersion, Arch } = await docker.version();
-      const isLocalSocket = 'socketPath' in address;
-      const picked = pickTransport({ isLocalSocket, kernelVersion: KernelVersion ?? '' });
-      return new DockerEngine(docker, url, Arch, picked, options);
+      return new DockerEngine(docker, url, await docker.version(), address, options);
     } catch (error) {
       throw await engineFailure(error, 'say its version', url);
     }
@@ -102,6 +113,10 @@ export class DockerEngine implements Engine {
   }
 
   async create(spec: ContainerSpec): Promise<Container> {
+    if (this.#isRemote && spec.workspace && 'bind' in spec.workspace) {
+      throw new WorkspaceUnreachableError({ path: spec.workspace.bind, url: this.url });
+    }
+    const runtimePath = await this.#runtimePath(spec.runtime);
     const [agent, image, unenforced] = await Promise.all([
       this.#prepareAgent(),
       this.#try('look for the image', () => inspectImage(this.#docker, spec.image, this.#arch)),
@@ -113,18 +128,18 @@ export class DockerEngine implements Engine {
     }
     const labels = { ...this.#options.labels, ...spec.labels };
     const make = (transport: Transport) => createContainer(this.#docker, { ...spec, labels }, image, agent, transport);
+    let transport = this.#sharesNoSocket ? 'exec' : this.#pick(runtimePath);
     const id = await this.#try('make a container', async () => {
-      const transport = this.#transport;
       try {
         return await make(transport);
       } catch (error) {
         // The engine does not see this host's directories, as when the host runs in a container of its own.
         if (transport === 'exec' || !reasonOf(error).includes(spec.wireDirectory)) throw error;
-        this.#transport = 'exec';
+        this.#sharesNoSocket = true;
+        transport = 'exec';
         return make('exec');
       }
     });
-    const transport = this.#transport;
     // Not before: now that a container has it, nobody can remove it.
     if (!(await this.#try('look for the sandbox-agent', () => isAgentVolume(this.#docker, agent.name)))) {
       this.#agent = undefined;
@@ -243,7 +258,7 @@ export class DockerEngine implements Engine {
         if (!exec) return await connectUnix(join(wireDirectory, socketName));
         const stream = await this.#openBridge(container.id);
         // The socket works, and does not show here: so it will be for those that are made next.
-        if (transport !== 'exec') this.#transport = 'exec';
+        if (transport !== 'exec') this.#sharesNoSocket = true;
         return stream;
       } catch (error) {
         // Looked at now and then, not at each attempt: in the good case never.
@@ -299,6 +314,19 @@ export class DockerEngine implements Engine {
       return await this.#agent;
     } catch (error) {
       this.#agent = undefined;
+      throw error;
+    }
+  }
+
+  /** That of the default is looked at once per process; a failure is not kept. */
+  async #runtimePath(name: string | undefined): Promise<string | undefined> {
+    const find = () => this.#try('say its runtimes', () => findRuntime(this.#docker, name));
+    if (name !== undefined) return find();
+    this.#defaultRuntime ??= find();
+    try {
+      return await this.#defaultRuntime;
+    } catch (error) {
+      this.#defaultRuntime = undefined;
       throw error;
     }
   }

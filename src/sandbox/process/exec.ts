@@ -13,6 +13,7 @@ import {
   command as commandSchema,
   type ExecOptions,
   execOptions,
+  processId as processIdSchema,
   signalName,
 } from '../options.ts';
 import { resolvePath } from '../path.ts';
@@ -114,7 +115,8 @@ export async function spawn(place: Place, command: Command, given: ExecOptions =
 }
 
 /** Follows a process that was started before, from these bytes of its output on. */
-export async function attach(place: Place, processId: string, given: AttachOptions = {}): Promise<Process> {
+export async function attach(place: Place, id: string, given: AttachOptions = {}): Promise<Process> {
+  const processId = check('attach', processIdSchema, id);
   const options = check('attach', attachOptions, given);
   const wire = await place.wire();
   const stdout = wire.openStream({ send: false, receive: true });

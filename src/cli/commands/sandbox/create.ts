@@ -16,6 +16,7 @@ interface Options {
   cpus?: number;
   pids?: number;
   disk?: number;
+  runtime?: string;
   idleTimeout?: number;
   maxLifetime?: number;
   json?: boolean;

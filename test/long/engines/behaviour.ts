@@ -1,0 +1,80 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { expect, test } from 'vitest';
+import type { SandboxHost } from '../../../src/sandbox/host.ts';
+import type { CreateOptions } from '../../../src/sandbox/options.ts';
+
+/** What a sandbox does on every engine, `wire` being how it must be reached there. */
+export function testSandboxes(
+  host: () => SandboxHost,
+  wireOf: (sandboxId: string) => Promise<string | undefined>,
+  { options = {}, wire }: { options?: CreateOptions; wire: 'unix' | 'exec' },
+): void {
+  test('runs commands, with input, output and exit codes, as the user of the image', async () => {
+    await using sandbox = await host().create(options);
+    expect(await wireOf(sandbox.id)).toBe(wire);
+    expect(await sandbox.exec('cat; echo problem >&2; exit 3', { stdin: 'input' })).toMatchObject({
+      stdout: 'input',
+      stderr: 'problem\n',
+      exitCode: 3,
+    });
+    expect((await sandbox.exec(['id', '-un'])).stdout).toBe('berth\n');
+    const bytes = Buffer.alloc(3_000_000, 'a stream of input ');
+    const counted = await sandbox.exec('wc -c', { stdin: Readable.from([bytes]) });
+    expect(counted.stdout.trim()).toBe(`${bytes.length}`);
+    expect((await sandbox.exec(['no-such-program'])).exitCode).toBe(127);
+  });
+
+  test('ends a tree of processes at a timeout, also a child with a session of its own', async () => {
+    await using sandbox = await host().create(options);
+    const result = await sandbox.exec('setsid sleep 1000 & sleep 1000', { timeout: 300 });
+    expect(result).toMatchObject({ timedOut: true });
+    expect(await sandbox.processes()).toEqual([]);
+  });
+
+  test('writes and reads files, and copies directories both ways', async () => {
+    await using sandbox = await host().create(options);
+    const folder = await mkdtemp(join(tmpdir(), 'berth-test-copy-'));
+    try {
+      const bytes = Buffer.alloc(2_000_000, 'some content ');
+      await sandbox.fs.writeFile('file', bytes);
+      expect(bytes.equals(await sandbox.fs.readFileBuffer('file'))).toBe(true);
+      await writeFile(join(folder, 'sent'), 'from the host');
+      await sandbox.fs.upload(folder, 'copied');
+      expect(await sandbox.fs.readFile('copied/sent')).toBe('from the host');
+      await sandbox.fs.upload(sandbox.fs.download('copied'), 'again');
+      expect(await sandbox.fs.readFile('again/copied/sent')).toBe('from the host');
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  });
+
+  test('has terminals', async () => {
+    await using sandbox = await host().create(options);
+    await using terminal = await sandbox.pty({ cols: 91, rows: 33, command: 'stty size; tty -s && read line; exit 7' });
+    const screen = terminal.output.toArray();
+    await terminal.write('go\r');
+    expect(await terminal.wait()).toMatchObject({ exitCode: 7 });
+    expect(Buffer.concat(await screen).toString()).toContain('33 91');
+  });
+
+  test('stops, starts with its files, and says what state it is in', async () => {
+    await using sandbox = await host().create(options);
+    await sandbox.fs.writeFile('kept', 'still here');
+    await sandbox.stop();
+    expect(await sandbox.info()).toMatchObject({ state: 'exited', end: { reason: 'stopped' } });
+    await sandbox.start();
+    expect(await sandbox.fs.readFile('kept')).toBe('still here');
+    expect(await sandbox.info()).toMatchObject({ state: 'running' });
+  });
+
+  test('an end by others is told to a command that runs', async () => {
+    await using sandbox = await host().create(options);
+    const running = sandbox.exec('echo up; exec sleep 1000', {
+      onStdout: () => void host().remove(sandbox.id),
+    });
+    await expect(running).rejects.toMatchObject({ code: 'sandbox_died' });
+  });
+}

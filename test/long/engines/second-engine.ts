@@ -1,0 +1,123 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { access, chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as wait } from 'node:timers/promises';
+import Docker from 'dockerode';
+import { execa } from 'execa';
+import { baseImageTag } from '../../../src/engine/docker/base-image.ts';
+
+/** Why these tests can't run here; `undefined` where they can. A skipped test shows it in its name. */
+export const reasonToSkip: string | undefined = await (async () => {
+  if (process.getuid?.() !== 0) return 'needs root';
+  const isDebian = await readFile('/etc/debian_version').then(
+    () => true,
+    () => false,
+  );
+  return isDebian ? undefined : 'needs Debian, for its packages';
+})();
+
+/** Installs what is missing of Debian's packages, each known by a program of it. */
+export async function install(programs: Readonly<Record<string, string>>): Promise<void> {
+  const missing: string[] = [];
+  for (const [program, name] of Object.entries(programs)) {
+    const { exitCode } = await execa('sh', ['-c', `command -v ${program}`], { reject: false });
+    if (exitCode !== 0) missing.push(name);
+  }
+  if (missing.length === 0) return;
+  console.log(`installing ${missing.join(' ')}`);
+  await execa('apt-get', ['update', '-q']);
+  await execa('apt-get', ['install', '-y', '-q', '--no-install-recommends', ...missing], {
+    env: { DEBIAN_FRONTEND: 'noninteractive' },
+  });
+}
+
+export interface SecondEngine extends AsyncDisposable {
+  address: Docker.DockerOptions;
+  docker: Docker;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+export interface SecondEngineOptions {
+  /** The program and its arguments before those of dockerd, such as `nsenter --net=…`. */
+  within?: readonly string[];
+  arguments?: readonly string[];
+  /** The content of its daemon.json. */
+  config?: object;
+  /** Makes what further arguments name, in the folder of the engine. */
+  prepare?: (folder: string) => Promise<string[]>;
+}
+
+/** A dockerd of the test, with the base image; at its end nothing of it is left. */
+export async function startEngine(options: SecondEngineOptions = {}): Promise<SecondEngine> {
+  const folder = await mkdtemp(join(tmpdir(), 'be-'));
+  // With a user namespace the root of containers is nobody here, and must get to their files.
+  await chmod(folder, 0o711);
+  const socketPath = join(folder, 's');
+  await writeFile(join(folder, 'daemon.json'), JSON.stringify(options.config ?? {}));
+  const command = [
+    ...(options.within ?? []),
+    'dockerd',
+    `--config-file=${join(folder, 'daemon.json')}`,
+    `--data-root=${join(folder, 'data')}`,
+    `--exec-root=${join(folder, 'exec')}`,
+    `--pidfile=${join(folder, 'pid')}`,
+    `--host=unix://${socketPath}`,
+    '--bridge=none',
+    '--iptables=false',
+    '--ip6tables=false',
+    '--ip-forward=false',
+    '--ip-masq=false',
+    ...(options.arguments ?? []),
+    ...((await options.prepare?.(folder)) ?? []),
+  ];
+  const daemon = spawn(command[0] ?? '', command.slice(1), { stdio: ['ignore', 'ignore', 'pipe'] });
+  const ended = once(daemon, 'exit');
+  let log = '';
+  daemon.stderr.on('data', (chunk: Buffer) => {
+    log = (log + chunk).slice(-4_000);
+  });
+  async function end(): Promise<void> {
+    daemon.kill('SIGTERM');
+    await ended;
+    // With a user namespace it mounts below a folder of its own.
+    const mounts = await readFile('/proc/self/mounts', 'utf8');
+    const ours = mounts.split('\n').flatMap((line) => line.split(' ')[1] ?? []);
+    for (const path of ours.filter((one) => one.startsWith(`${folder}/`)).reverse())
+      await execa('umount', ['-l', path]);
+    await rm(folder, { recursive: true, force: true });
+  }
+  const local = new Docker({ socketPath, host: undefined });
+  try {
+    await answers(local, daemon, () => log);
+    await loadBaseImage(socketPath);
+    return { address: { socketPath }, docker: local, [Symbol.asyncDispose]: end };
+  } catch (error) {
+    await end();
+    throw error;
+  }
+}
+
+/** Resolves when the engine answers; there is no event for that. */
+async function answers(docker: Docker, daemon: { exitCode: number | null }, log: () => string): Promise<void> {
+  for (const deadline = Date.now() + 60_000; ; await wait(50)) {
+    try {
+      await docker.ping();
+      return;
+    } catch (cause) {
+      if (daemon.exitCode === null && Date.now() < deadline) continue;
+      throw new Error(`the engine of the test does not answer: ${log()}`, { cause });
+    }
+  }
+}
+
+/** From the engine of the machine. */
+async function loadBaseImage(socketPath: string): Promise<void> {
+  await access(socketPath);
+  const from = new Docker({ socketPath: '/var/run/docker.sock', host: undefined });
+  const to = new Docker({ socketPath, host: undefined });
+  const answer = await to.loadImage(await from.getImage(await baseImageTag()).get());
+  answer.resume();
+  await once(answer, 'end');
+}

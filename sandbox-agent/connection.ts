@@ -26,6 +26,7 @@ import { unpack } from './fs/unpack.ts';
 import { watch } from './fs/watch.ts';
 import { writeFile } from './fs/write.ts';
 import type { Lifetime } from './lifetime.ts';
+import { killsBeyond } from './process/memory.ts';
 import type { Attachment } from './process/output.ts';
 import type { SandboxProcess } from './process/process.ts';
 import type { Processes } from './process/processes.ts';
@@ -177,6 +178,10 @@ export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): v
       case 'process.list':
         await sandbox.processes.list(accept(request.stream, 'send'), signal);
         return ok;
+      case 'memory.watch': {
+        const kills = await killsBeyond(request.after, request.waitMs, signal);
+        return { type: 'memory.kills', requestId, kills };
+      }
       case 'pty.open':
         return followTerminal(
           requestId,
@@ -308,7 +313,9 @@ export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): v
 
 /** Whether it only says what there is: that does not keep a sandbox from being idle. */
 function isLook({ type }: Request): boolean {
-  return type === 'ping' || type === 'cancel' || type === 'process.list' || type === 'fs.watch';
+  return (
+    type === 'ping' || type === 'cancel' || type === 'process.list' || type === 'memory.watch' || type === 'fs.watch'
+  );
 }
 
 function publicKey(hex: string) {

@@ -1,4 +1,5 @@
 import { openSync, readFileSync, readSync, writeFileSync, writeSync } from 'node:fs';
+import { setTimeout as wait } from 'node:timers/promises';
 
 // cgroup v2 first, then v1; both count the processes that were killed for want of memory in a line `oom_kill N`.
 const counters = ['/sys/fs/cgroup/memory.events', '/sys/fs/cgroup/memory/memory.oom_control'];
@@ -9,6 +10,19 @@ let counter: number | undefined | null = null;
 export function outOfMemoryKills(): number {
   if (counter === null) counter = openFirst(counters, 'r');
   return Number(/^oom_kill (\d+)$/m.exec(readStart(counter))?.[1] ?? 0);
+}
+
+/** The kernel tells nobody who is outside of its cgroup in time; to look costs some microseconds. */
+const lookMs = 100;
+
+/** Resolves with the number of such kills when it is more than `after`, at the latest after `waitMs`. */
+export async function killsBeyond(after: number, waitMs: number, signal: AbortSignal): Promise<number> {
+  for (const since = performance.now(); ; ) {
+    const kills = outOfMemoryKills();
+    const leftMs = since + waitMs - performance.now();
+    if (kills > after || leftMs <= 0) return kills;
+    await wait(Math.min(lookMs, leftMs), undefined, { signal });
+  }
 }
 
 // The kernel kills the process with the most memory, to which it adds these thousandths of the limit:

@@ -26,7 +26,16 @@ import {
   fsWrite,
 } from './fs.ts';
 import { authenticate, hello, refused, welcome } from './handshake.ts';
-import { processAttach, processExited, processKill, processList, processStart, processStarted } from './process.ts';
+import {
+  memoryKills,
+  memoryWatch,
+  processAttach,
+  processExited,
+  processKill,
+  processList,
+  processStart,
+  processStarted,
+} from './process.ts';
 import { ptyAttach, ptyOpen, ptyResize } from './pty.ts';
 import { cancel, ping, sessionClose, sessionOpen, shutdown } from './session.ts';
 import { errorText, name, requestId } from './values.ts';
@@ -58,6 +67,7 @@ const request = v.variant('type', [
   processAttach,
   processKill,
   processList,
+  memoryWatch,
   ptyOpen,
   ptyAttach,
   ptyResize,
@@ -88,6 +98,7 @@ const answer = v.variant('type', [
   error,
   processStarted,
   processExited,
+  memoryKills,
   fsStatAnswer,
   fsTarget,
   fsFound,

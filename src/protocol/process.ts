@@ -85,6 +85,20 @@ export const processKill = v.strictObject({
  */
 export const processList = v.strictObject({ type: v.literal('process.list'), requestId, stream: streamId });
 
+/**
+ * Host → sandbox-agent. Answer: `memory.kills`, as soon as the kernel has killed more than `after` processes of the sandbox
+ * for want of memory since its start, at the latest after `waitMs`.
+ */
+export const memoryWatch = v.strictObject({
+  type: v.literal('memory.watch'),
+  requestId,
+  after: byteCount,
+  waitMs: timeoutMs,
+});
+
+/** Sandbox-agent → host. How many that are. */
+export const memoryKills = v.strictObject({ type: v.literal('memory.kills'), requestId, kills: byteCount });
+
 /** Sandbox-agent → host. `pid` is that inside the sandbox; 0 when the command could not be started (code 126 or 127). */
 export const processStarted = v.strictObject({
   type: v.literal('process.started'),

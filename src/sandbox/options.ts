@@ -86,6 +86,7 @@ const commandOptions = {
   backpressure: v.optional(v.boolean(), false),
   onStdout: v.optional(listener),
   onStderr: v.optional(listener),
+  onOomKill: v.optional(v.custom<(count: number) => void>((value) => typeof value === 'function', 'is no function')),
 };
 export const execOptions = v.strictObject(commandOptions);
 export type CheckedExecOptions = v.InferOutput<typeof execOptions>;
@@ -123,6 +124,11 @@ export interface ExecOptions {
   /** Called with each piece of output as it comes. */
   onStdout?: (chunk: Uint8Array) => void;
   onStderr?: (chunk: Uint8Array) => void;
+  /**
+   * Called when the kernel has killed processes of the sandbox for want of memory, within 100 ms, also when the command goes on
+   * without them; with how many that were since the last call. The kernel counts, and does not say whom it killed.
+   */
+  onOomKill?: (count: number) => void;
 }
 
 const { columns: cols, rows } = terminalSize.entries;

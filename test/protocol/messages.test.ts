@@ -84,6 +84,7 @@ const messages: [parse: Parse, message: Message, optional?: string[]][] = [
   ],
   [parseRequest, { type: 'process.kill', requestId, processId: 'p', signal: 'SIGTERM', graceMs: 0 }, ['graceMs']],
   [parseRequest, { type: 'process.list', requestId, stream: 1 }],
+  [parseRequest, { type: 'memory.watch', requestId, after: 2, waitMs: 5 }],
   [
     parseRequest,
     {
@@ -130,6 +131,7 @@ const messages: [parse: Parse, message: Message, optional?: string[]][] = [
   [parseAnswer, { type: 'error', requestId, code: 'ENOENT', message: '' }],
   [parseAnswer, { type: 'process.started', requestId, processId: 'p', pid: 0 }],
   [parseAnswer, { type: 'process.exited', requestId, end }],
+  [parseAnswer, { type: 'memory.kills', requestId, kills: 3 }],
   [parseAnswer, { type: 'fs.stat', requestId, stats }],
   [parseAnswer, { type: 'fs.target', requestId, target: '' }],
   [parseAnswer, { type: 'fs.found', requestId, total: 5, truncated: false }],
@@ -191,7 +193,7 @@ describe.for(named)('$name', ({ parse, message, optional }) => {
       }
       if (typeof value === 'number') {
         for (const other of [2 ** 60, -(2 ** 53), 0.5]) {
-          const isTime = key.endsWith('Ms') && other === 0.5 && key !== 'timeoutMs';
+          const isTime = key.endsWith('Ms') && other === 0.5 && key !== 'timeoutMs' && key !== 'waitMs';
           const run = () => parse(bytes({ ...message, [key]: other }));
           if (!isTime && key !== 'graceMs') expect(run, `${key}: ${other}`).toThrow(WireProtocolError);
         }

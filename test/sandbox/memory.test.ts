@@ -45,6 +45,18 @@ describe.for([128, 256])('with %i MiB', (size) => {
   });
 });
 
+test('a child that is killed is told of while its parent goes on', async ({ host }) => {
+  const sandbox = await withMemory(host, 256 * MiB);
+  const counts: number[] = [];
+  const command = 'tail /dev/zero; while [ ! -e told ]; do sleep 0.01; done; echo on';
+  const onOomKill = (count: number) => {
+    counts.push(count);
+    void sandbox.fs.writeFile('told', '');
+  };
+  expect(await sandbox.exec(command, { onOomKill })).toMatchObject({ exitCode: 0, stdout: 'on\n', oomKilled: true });
+  expect(counts).toEqual([1]);
+});
+
 test('commands, and all that they start, go before the sandbox-agent when memory runs out', async ({ sandbox }) => {
   for (const user of ['berth', 'root', '4711']) {
     const script = 'for p in 1 self; do cat /proc/$p/oom_score_adj; done';

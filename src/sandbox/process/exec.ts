@@ -22,6 +22,7 @@ import { requestError } from '../request-error.ts';
 import type { Wire } from '../wire.ts';
 import { feed } from './input.ts';
 import { NewestOutput } from './newest-output.ts';
+import { oomKills, watchOomKills } from './oom.ts';
 import type { ExecResult } from './result.ts';
 import {
   begin,
@@ -250,9 +251,15 @@ async function start(
     ...(options.timeout !== undefined && { timeoutMs: options.timeout }),
     ...(options.key !== undefined && { key: options.key }),
   } as const;
+  const { onOomKill } = options;
+  const killsBefore = onOomKill && (await oomKills(wire));
   const started = await begin(wire, call, stdin ? [stdin, stdout, stderr] : [stdout, stderr]);
   return {
     ...started,
+    ended:
+      onOomKill && killsBefore !== undefined
+        ? watchOomKills(wire, killsBefore, started.ended, onOomKill).then(() => started.ended)
+        : started.ended,
     stdin,
     stdout: new Output(stdout, started.processId, 'stdout', 0),
     stderr: new Output(stderr, started.processId, 'stderr', 0),

@@ -100,7 +100,7 @@ export async function startEngine(options: SecondEngineOptions = {}): Promise<Se
 }
 
 /** Resolves when the engine answers; there is no event for that. */
-async function answers(docker: Docker, daemon: { exitCode: number | null }, log: () => string): Promise<void> {
+export async function answers(docker: Docker, daemon: { exitCode: number | null }, log: () => string): Promise<void> {
   for (const deadline = Date.now() + 60_000; ; await wait(50)) {
     try {
       await docker.ping();

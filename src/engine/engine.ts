@@ -100,6 +100,8 @@ export interface Leftover {
 export interface Engine {
   /** How people write where it is: `unix:///var/run/docker.sock`. */
   readonly url: string;
+  /** Its containers see the files of this machine, with the same ids. */
+  readonly isLocal: boolean;
 
   /** The image of sandboxes that ask for none; made when it is not there. */
   defaultImage(): Promise<string>;

@@ -38,12 +38,12 @@ export async function collect(
     removed.push({ kind: 'sandbox', name, reason });
     if (dryRun) continue;
     await engine.remove(container.id);
-    await state.forget(name);
+    await state.forgetDead(name);
   }
   for (const name of await state.known()) {
     if (sandboxes.has(name) || (await state.owner(name))?.isAlive) continue;
     removed.push({ kind: 'files', name, reason: 'its sandbox is gone' });
-    if (!dryRun) await state.forget(name);
+    if (!dryRun) await state.forgetDead(name);
   }
   for (const { kind, name } of await engine.sweep(state.hostId, { dryRun })) {
     removed.push({ kind, name, reason: kind === 'container' ? 'never finished' : 'unused' });

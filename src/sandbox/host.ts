@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import type Docker from 'dockerode';
 import { type Logger, pino } from 'pino';
@@ -196,7 +197,8 @@ export class SandboxHost implements AsyncDisposable {
     let container: Container | undefined;
     let sandbox: Sandbox | undefined;
     try {
-      container = await this.#engine.create(this.#specFor(id, image, options));
+      const user = options.user ?? (await this.#userOfWorkspace(options));
+      container = await this.#engine.create(this.#specFor(id, image, { ...options, user }));
       throwIfAborted(signal);
       await this.#engine.start(container.id);
       sandbox = this.#toSandbox(id, container);
@@ -289,6 +291,19 @@ export class SandboxHost implements AsyncDisposable {
       return sandbox;
     }
     return undefined;
+  }
+
+  /**
+   * In a directory of this machine files are to belong to whoever runs Berth. Where that is root, to whom the directory
+   * belongs: root's files in it would be in his way, and a program that is setuid root a way out.
+   */
+  async #userOfWorkspace({ workspace }: CheckedCreateOptions): Promise<string | undefined> {
+    const { getuid, getgid } = process;
+    if (!workspace || !('bind' in workspace) || !this.#engine.isLocal || !getuid || !getgid) return undefined;
+    if (getuid() !== 0) return `${getuid()}:${getgid()}`;
+    // Where this process does not see it, the engine says whether it is there.
+    const owner = await stat(workspace.bind).catch(() => undefined);
+    return owner && `${owner.uid}:${owner.gid}`;
   }
 
   #specFor(id: string, image: string, options: CheckedCreateOptions): ContainerSpec {
@@ -415,9 +430,8 @@ export class SandboxHost implements AsyncDisposable {
     await this.#state.makeWireDirectory(id);
   }
 
-  /** Of several that find the id of a sandbox that is gone, a slower one must not take what a faster one has made. */
   async #forgetGone(id: string): Promise<void> {
-    await using _lock = await this.#state.lock(hash(`id ${id}`));
+    await using _lock = await this.#state.lockId(id);
     const owner = await this.#state.owner(id);
     const isBeingMade = owner?.isAlive && !owner.finished;
     if (owner && !isBeingMade && !(await this.#find(id))) await this.#state.forget(id);

@@ -294,7 +294,10 @@ export interface CreateOptions {
   workspace?: { bind: string } | { volume: string };
   /** Added to the image's environment. */
   env?: Record<string, string>;
-  /** `name`, `uid`, `name:group` or `uid:gid`, of commands and files. Default: the image's */
+  /**
+   * `name`, `uid`, `name:group` or `uid:gid`, of commands and files. Default: the image's; where the workspace is a
+   * directory of this machine, the user of this process, or of the directory when this process is root's
+   */
   user?: string;
   /** Where commands start; made when it is not there. Default: `/workspace` */
   cwd?: string;

@@ -20,6 +20,10 @@ interface Source {
   onFailure(error: unknown): void;
 }
 
+const limitNames = ['memory', 'cpus', 'pids', 'disk'] as const;
+/** Named one by one: an option that is new, as another runtime, must not be dropped without a word. */
+const takenLater = new Set(['env', 'user', 'cwd', 'idleTimeout', 'maxLifetime', 'labels', 'key', 'signal']);
+
 /** After a failure: the engine may be away, or the machine full. */
 const retryMs = 5_000;
 
@@ -61,18 +65,12 @@ export class Pool {
     return !this.#stop.signal.aborted && this.#free.length < this.#options.size;
   }
 
-  /** What the engine fixes when it makes a container must be the same; the sandbox-agent takes all else later. */
-  #fits({ id, image, workspace, runtime, limits }: CheckedCreateOptions): boolean {
+  /** What the engine fixes when it makes a container must be the same; the sandbox-agent takes the rest later. */
+  #fits({ image, limits, ...rest }: CheckedCreateOptions): boolean {
     const { image: ownImage, limits: own } = this.#options;
-    if (
-      id !== undefined ||
-      workspace !== undefined ||
-      runtime !== undefined ||
-      (image !== undefined && image !== ownImage)
-    )
-      return false;
-    const names = ['memory', 'cpus', 'pids', 'disk'] as const;
-    return names.every((name) => limits[name] === own[name]);
+    if (image !== undefined && image !== ownImage) return false;
+    if (!limitNames.every((name) => limits[name] === own[name])) return false;
+    return Object.entries(rest).every(([name, value]) => value === undefined || takenLater.has(name));
   }
 
   #fill(): void {

@@ -1,4 +1,11 @@
-import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto';
+import {
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyObject,
+  randomBytes,
+} from 'node:crypto';
 import { chmod, link, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
 import { homedir } from 'node:os';
@@ -114,10 +121,21 @@ export class StateDir {
     ]);
   }
 
+  /** Forgets what a dead process has left of a sandbox, unless a live one makes it anew by now. */
+  async forgetDead(sandboxId: string): Promise<void> {
+    await using _lock = await this.lockId(sandboxId);
+    if (!(await this.owner(sandboxId))?.isAlive) await this.forget(sandboxId);
+  }
+
+  /** For who looks at an id and then forgets it: a slower one must not take what a faster one has made. */
+  lockId(sandboxId: string): Promise<AsyncDisposable> {
+    return this.lock(createHash('sha256').update(`id ${sandboxId}`).digest('hex'));
+  }
+
   /** Sandboxes that something is kept of here. */
   async known(): Promise<string[]> {
-    const [owned, wires] = await Promise.all([readdir(join(this.path, 'owners')), readdir(join(this.path, 'wire'))]);
-    return [...new Set([...owned, ...wires])];
+    const names = await Promise.all(['owners', 'wire', 'labels'].map((name) => readdir(join(this.path, name))));
+    return [...new Set(names.flat())];
   }
 
   /** `undefined`: nobody wrote down that he has it. */

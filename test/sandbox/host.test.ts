@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
+import { chown, mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
@@ -89,30 +89,14 @@ describe('create', () => {
   test('works in a directory of the host when that is the workspace', async ({ host }) => {
     const directory = await mkdtemp(join(tmpdir(), 'berth-test-workspace-'));
     onTestFinished(() => rm(directory, { recursive: true, force: true }));
-    await using sandbox = await host.create({ workspace: { bind: directory }, user: '0' });
+    // As root, which these tests may run as, for somebody else.
+    if (process.getuid?.() === 0) await chown(directory, 1234, 4321);
+    await using sandbox = await host.create({ workspace: { bind: directory } });
     await sandbox.fs.writeFile('made-inside', '');
-    expect(await readdir(directory)).toEqual(['made-inside']);
-  });
-});
-
-describe('any image', () => {
-  test('has commands where it has a shell, and an array needs none', async ({ host }) => {
-    const image = 'berth-test-busybox:1';
-    const build = `set -e; d=$(mktemp -d); cd $d; apt-get download busybox-static >/dev/null 2>&1
-      dpkg-deb -x *.deb x; mkdir -p root/bin; cp x/bin/busybox root/bin/; ln -s busybox root/bin/sh
-      tar -C root -c . | docker import -c 'ENTRYPOINT ["false"]' - ${image}; rm -rf $d`;
-    await execa('sh', ['-c', build]);
-    onTestFinished(async () => {
-      await docker.getImage(image).remove({ force: true });
-    });
-    await using sandbox = await host.create({ image });
-    expect((await sandbox.exec('echo $0; pwd')).stdout).toBe('/bin/sh\n/workspace\n');
-    expect((await sandbox.exec('echo in', { login: true, umask: 0o027 })).stdout).toBe('in\n');
-    await sandbox.exec(['/bin/busybox', 'rm', '/bin/sh']);
-    expect(await sandbox.exec('true')).toMatchObject({ exitCode: 127 });
-    expect((await sandbox.exec(['/bin/busybox', 'echo', 'without a shell'])).stdout).toBe('without a shell\n');
-    await sandbox.fs.writeFile('file', 'content');
-    expect(await sandbox.fs.readFile('file')).toBe('content');
+    await sandbox.exec('touch by-a-command');
+    const { uid, gid } = await stat(directory);
+    expect((await readdir(directory)).sort()).toEqual(['by-a-command', 'made-inside']);
+    for (const name of await readdir(directory)) expect(await stat(join(directory, name))).toMatchObject({ uid, gid });
   });
 });
 

@@ -1,3 +1,4 @@
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import Docker from 'dockerode';
 import { execa } from 'execa';
@@ -5,6 +6,7 @@ import { expect } from 'vitest';
 import { ImageNotFoundError } from '../../src/engine/errors.ts';
 import { InvalidOptionsError, SandboxExistsError, SandboxKeyConflictError } from '../../src/sandbox/errors.ts';
 import { SandboxHost } from '../../src/sandbox/host.ts';
+import { hash } from '../../src/sandbox/key.ts';
 import { openHost, test } from '../support/sandbox-fixture.ts';
 
 const checkout = join(import.meta.dirname, '../..');
@@ -78,6 +80,20 @@ test('names what is different in another request with the same key, and takes th
   await host.remove(id);
   const next = await host.create({ key: 'k', id: 'other' });
   expect(next.id).toBe('other');
+});
+
+test('of two processes that ask for one key with ids of their own, one is refused, also after a dead one', async () => {
+  await using opened = await openHost();
+  await using other = await SandboxHost.open({ stateDir: opened.stateDir });
+  await writeFile(join(opened.stateDir, 'keys', hash('k')), 'dead');
+  const asked = await Promise.allSettled([
+    opened.host.create({ key: 'k', id: 'one' }),
+    other.create({ key: 'k', id: 'two' }),
+  ]);
+  const refused = asked.flatMap((one) => (one.status === 'rejected' ? [one.reason] : []));
+  expect(refused).toEqual([expect.any(SandboxKeyConflictError)]);
+  expect(refused[0].meta.options).toEqual(['id']);
+  expect(await opened.host.list()).toHaveLength(1);
 });
 
 test('a sandbox of a key that does not run is started, with its files', async () => {

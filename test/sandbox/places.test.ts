@@ -83,7 +83,7 @@ describe('a host that is no root', () => {
     await using socket = await openEngineSocket(join(await temporary(), 'docker.sock'), uid);
 
     const result = await runElsewhere(
-      { stateDir: join(home, 'state'), create: { workspace: { bind: workspace }, user: `${uid}:${uid}` } },
+      { stateDir: join(home, 'state'), create: { workspace: { bind: workspace } } },
       `await sandbox.fs.writeFile('by-the-host', 'one');
        const { stdout } = await sandbox.exec('id -u; echo two > by-a-command; cat by-the-host');
        return { uid: process.getuid(), stdout };`,

@@ -74,15 +74,16 @@ test('each is given away once, to those whom it fits, and another takes its plac
   await host.warm();
   const next = (await containersOf(stateDir)).filter((id) => !containers.includes(id));
   expect(next).toHaveLength(2);
-  // Not for other limits, an id of one's own, or a workspace; nor for a user whom it does not have.
+  // Not for other limits, an id of one's own, another runtime, or a workspace; nor for a user whom it does not have.
   const others = [
     await host.create(),
     await host.create({ limits: { pids: 101 } }),
     await host.create({ limits, id: 'mine' }),
+    await host.create({ limits, runtime: 'runc' }),
   ];
   for (const { id } of others) expect(next).not.toContain(id);
   await expect(host.create({ limits, user: 'no-such-user' })).rejects.toMatchObject({ code: 'container_start' });
-  expect(await host.list()).toHaveLength(5);
+  expect(await host.list()).toHaveLength(6);
 });
 
 test('close removes those that are nobody’s, and collect those of a process that was killed', async () => {

@@ -62,6 +62,7 @@ const socketPatienceMs = 3_000;
 /** Docker Engine, and what speaks its API, through dockerode. */
 export class DockerEngine implements Engine {
   readonly url: string;
+  readonly isLocal: boolean;
   readonly #docker: Docker;
   readonly #options: DockerEngineOptions;
   readonly #arch: string;
@@ -86,6 +87,7 @@ export class DockerEngine implements Engine {
     this.#arch = Arch;
     this.#isRemote = address.host !== undefined && isRemote(address.host);
     const isLocalSocket = 'socketPath' in address;
+    this.isLocal = pickTransport({ isLocalSocket, kernelVersion: KernelVersion, runtimePath: undefined }) === 'unix';
     this.#pick = (runtimePath) =>
       options.transport ?? pickTransport({ isLocalSocket, kernelVersion: KernelVersion, runtimePath });
   }

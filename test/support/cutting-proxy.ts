@@ -6,6 +6,10 @@ import { join } from 'node:path';
 export interface CuttingProxy extends AsyncDisposable {
   /** How often a connection was cut. */
   readonly cuts: number;
+  /** How many there were. */
+  readonly connections: number;
+  /** The connections that are there pass nothing on any more, and stay open. */
+  hang(): void;
   /** While true, new connections are refused; those that are there are cut. */
   refuse(refused: boolean): void;
   [Symbol.asyncDispose](): Promise<void>;
@@ -25,12 +29,18 @@ export async function cutWire(
   await rename(path, behind);
   const open = new Set<() => void>();
   let cuts = 0;
+  let connections = 0;
+  const passing = new Set<Connection>();
   let refused = false;
   const server = createServer((near) => {
     const far = createConnection(behind);
+    connections++;
+    passing.add(near).add(far);
     let left = refused ? 0 : (next() ?? Number.POSITIVE_INFINITY);
     const end = () => {
       open.delete(end);
+      passing.delete(near);
+      passing.delete(far);
       near.destroy();
       far.destroy();
     };
@@ -39,6 +49,7 @@ export async function cutWire(
       from.on('error', end).on('close', end);
       to.on('drain', () => from.resume());
       from.on('data', (bytes) => {
+        if (!passing.has(from)) return;
         const come = bytes.subarray(0, left);
         left -= bytes.length;
         if (left > 0) {
@@ -60,6 +71,12 @@ export async function cutWire(
   return {
     get cuts() {
       return cuts;
+    },
+    get connections() {
+      return connections;
+    },
+    hang() {
+      passing.clear();
     },
     refuse(value) {
       refused = value;

@@ -36,6 +36,10 @@ export async function install(programs: Readonly<Record<string, string>>): Promi
 export interface SecondEngine extends AsyncDisposable {
   address: Docker.DockerOptions;
   docker: Docker;
+  /** Ends dockerd. With `--live-restore` what runs in its containers goes on. */
+  stop(): Promise<void>;
+  /** Starts dockerd again; resolves when it answers. */
+  start(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
@@ -72,15 +76,26 @@ export async function startEngine(options: SecondEngineOptions = {}): Promise<Se
     ...(options.arguments ?? []),
     ...((await options.prepare?.(folder)) ?? []),
   ];
-  const daemon = spawn(command[0] ?? '', command.slice(1), { stdio: ['ignore', 'ignore', 'pipe'] });
-  const ended = once(daemon, 'exit');
   let log = '';
-  daemon.stderr.on('data', (chunk: Buffer) => {
-    log = (log + chunk).slice(-4_000);
-  });
+  const local = new Docker({ socketPath, host: undefined });
+  const run = () => {
+    const daemon = spawn(command[0] ?? '', command.slice(1), { stdio: ['ignore', 'ignore', 'pipe'] });
+    daemon.stderr.on('data', (chunk: Buffer) => {
+      log = (log + chunk).slice(-4_000);
+    });
+    return { daemon, ended: once(daemon, 'exit') };
+  };
+  let running = run();
+  async function stop(): Promise<void> {
+    running.daemon.kill('SIGTERM');
+    await running.ended;
+  }
+  async function start(): Promise<void> {
+    running = run();
+    await answers(local, running.daemon, () => log);
+  }
   async function end(): Promise<void> {
-    daemon.kill('SIGTERM');
-    await ended;
+    await stop();
     // With a user namespace it mounts below a folder of its own.
     const mounts = await readFile('/proc/self/mounts', 'utf8');
     const ours = mounts.split('\n').flatMap((line) => line.split(' ')[1] ?? []);
@@ -88,11 +103,10 @@ export async function startEngine(options: SecondEngineOptions = {}): Promise<Se
       await execa('umount', ['-l', path]);
     await rm(folder, { recursive: true, force: true });
   }
-  const local = new Docker({ socketPath, host: undefined });
   try {
-    await answers(local, daemon, () => log);
+    await answers(local, running.daemon, () => log);
     await loadBaseImage(socketPath);
-    return { address: { socketPath }, docker: local, [Symbol.asyncDispose]: end };
+    return { address: { socketPath }, docker: local, stop, start, [Symbol.asyncDispose]: end };
   } catch (error) {
     await end();
     throw error;

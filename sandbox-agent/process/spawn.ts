@@ -73,12 +73,14 @@ function spawnOnTerminal(command: Command, size: TerminalSize): Spawned | NodeJS
   try {
     const started = start(command, path);
     const terminal = new Terminal(master);
+    // Not before the program has ended: many close their files first, which would be the end of the terminal, and the
+    // kernel would then hang up on a program that was about to give its code.
+    void started.exit.then(() => closeSync(slave));
     return { ...started, stdin: undefined, stdout: terminal.output, stderr: undefined, terminal };
   } catch (error) {
     closeSync(master);
-    return failureOf(error);
-  } finally {
     closeSync(slave);
+    return failureOf(error);
   }
 }
 

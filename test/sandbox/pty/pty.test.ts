@@ -387,3 +387,8 @@ async function agentDescriptors({ id }: Sandbox): Promise<string[]> {
   });
   return (await buffer(await exec.start({ Tty: true }))).toString().split('\r\n');
 }
+
+test('a program that closes its terminal before it ends gives its code', async ({ sandbox }) => {
+  await using pty = await sandbox.pty({ cols: 80, rows: 24, command: 'exec <&- >&- 2>&-; sleep 0.2; exit 7' });
+  expect(await pty.wait()).toMatchObject({ exitCode: 7, signal: null });
+});

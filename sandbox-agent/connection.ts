@@ -264,7 +264,7 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
       case 'process.attach':
         return attachProcess(request, accept);
       case 'process.kill':
-        sandbox.processes.find(request.processId).signal(request.signal, request.graceMs);
+        await sandbox.processes.find(request.processId).signal(request.signal, request.graceMs);
         return ok;
       case 'process.list':
         await sandbox.processes.list(accept(request.stream, 'send'), signal);

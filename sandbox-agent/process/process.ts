@@ -1,5 +1,6 @@
 import { statSync } from 'node:fs';
 import type { Socket } from 'node:net';
+import { constants } from 'node:os';
 import type { Readable } from 'node:stream';
 import { setImmediate as nextTurn, setTimeout as wait } from 'node:timers/promises';
 import { limits } from '../../src/protocol/limits.ts';
@@ -70,6 +71,8 @@ export class SandboxProcess {
   #screen: Screen | undefined;
   #size: TerminalSize | undefined;
   #timedOut = false;
+  /** The end of its tree, once it is being killed. */
+  #killed: Promise<void> | undefined;
   /** Pieces of output that are being kept. */
   #appending = 0;
 
@@ -143,18 +146,20 @@ export class SandboxProcess {
     return this.end !== undefined || this.state === 'lost';
   }
 
-  #signal(name: string): void {
-    const number = signalNumber(name);
-    if (number === undefined) throw new RequestError('EINVAL', `there is no signal ${name}`);
-    if (this.tree !== undefined) signalTree(this.tree, number);
-  }
-
-  /** Sends a signal to the whole tree, and SIGKILL to what is left of it after `graceMs`. Does not wait for the end. */
-  signal(signalName: string, graceMs: number | undefined): void {
+  /**
+   * Sends a signal to the whole tree, and SIGKILL to what is left of it after `graceMs`. Waits for the end of all of it
+   * only when the signal is SIGKILL.
+   */
+  async signal(signalName: string, graceMs: number | undefined): Promise<void> {
     const { tree } = this;
-    this.#signal(signalName);
-    if (graceMs === undefined || tree === undefined) return;
-    const timer = setTimeout(() => void killTree(tree), graceMs);
+    const number = signalNumber(signalName);
+    if (number === undefined) throw new RequestError('EINVAL', `there is no signal ${signalName}`);
+    if (tree === undefined) return;
+    // Told once, a tree that is just forking would have a process more than was looked at.
+    if (number === constants.signals.SIGKILL) return this.#kill(tree);
+    signalTree(tree, number);
+    if (graceMs === undefined) return;
+    const timer = setTimeout(() => void this.#kill(tree), graceMs);
     void this.ended.then(() => {
       // The command's end is not that of what it started; only a tree that is gone needs no second signal.
       if (!liveProcesses().has(tree)) clearTimeout(timer);
@@ -235,13 +240,13 @@ export class SandboxProcess {
     this.#terminal = terminal;
     this.#size = size;
     this.#screen = size && new Screen(size);
-    const timer = timeoutMs === undefined ? undefined : setTimeout(() => void this.#timeout(), timeoutMs);
+    const timer = timeoutMs === undefined ? undefined : setTimeout(() => this.#timeout(), timeoutMs);
     const drained = Promise.all([this.#collect(stdout, this.stdout), stderr && this.#collect(stderr, this.stderr)]);
     const { code, signal } = await exit;
     clearTimeout(timer);
     this.#stdin?.destroy();
-    // What was killed for its time is dead to the last process when the end is reported.
-    if (this.#timedOut) await this.#killTree();
+    // What was killed is dead to the last process when the end is reported.
+    await this.#killed;
     // Else a reader that is far behind would keep the last of it where it is.
     this.stdout.stopWaiting();
     this.stderr.stopWaiting();
@@ -314,14 +319,15 @@ export class SandboxProcess {
     return this.end;
   }
 
-  /** Resolves when the whole tree is dead. */
-  async #killTree(): Promise<void> {
-    if (this.tree !== undefined) await killTree(this.tree);
+  #timeout(): void {
+    this.#timedOut = true;
+    if (this.tree !== undefined) void this.#kill(this.tree);
   }
 
-  async #timeout(): Promise<void> {
-    this.#timedOut = true;
-    await this.#killTree();
+  /** Resolves when the whole tree is dead. */
+  #kill(tree: Tree): Promise<void> {
+    this.#killed = killTree(tree);
+    return this.#killed;
   }
 }
 

@@ -86,7 +86,7 @@ export class Processes {
 
   /** Tells the programs on all terminals that theirs is gone: what a shell with a person at it ends for. */
   hangUpTerminals(): void {
-    for (const one of this.#byId.values()) if (one.start.terminal) one.signal('SIGHUP', undefined);
+    for (const one of this.#byId.values()) if (one.start.terminal) void one.signal('SIGHUP', undefined);
   }
 
   findTerminal(processId: string): SandboxProcess {

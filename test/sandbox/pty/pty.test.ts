@@ -39,6 +39,8 @@ describe('a terminal', () => {
     const screen = new Shown(pty.output);
     await pty.write('echo "$0 $-" | tr a-z A-Z\r');
     await screen.until('/BIN/BASH HIMBHS');
+    // Before its next prompt the shell would not get it: the terminal takes it for the end of a line.
+    await screen.until('$ ');
     await pty.write(ctrlD);
     expect(await pty.wait()).toMatchObject({ exitCode: 0, signal: null, oomKilled: false });
   });

@@ -47,8 +47,6 @@ function start(): void {
   // wire, or from the engine as SIGKILL: a command that runs as root must not be able to ask for it.
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR2'] as const) process.on(signal, () => {});
   takeExits();
-  // Node starts its threads for files at the first use of one, and aborts where the sandbox is at its limit of processes.
-  stat('/', () => {});
   process.umask(0o022);
   // Starts the threads that work on files. Node would start them when the first is needed, and abort where the sandbox is
   // at its limit of processes by then.

@@ -14,6 +14,7 @@ const libc = dlopen(null, {
   inotify_add_watch: { arguments: ['i32', 'buffer', 'i32'], return: 'i32' },
   inotify_rm_watch: { arguments: ['i32', 'i32'], return: 'i32' },
   ioctl: { arguments: ['i32', 'i64', 'buffer'], return: 'i32' },
+  fcntl: { arguments: ['i32', 'i32', 'i64'], return: 'i32' },
   pipe2: { arguments: ['buffer', 'i32'], return: 'i32' },
   posix_spawn: { arguments: ['buffer', 'buffer', 'buffer', 'buffer', 'buffer', 'buffer'], return: 'i32' },
   posix_spawn_file_actions_init: { arguments: ['buffer'], return: 'i32' },
@@ -119,6 +120,13 @@ export function makePipe(): { readEnd: number; writeEnd: number } {
     throw Object.assign(new Error('no descriptors are left'), { code: 'EMFILE' });
   }
   return { readEnd: ends[0] ?? -1, writeEnd: ends[1] ?? -1 };
+}
+
+const fSetPipeSize = 1_031;
+
+/** Left as it is where the user has too much in pipes already. */
+export function setPipeSize(end: number, bytes: number): void {
+  libc.fcntl(end, fSetPipeSize, BigInt(bytes));
 }
 
 /** A descriptor to read what changes in directories from: inotify(7). It counts for the user of the calling thread. */

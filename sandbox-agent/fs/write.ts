@@ -67,8 +67,22 @@ async function append(request: FsWrite, stream: WireStream): Promise<void> {
   }
 }
 
+/** What has come meanwhile is written together: each write takes a turn of another thread. */
 async function writeAll(file: FileHandle, stream: WireStream): Promise<void> {
-  for (let chunk = await stream.read(); chunk !== null; chunk = await stream.read()) await file.writeFile(chunk);
+  for (let chunks = await stream.readAll(); chunks !== null; chunks = await stream.readAll()) {
+    const [first] = chunks;
+    if (first && chunks.length === 1) await file.writeFile(first);
+    else await writeChunks(file, chunks);
+  }
+}
+
+async function writeChunks(file: FileHandle, chunks: Uint8Array[]): Promise<void> {
+  let { bytesWritten: skip } = await file.writev(chunks);
+  for (const chunk of chunks) {
+    // It may write in part: near a limit, say, of which the next write then tells.
+    if (skip < chunk.length) await file.writeFile(chunk.subarray(skip));
+    skip = Math.max(0, skip - chunk.length);
+  }
 }
 
 /**

@@ -252,6 +252,8 @@ export class SandboxProcess {
     this.stderr.stopWaiting();
     this.#screen?.stopWaiting();
     await this.#drain(drained);
+    // What was reported is there for the next sandbox-agent.
+    await Promise.all([this.stdout.stored(), this.stderr.stored()]);
     // As a terminal does: what was left running on it gets no more of it.
     terminal?.close();
     this.#screen?.end();

@@ -16,6 +16,7 @@ import {
 import { Terminal } from '../pty/terminal.ts';
 import { exitOf } from './exit.ts';
 import { startKilledFirst } from './memory.ts';
+import { pipeReader } from './pipe-reader.ts';
 import type { Command } from './process.ts';
 import { isTree } from './tree.ts';
 
@@ -55,8 +56,8 @@ function spawnOnPipes(command: Command): Spawned | NodeJS.ErrnoException {
       pid,
       exit,
       stdin: stdin && writer(stdin.writeEnd),
-      stdout: reader(stdout.readEnd),
-      stderr: reader(stderr.readEnd),
+      stdout: pipeReader(stdout.readEnd),
+      stderr: pipeReader(stderr.readEnd),
       terminal: undefined,
     };
   } catch (error) {
@@ -172,10 +173,6 @@ function execute(program: Program): number {
     if ((error as NodeJS.ErrnoException).code !== 'ENOEXEC') throw error;
     return spawnProgram({ ...program, path: '/bin/sh', argv: ['/bin/sh', program.path, ...program.argv.slice(1)] });
   }
-}
-
-function reader(fd: number): Socket {
-  return new Socket({ fd, readable: true, writable: false });
 }
 
 function writer(fd: number): Socket {

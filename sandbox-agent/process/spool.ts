@@ -1,4 +1,4 @@
-import { closeSync, read, write, writeSync } from 'node:fs';
+import { closeSync, read, writev, writevSync } from 'node:fs';
 import { promisify } from 'node:util';
 import type { KeptDirectory, OutputName, Segment } from './kept.ts';
 
@@ -13,9 +13,11 @@ const joinBytes = 4 * KiB;
 const atOnceBytes = 16 * KiB;
 /**
  * Pieces that follow each other faster than this are written by another thread, however small: meanwhile more comes
- * together in the pipe, and one large piece takes less than many small ones.
+ * together, and one large piece takes less than many small ones.
  */
 const followMs = 2;
+/** What may wait for the disk; then the process waits. */
+const unstoredBytes = 1 * MiB;
 /** An output is kept in files of this size: the first half of them and the newest half, 64 MiB in all. */
 const segmentBytes = 4 * MiB;
 const keptSegments = 16;
@@ -36,7 +38,7 @@ const movingMs = 50;
 const heldLagBytes = 1 * MiB;
 
 const readAt = promisify(read);
-const writeTo = promisify(write);
+const writeTo = promisify(writev);
 
 /** How far a reader is, and whether the process waits for it also when it stops. */
 interface Reader {
@@ -77,7 +79,11 @@ export class Spool {
   /** On the disk, in their order. There may be something missing between two of them. */
   readonly #segments: Segment[] = [];
   #writer: OpenSegment | undefined;
-  #writing = false;
+  /** The newest bytes, that are not on the disk yet. */
+  #unstored: Buffer[] = [];
+  #unstoredBytes = 0;
+  /** Until what is not stored yet is. */
+  #storing: Promise<void> | undefined;
   #appendedAt = Number.NEGATIVE_INFINITY;
   #fullUntil = 0;
   #readers = new Set<Reader>();
@@ -123,17 +129,21 @@ export class Spool {
 
   /** Takes the next bytes; resolves when there is room for more. They must not change afterwards. */
   async append(chunk: Buffer): Promise<void> {
-    const start = this.#total;
     this.#keep(chunk);
     this.#memoryHeld += chunk.length;
     this.#total += chunk.length;
     this.#wake();
-    await this.#store(chunk, start);
+    this.#store(chunk);
+    while (this.#unstoredBytes > unstoredBytes) await this.#changedWithin(movingMs);
     // What the disk has no room for must be read before it is forgotten.
     if (Date.now() < this.#fullUntil) await this.#waitForReaders(memoryBytes);
-    // Only now: a reader that looks for what is no longer in memory must find it on the disk.
     this.#forget(memoryBytes);
     await this.#waitForReaders(lagBytes);
+  }
+
+  /** Resolves when all of it is on the disk, or known not to be. */
+  async stored(): Promise<void> {
+    await this.#storing;
   }
 
   /** From now on no reader slows the writer. */
@@ -146,7 +156,7 @@ export class Spool {
   end(): void {
     this.#ended = true;
     this.stopWaiting();
-    if (!this.#writing) this.#closeWriter();
+    if (!this.#storing) this.#closeWriter();
   }
 
   /** Nobody is expected to read now: what is on the disk need not be in memory. */
@@ -160,7 +170,7 @@ export class Spool {
     this.end();
     this.#closed = true;
     this.#forget(0);
-    if (!this.#writing) this.#dropAll();
+    if (!this.#storing) this.#dropAll();
   }
 
   /**
@@ -205,9 +215,13 @@ export class Spool {
     else this.#chunks.push(chunk);
   }
 
-  /** Leaves at least `bytes` of the newest in memory. */
+  /**
+   * Leaves at least `bytes` of the newest in memory, and what is not stored: a reader that looks for what is no longer in
+   * memory must find it on the disk.
+   */
   #forget(bytes: number): void {
-    for (let first = this.#chunks[0]; first && this.#memoryHeld - first.length >= bytes; first = this.#chunks[0]) {
+    const least = Math.max(bytes, this.#unstoredBytes);
+    for (let first = this.#chunks[0]; first && this.#memoryHeld - first.length >= least; first = this.#chunks[0]) {
       this.#chunks.shift();
       this.#memoryHeld -= first.length;
       this.#memoryStart += first.length;
@@ -249,35 +263,83 @@ export class Spool {
     return { segment, file };
   }
 
-  async #store(chunk: Buffer, start: number): Promise<void> {
+  #store(chunk: Buffer): void {
     if (this.#closed || Date.now() < this.#fullUntil) return;
-    this.#writing = true;
     const now = performance.now();
     const follows = now - this.#appendedAt < followMs;
     this.#appendedAt = now;
+    this.#unstored.push(chunk);
+    this.#unstoredBytes += chunk.length;
+    if (this.#storing) return;
+    if (chunk.length <= atOnceBytes && !follows) this.#storeAtOnce();
+    else this.#storing = this.#storeAll();
+  }
+
+  #storeAtOnce(): void {
     try {
-      let at = start;
-      for (let rest = chunk; rest.length > 0; ) {
-        const { file, segment } = this.#writerAt(at);
-        const piece = rest.subarray(0, segmentBytes - segment.length);
-        const written =
-          piece.length <= atOnceBytes && !follows
-            ? writeSync(file, piece)
-            : (await writeTo(file, piece, 0, piece.length, null)).bytesWritten;
-        at += written;
-        segment.length += written;
-        this.#kept.bytes += written;
-        rest = rest.subarray(written);
+      while (this.#unstoredBytes > 0) {
+        const { file, pieces } = this.#nextToStore();
+        this.#haveStored(writevSync(file, pieces));
       }
     } catch {
-      // The disk is full, say: the newest bytes are in memory, and what comes later is tried again.
-      this.#closeWriter();
-      this.#fullUntil = Date.now() + retryMs;
-    } finally {
-      this.#writing = false;
-      if (this.#ended) this.#closeWriter();
-      if (this.#closed) this.#dropAll();
+      this.#giveUpStoring();
     }
+    if (this.#ended) this.#closeWriter();
+  }
+
+  /** What comes meanwhile is written as well. */
+  async #storeAll(): Promise<void> {
+    try {
+      while (this.#unstoredBytes > 0 && !this.#closed) {
+        const { file, pieces } = this.#nextToStore();
+        this.#haveStored((await writeTo(file, pieces)).bytesWritten);
+        this.#wake();
+      }
+    } catch {
+      this.#giveUpStoring();
+    }
+    this.#storing = undefined;
+    if (this.#ended) this.#closeWriter();
+    if (this.#closed) this.#dropAll();
+    this.#wake();
+  }
+
+  /** As much of it as has room in one file. */
+  #nextToStore(): { file: number; pieces: Buffer[] } {
+    const { file, segment } = this.#writerAt(this.#total - this.#unstoredBytes);
+    const pieces: Buffer[] = [];
+    let room = segmentBytes - segment.length;
+    for (const chunk of this.#unstored) {
+      if (room === 0) break;
+      const piece = chunk.subarray(0, room);
+      pieces.push(piece);
+      room -= piece.length;
+    }
+    return { file, pieces };
+  }
+
+  #haveStored(bytes: number): void {
+    if (this.#writer) this.#writer.segment.length += bytes;
+    this.#kept.bytes += bytes;
+    this.#unstoredBytes -= bytes;
+    let rest = bytes;
+    let done = 0;
+    for (const chunk of this.#unstored) {
+      if (chunk.length > rest) break;
+      rest -= chunk.length;
+      done += 1;
+    }
+    this.#unstored.splice(0, done);
+    const [first] = this.#unstored;
+    if (first && rest > 0) this.#unstored[0] = first.subarray(rest);
+  }
+
+  /** The disk is full, say: the newest bytes are in memory, and what comes later is tried again. */
+  #giveUpStoring(): void {
+    this.#closeWriter();
+    this.#unstored = [];
+    this.#unstoredBytes = 0;
+    this.#fullUntil = Date.now() + retryMs;
   }
 
   #writerAt(at: number): OpenSegment {

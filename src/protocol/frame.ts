@@ -48,12 +48,11 @@ export function encodeFrame(frame: Frame): Uint8Array[] {
 }
 
 function header(kind: number, stream: number, length: number, word?: number): Uint8Array {
-  const bytes = new Uint8Array(frameHeaderBytes + (word === undefined ? 0 : 4));
-  const view = new DataView(bytes.buffer);
-  view.setUint8(0, kind);
-  view.setUint32(1, stream);
-  view.setUint32(5, length);
-  if (word !== undefined) view.setUint32(frameHeaderBytes, word);
+  const bytes = Buffer.allocUnsafe(frameHeaderBytes + (word === undefined ? 0 : 4));
+  bytes.writeUInt8(kind, 0);
+  bytes.writeUInt32BE(stream, 1);
+  bytes.writeUInt32BE(length, 5);
+  if (word !== undefined) bytes.writeUInt32BE(word, frameHeaderBytes);
   return bytes;
 }
 

@@ -20,7 +20,7 @@ export const limits = {
   /** Streams that are open at once on one connection (a number). */
   streams: 4_096,
   /** Bytes of one direction of one stream that may be under way: what the receiver must be ready to hold. */
-  window: 512 * KiB,
+  window: 2 * MiB,
   /** What one side keeps of what it sent, until the other side says that it has it; then it waits. */
   unacknowledged: 16 * MiB,
   /** PATH_MAX of Linux. */

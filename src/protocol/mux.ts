@@ -240,19 +240,23 @@ export class WireStream {
    */
   async read(): Promise<Uint8Array | null> {
     for (;;) {
-      const chunk = this.#queue.shift();
-      if (chunk) {
-        const grant = this.#receiveWindow.read(chunk.length);
-        if (grant > 0 && this.#receiving === 'open')
-          this.#delivery.send({ kind: 'credit', stream: this.id, bytes: grant });
-        return chunk;
-      }
+      const chunk = this.#take();
+      if (chunk) return chunk;
       if (this.#receiving === 'ended') return null;
       if (this.#receiving !== 'open') throw this.#receiving;
       await new Promise<void>((resolve) => {
         this.#wakeReader = resolve;
       });
     }
+  }
+
+  /** As `read`: all that has come, at least one chunk. */
+  async readAll(): Promise<Uint8Array[] | null> {
+    const first = await this.read();
+    if (first === null) return null;
+    const chunks = [first];
+    for (let chunk = this.#take(); chunk; chunk = this.#take()) chunks.push(chunk);
+    return chunks;
   }
 
   /** Reads to the end; leaving early cancels. */
@@ -320,6 +324,13 @@ export class WireStream {
     } else if (this.#sending === 'open') {
       this.#closeSending(new WireStreamError('cancelled'));
     }
+  }
+
+  #take(): Uint8Array | undefined {
+    const chunk = this.#queue.shift();
+    const grant = chunk ? this.#receiveWindow.read(chunk.length) : 0;
+    if (grant > 0 && this.#receiving === 'open') this.#delivery.send({ kind: 'credit', stream: this.id, bytes: grant });
+    return chunk;
   }
 
   #closeSending(state: 'ended' | WireStreamError): void {

@@ -261,7 +261,7 @@ export class Wire {
       maxPayload: limits.webSocketMessage,
       // The mask is against proxies that take WebSocket for HTTP; there are none on a private socket, and it costs half
       // of the speed of an upload. ws leaves out the work for a mask of zeros.
-      generateMask: (mask) => mask.fill(0),
+      generateMask: (mask) => mask.writeInt32LE(0),
     });
     this.#transport = { socket, stream };
     return new Promise((resolve, reject) => {

@@ -133,7 +133,7 @@ describe('FrameDecoder', () => {
     ['empty data', [2, 0, 0, 0, 1, 0, 0, 0, 0]],
     ['an end with a payload', [3, 0, 0, 0, 1, 0, 0, 0, 1, 0]],
     ['a grant of nothing', [4, 0, 0, 0, 1, 0, 0, 0, 4, 0, 0, 0, 0]],
-    ['a grant of more than a window', [4, 0, 0, 0, 1, 0, 0, 0, 4, 0, 8, 0, 1]],
+    ['a grant of more than a window', [4, 0, 0, 0, 1, 0, 0, 0, 4, 0, 32, 0, 1]],
     ['a grant of the wrong length', [4, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 1]],
     ['a reset with an unknown reason', [5, 0, 0, 0, 1, 0, 0, 0, 4, 0, 0, 0, 3]],
     ['an ack of nothing', [6, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0]],

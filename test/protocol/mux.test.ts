@@ -99,8 +99,7 @@ describe('two muxes', () => {
 
   test('end a wait for credit when the signal says so', async () => {
     const { stream } = agentWith(both);
-    stream.send(new Uint8Array(limits.data));
-    stream.send(new Uint8Array(limits.data));
+    for (let sent = 0; sent < limits.window; sent += limits.data) stream.send(new Uint8Array(limits.data));
     const aborting = new AbortController();
     const waiting = stream.credit(aborting.signal);
     aborting.abort(new Error('enough'));
@@ -140,7 +139,7 @@ describe('a mux refuses', () => {
         { kind: 'end', stream: 1 },
       ],
     ],
-    ['more than the window', [data(1, limits.data), data(1, limits.data), data(1, 1)]],
+    ['more than the window', [...Array(limits.window / limits.data).fill(data(1, limits.data)), data(1, 1)]],
     ['a grant that nobody used', [{ kind: 'credit', stream: 1, bytes: 1 }]],
     ['data for a stream that was never opened', [data(3, 1)]],
     ['data for a stream of ours that was never opened', [data(2, 1)]],

@@ -127,7 +127,7 @@ export class FileSystem {
   }
 
   /**
-   * Reads as the reader does: nothing is fetched ahead of more than half a MiB.
+   * Reads as the reader does: no more than 2 MiB are fetched ahead.
    * @param options.start - first byte, from 0
    * @param options.end - last byte, itself read, as in Node. Default: the end of the file
    */

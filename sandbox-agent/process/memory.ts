@@ -1,5 +1,6 @@
 import { openSync, readFileSync, readSync, writeFileSync, writeSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
+import { setThreadUser } from '../kernel.ts';
 
 // cgroup v2 first, then v1; both count the processes that were killed for want of memory in a line `oom_kill N`.
 const counters = ['/sys/fs/cgroup/memory.events', '/sys/fs/cgroup/memory/memory.oom_control'];
@@ -30,26 +31,32 @@ export async function killsBeyond(after: number, waitMs: number, signal: AbortSi
 const ownScore = openFirst(['/proc/self/oom_score_adj'], 'r+');
 const restingScore = Number(readStart(ownScore));
 const highestScore = 1_000;
-const startingScore = Math.min(restingScore + 500, highestScore);
+/**
+ * With its whole text the sandbox-agent is more than half of the smallest sandbox, and counts as that much: together it
+ * must stay below the highest score.
+ */
+const startingScore = Math.min(restingScore + 300, highestScore);
 
 /**
  * Calls `start` so that the kernel kills the process which it starts, and all that comes of it, before the
  * sandbox-agent. That has the whole text of Node for its memory, so would be the first to go, and the sandbox with it.
  * To be called with the ids of the command: the file of its score is theirs.
  *
- * A child begins with its parent's score, and may have children before its own is raised: half way will do for those.
- * So ours goes up meanwhile, but less than that of the commands that run, as the start itself may take the last memory.
+ * A child begins with its parent's score, and may have children before its own is raised: a part of the way will do for
+ * those. So ours goes up meanwhile, but less than that of the commands that run, as the start itself may take the last
+ * memory.
  */
 export function startKilledFirst(start: () => number): number {
   if (ownScore === undefined) return start();
+  let pid: number;
   try {
     writeSync(ownScore, String(startingScore), 0);
-    const pid = start();
-    raiseScore(pid);
-    return pid;
+    pid = start();
   } finally {
     writeSync(ownScore, String(restingScore), 0);
   }
+  raiseScore(pid);
+  return pid;
 }
 
 /**
@@ -58,12 +65,40 @@ export function startKilledFirst(start: () => number): number {
  */
 function raiseScore(pid: number): void {
   try {
-    writeFileSync(`/proc/${pid}/oom_score_adj`, String(highestScore));
+    const path = `/proc/${pid}/oom_score_adj`;
+    try {
+      writeFileSync(path, String(highestScore));
+    } catch (error) {
+      if (!isDenied(error)) throw error;
+      raiseWhileRoots(path);
+    }
     const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1');
     for (const child of children.split(' ').filter(Boolean)) raiseScore(Number(child));
   } catch {
-    // It has ended, or is a program that may be executed but not read, whose files in /proc are root's. Half way will do.
+    // It has ended.
   }
+}
+
+/**
+ * A program's files in /proc are root's as long as its memory may not be looked at: always when it may be executed but not
+ * read, and every program for a moment of its start, in which we may be back from starting it already.
+ */
+function raiseWhileRoots(path: string): void {
+  const user = process.geteuid?.() ?? 0;
+  setThreadUser(-1, 0, -1);
+  try {
+    writeFileSync(path, String(highestScore));
+    return;
+  } catch (error) {
+    if (!isDenied(error)) throw error;
+  } finally {
+    setThreadUser(-1, user, -1);
+  }
+  writeFileSync(path, String(highestScore)); // that moment was just over
+}
+
+function isDenied(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'EACCES';
 }
 
 function openFirst(paths: string[], flags: string): number | undefined {

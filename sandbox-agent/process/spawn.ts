@@ -99,7 +99,7 @@ function terminalOf(command: Command, size: TerminalSize): OpenedTerminal {
  * The sandbox-agent is to be heard among a thousand commands that all want the CPU: this gives each a ninth of its weight.
  * Among themselves, and beside other sandboxes, nothing changes.
  */
-const niceOfCommands = 10;
+const niceOfCommands = 19;
 
 function start(command: Command, stdio: Program['stdio']): Pick<Spawned, 'pid' | 'exit'> {
   const groups = [...command.identity.groups.filter((group) => !isTree(group)), ...command.trees];

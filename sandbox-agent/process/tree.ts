@@ -50,7 +50,7 @@ function groupsForTrees(): { first: number; count: number } {
 /** The processes of every tree that are alive. */
 export function liveProcesses(): Map<Tree, number[]> {
   const result = new Map<Tree, number[]>();
-  for (const { pid, trees } of look()) {
+  for (const { pid, trees } of allLive()) {
     for (const tree of trees) {
       const pids = result.get(tree);
       if (pids) pids.push(pid);
@@ -64,17 +64,34 @@ interface Live {
   pid: number;
   /** Of its process group. */
   group: number;
+  isStopped: boolean;
   trees: Tree[];
 }
 
-function* look(): Generator<Live> {
+/**
+ * @param seen - processes to pass over; all that are there are added to it
+ * @returns `undefined` for one that ended before it could be looked at
+ */
+function* look(seen = new Set<number>()): Generator<Live | undefined> {
   for (const name of readdirSync('/proc')) {
     const pid = Number(name);
-    if (!Number.isInteger(pid) || pid === process.pid) continue;
-    const live = lookAt(pid);
-    if (live && live.trees.length > 0) yield live;
+    if (!Number.isInteger(pid) || pid === process.pid || seen.has(pid)) continue;
+    seen.add(pid);
+    yield lookAt(pid);
   }
 }
+
+function allLive(): Live[] {
+  return [...look()].filter((live) => live !== undefined);
+}
+
+const fields = {
+  state: /^State:\s*(.)/m,
+  threads: /^Threads:\s*(\d+)/m,
+  // The last number is that of our own namespace.
+  group: /^NSpgid:.*?(\d+)$/m,
+  groups: /^Groups:\s*(.*)$/m,
+};
 
 function lookAt(pid: number): Live | undefined {
   let status: string;
@@ -83,12 +100,12 @@ function lookAt(pid: number): Live | undefined {
   } catch {
     return undefined; // it ended meanwhile
   }
-  const field = (name: string) => new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(status)?.[1] ?? '';
+  const field = (name: keyof typeof fields) => fields[name].exec(status)?.[1] ?? '';
+  const state = field('state');
   // Of a zombie with more than one thread only the first is dead.
-  if (/^[ZX]/.test(field('State')) && Number(field('Threads')) <= 1) return undefined;
-  // The last number is that of our own namespace.
-  const group = Number(field('NSpgid').split('\t').at(-1));
-  return { pid, group, trees: field('Groups').split(' ').map(Number).filter(isTree) };
+  if (/[ZX]/.test(state) && Number(field('threads')) <= 1) return undefined;
+  const trees = field('groups').split(' ').map(Number).filter(isTree);
+  return { pid, group: Number(field('group')), isStopped: /[Tt]/.test(state), trees };
 }
 
 /** Sends one signal to every process of a tree. @returns how many there were */
@@ -114,6 +131,8 @@ export function signalAll(pids: readonly number[], signal: number): void {
 
 const killRounds = 1_000;
 const stopRounds = 20;
+/** What ended before it could be looked at may have been of the tree, and have forked: then it is looked for this often. */
+const missRounds = 5;
 
 /**
  * Kills a tree until nothing of it is alive. What is stopped cannot fork: all of it is stopped before the first is killed,
@@ -122,7 +141,7 @@ const stopRounds = 20;
  */
 export async function killTree(tree: Tree): Promise<void> {
   for (let round = 0; round < killRounds; round++) {
-    const pids = await stopTree(tree);
+    const pids = (await stopTree(tree)) ?? stopAll(tree);
     if (pids.length === 0) return;
     signalAll(pids, constants.signals.SIGKILL);
     await wait(round < 5 ? 1 : 10);
@@ -132,30 +151,49 @@ export async function killTree(tree: Tree): Promise<void> {
 /**
  * Each is stopped as soon as it is seen, with its process group: of those, which are all of one tree, the kernel stops all
  * at once. A fork that is under way when its parent is told to stop does not take place.
- * @returns what is alive
+ * @returns what is alive; `undefined` when there are always others
  */
-async function stopTree(tree: Tree): Promise<number[]> {
-  const told = new Set<number>();
-  for (let round = 0; ; round++) {
-    const pids: number[] = [];
-    const groups = new Set<number>();
+async function stopTree(tree: Tree): Promise<number[] | undefined> {
+  const seen = new Set<number>();
+  const pids: number[] = [];
+  const groups = new Set<number>();
+  let misses = 0;
+  for (let round = 0; round < stopRounds; round++) {
     let isAnyNew = false;
+    let isAnyGone = false;
     let since = performance.now();
-    for (const { pid, group, trees } of look()) {
+    for (const live of look(seen)) {
       if (performance.now() - since > maxBusyMs) {
         await wait(restMs);
         since = performance.now();
       }
-      if (!trees.includes(tree)) continue;
-      pids.push(pid);
-      if (told.has(pid)) continue;
+      if (!live) isAnyGone = true;
+      if (!live?.trees.includes(tree)) continue;
+      const { pid, group } = live;
       isAnyNew = true;
-      told.add(pid);
-      if (group > 1 && !groups.has(group)) {
-        groups.add(group);
-        signalAll([-group], constants.signals.SIGSTOP);
-      } else signalAll([pid], constants.signals.SIGSTOP);
+      pids.push(pid);
+      signalAll([group > 1 && !groups.has(group) ? -group : pid], constants.signals.SIGSTOP);
+      groups.add(group);
     }
-    if (!isAnyNew || round === stopRounds) return pids;
+    misses = isAnyNew ? 0 : misses + 1;
+    if (!isAnyNew && (!isAnyGone || misses === missRounds)) return pids;
   }
+  return undefined;
+}
+
+/**
+ * For what forks faster than it can be looked at, each time into a session of its own: the kernel stops all that there is
+ * in one step. What is of other trees goes on at once, but for what was stopped before.
+ */
+function stopAll(tree: Tree): number[] {
+  const stopped = new Set(allLive().flatMap(({ pid, isStopped }) => (isStopped ? [pid] : [])));
+  signalAll([-1], constants.signals.SIGSTOP);
+  const all = allLive();
+  const isOfTree = ({ trees }: Live) => trees.includes(tree);
+  const others = all.filter((live) => !isOfTree(live) && !stopped.has(live.pid));
+  signalAll(
+    others.map(({ pid }) => pid),
+    constants.signals.SIGCONT,
+  );
+  return all.filter(isOfTree).map(({ pid }) => pid);
 }

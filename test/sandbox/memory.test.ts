@@ -45,6 +45,13 @@ describe.for([128, 256])('with %i MiB', (size) => {
   });
 });
 
+test('30 greedy commands at once all go before the sandbox-agent, however many are just starting', async ({ host }) => {
+  const sandbox = await withMemory(host, 128 * MiB);
+  const results = await Promise.all(Array.from({ length: 30 }, () => sandbox.exec(greedy)));
+  expect(new Set(results.map(({ signal, oomKilled }) => `${signal} ${oomKilled}`))).toEqual(new Set(['SIGKILL true']));
+  expect((await sandbox.exec('echo on')).stdout).toBe('on\n');
+});
+
 test('a child that is killed is told of while its parent goes on', async ({ host }) => {
   const sandbox = await withMemory(host, 256 * MiB);
   const counts: number[] = [];
@@ -59,9 +66,13 @@ test('a child that is killed is told of while its parent goes on', async ({ host
 
 test('commands, and all that they start, go before the sandbox-agent when memory runs out', async ({ sandbox }) => {
   for (const user of ['berth', 'root', '4711']) {
-    const script = 'for p in 1 self; do cat /proc/$p/oom_score_adj; done';
-    const [agent, command] = (await sandbox.exec(script, { user })).stdout.split('\n').map(Number);
-    expect(command, user).toBeGreaterThan((agent ?? 0) + 400);
+    // One that may be executed but not read, too: what the kernel shows of it is root's.
+    const script =
+      'cp $(command -v sleep) /tmp/only-$USER; chmod 111 /tmp/only-$USER; for p in 1 self; do cat /proc/$p/oom_score_adj; done';
+    const [agent, command] = (await sandbox.exec(script, { user, env: { USER: user } })).stdout.split('\n').map(Number);
+    expect(command, user).toBeGreaterThan((agent ?? 0) + 900);
+    await using secret = await sandbox.spawn([`/tmp/only-${user}`, '1000'], { user });
+    expect(await sandbox.exec(`cat /proc/${secret.pid}/oom_score_adj`)).toMatchObject({ stdout: '1000\n' });
   }
 });
 

@@ -1,7 +1,7 @@
 import { createPublicKey, randomBytes, verify } from 'node:crypto';
 import type { Duplex } from 'node:stream';
-import type { WebSocket } from 'ws';
 import type { Assignment } from '../src/protocol/assign.ts';
+import { WireProtocolError } from '../src/protocol/errors.ts';
 import {
   type Authenticate,
   closedCode,
@@ -14,15 +14,16 @@ import { limits } from '../src/protocol/limits.ts';
 import {
   type AgentMessage,
   type Answer,
-  decodeHandshake,
   encodeHandshake,
   encodeMessage,
+  HandshakeReader,
   parseAuthenticate,
   parseRequest,
   type Request,
 } from '../src/protocol/messages.ts';
 import { Mux, type WireStream } from '../src/protocol/mux.ts';
 import type { ProcessAttach, ProcessStart, ProcessStarted } from '../src/protocol/process.ts';
+import { WebSocket } from '../src/protocol/websocket.ts';
 import { RequestError } from './errors.ts';
 import { copy } from './fs/copy.ts';
 import { chmod, mkdir, readdir, readlink, realpath, rename, stat, symlink, truncate } from './fs/entries.ts';
@@ -68,8 +69,12 @@ const tickMs = 5_000;
 interface Connection {
   /** As `Mux.received`. */
   readonly received: number;
-  /** Takes a new transport in place of the one that broke. @throws {WireProtocolError} */
-  attach(socket: WebSocket, transport: Duplex): void;
+  /** Takes a new transport in place of the one that broke. */
+  attach(socket: WebSocket): void;
+  /** Bytes that came on this transport. */
+  receive(socket: WebSocket, bytes: Uint8Array): void;
+  /** This transport has ended; `code`: the host has closed it. */
+  lose(socket: WebSocket, code: number | undefined): void;
   /** Sends again what the host, which has `received`, does not have. @throws {WireProtocolError} */
   resume(received: number): void;
   /** The transport broke, or the host has given it up. */
@@ -80,24 +85,48 @@ interface Connection {
 /** The connections that are open, or may be resumed. */
 export type Connections = Map<string, Connection>;
 
+/** Those who have not proved yet who they are; where there are too many, the oldest makes room. */
+const unproved = new Set<WebSocket>();
+const mostUnproved = 64;
+
 /** Lets a host in that proves who it is: to a new connection, or to one of its own that broke. */
-export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): void {
+export function serve(transport: Duplex, sandbox: Sandbox): void {
   const nonce = randomBytes(32).toString('hex');
-  const send = (message: AgentMessage) => socket.send(encodeHandshake(message));
-  const patience = setTimeout(() => socket.terminate(), handshakeMs);
-  // The close that follows says the same.
-  socket.on('error', () => {});
-  socket.on('close', () => clearTimeout(patience));
-  socket.once('message', (data: Buffer) => {
+  const send = (message: AgentMessage) => socket.send([encodeHandshake(message)]);
+  const forget = () => {
     clearTimeout(patience);
-    try {
-      authenticate(parseAuthenticate(decodeHandshake(data)));
-    } catch (error) {
-      console.error(error);
-      socket.terminate();
-    }
+    unproved.delete(socket);
+  };
+  const patience = setTimeout(() => {
+    forget();
+    socket.terminate();
+  }, handshakeMs);
+  const handshake = new HandshakeReader();
+  let isOver = false;
+  let connection: Connection | undefined;
+  const socket = new WebSocket(transport, 'server', {
+    onOpen: () => send({ type: 'hello', protocol: protocolVersion, agentVersion: sandbox.version, nonce }),
+    onBytes: (piece, isLast) => {
+      if (connection) return connection.receive(socket, piece);
+      const payload = isOver ? undefined : handshake.take(piece, isLast);
+      if (!payload) return;
+      isOver = true;
+      forget();
+      authenticate(parseAuthenticate(payload));
+    },
+    onPong: () => {},
+    onClose: ({ code, error }) => {
+      forget();
+      if (error instanceof WireProtocolError) console.error(error);
+      connection?.lose(socket, code);
+    },
   });
-  send({ type: 'hello', protocol: protocolVersion, agentVersion: sandbox.version, nonce });
+  const [oldest] = unproved;
+  if (unproved.size >= mostUnproved && oldest) {
+    unproved.delete(oldest);
+    oldest.terminate();
+  }
+  unproved.add(socket);
 
   function authenticate({ signature, resume }: Authenticate): void {
     const text = Buffer.from(signedText(sandbox.id, nonce));
@@ -106,25 +135,27 @@ export function serve(socket: WebSocket, transport: Duplex, sandbox: Sandbox): v
     } else if (!resume) {
       const id = randomBytes(16).toString('hex');
       send({ type: 'welcome', connection: id, ...sandbox.welcome });
-      openConnection(id, sandbox).attach(socket, transport);
+      connection = openConnection(id, sandbox);
+      connection.attach(socket);
     } else {
-      const connection = sandbox.connections.get(resume.connection);
-      if (!connection) {
+      const broken = sandbox.connections.get(resume.connection);
+      if (!broken) {
         refuse({ type: 'unknown_connection', boot: sandbox.welcome.boot });
         return;
       }
       // That its old transport broke need not have come here.
-      connection.detach();
-      send({ type: 'resumed', received: connection.received });
-      connection.attach(socket, transport);
-      connection.resume(resume.received);
+      broken.detach();
+      send({ type: 'resumed', received: broken.received });
+      broken.attach(socket);
+      connection = broken;
+      broken.resume(resume.received);
     }
   }
 
   function refuse(message: AgentMessage): void {
     send(message);
     // Behind the answer.
-    setImmediate(() => socket.close());
+    setImmediate(() => socket.close(closedCode));
   }
 }
 
@@ -136,20 +167,12 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
   const gone = new AbortController();
   /** The operations on files that are under way: each can be cancelled, and all end with the connection. */
   const operations = new Map<number, AbortController>();
-  let attached: { socket: WebSocket; transport: Duplex } | undefined;
+  let attached: WebSocket | undefined;
   let patience: NodeJS.Timeout | undefined;
 
   const mux = new Mux({
     side: 'agent',
-    send: (bytes) => {
-      if (!attached) return;
-      const { socket, transport } = attached;
-      if (!transport.writableCorked) {
-        transport.cork();
-        process.nextTick(() => transport.uncork());
-      }
-      socket.send(bytes);
-    },
+    send: (pieces) => attached?.send(pieces),
     onMessage: (payload) => void answer(parseRequest(payload)),
   });
   const send = (message: AgentMessage) => mux.sendMessage(encodeMessage(message));
@@ -158,6 +181,8 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
       return mux.received;
     },
     attach,
+    receive,
+    lose,
     resume: (received) => mux.resume(received),
     detach,
     end,
@@ -165,28 +190,30 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
   sandbox.connections.set(id, connection);
   return connection;
 
-  function attach(socket: WebSocket, transport: Duplex): void {
+  function attach(socket: WebSocket): void {
     clearTimeout(patience);
-    attached = { socket, transport };
-    socket.on('message', (data: Buffer) => {
-      if (attached?.socket !== socket) return;
-      try {
-        mux.receive(data);
-      } catch (error) {
-        // The host is not of this protocol, or wrong: nothing that follows can be trusted to mean what it says.
-        console.error(error);
-        end();
-      }
-    });
-    socket.on('close', (code) => {
-      if (attached?.socket !== socket) return;
-      if (code === closedCode) end();
-      else detach();
-    });
+    attached = socket;
+  }
+
+  function receive(socket: WebSocket, bytes: Uint8Array): void {
+    if (attached !== socket) return;
+    try {
+      mux.receive(bytes);
+    } catch (error) {
+      // The host is not of this protocol, or wrong: nothing that follows can be trusted to mean what it says.
+      console.error(error);
+      end();
+    }
+  }
+
+  function lose(socket: WebSocket, code: number | undefined): void {
+    if (attached !== socket) return;
+    if (code === closedCode) end();
+    else detach();
   }
 
   function detach(): void {
-    attached?.socket.terminate();
+    attached?.terminate();
     attached = undefined;
     mux.detach();
     clearTimeout(patience);
@@ -197,7 +224,7 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
   }
 
   function end(): void {
-    attached?.socket.terminate();
+    attached?.terminate();
     attached = undefined;
     clearTimeout(patience);
     sandbox.connections.delete(id);

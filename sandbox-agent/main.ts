@@ -1,12 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { chownSync, mkdirSync, readdirSync, rmSync, stat, statSync } from 'node:fs';
-import { createServer } from 'node:http';
+import { createServer } from 'node:net';
 import { constants } from 'node:os';
 import { setTimeout as wait } from 'node:timers/promises';
-import { WebSocketServer } from 'ws';
 import type { Assignment } from '../src/protocol/assign.ts';
 import { type EndReason, endCodes, stopGraceMs } from '../src/protocol/lifetime.ts';
-import { limits } from '../src/protocol/limits.ts';
 import { keptDirectory, socketName, wireDirectory } from '../src/protocol/socket.ts';
 import { bridge } from './bridge.ts';
 import { type Sandbox, serve } from './connection.ts';
@@ -124,14 +122,7 @@ function makeWorkingDirectory(path: string, { uid, gid }: Identity): void {
 }
 
 function listen(sandbox: Sandbox): void {
-  const server = createServer((_request, response) => response.writeHead(426).end());
-  const webSockets = new WebSocketServer({
-    server,
-    path: '/wire',
-    perMessageDeflate: false,
-    maxPayload: limits.webSocketMessage,
-  });
-  webSockets.on('connection', (socket, request) => serve(socket, request.socket, sandbox));
+  const server = createServer((transport) => serve(transport, sandbox));
   // A socket of an earlier start of this container.
   rmSync(socketPath, { force: true });
   // The host need not have a user of the sandbox.

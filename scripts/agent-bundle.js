@@ -31,18 +31,6 @@ export async function bundleAgent(progress) {
   }
 }
 
-/**
- * What `ws` loads for clients and for compression. The sandbox-agent is neither, and every sandbox would wait for them.
- * @type {import('esbuild').Plugin}
- */
-const withoutUnused = {
-  name: 'without-unused',
-  setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^(https|tls|zlib)$/ }, ({ path }) => ({ path, namespace: 'unused' }));
-    onLoad({ filter: /./, namespace: 'unused' }, () => ({ contents: 'module.exports = {}' }));
-  },
-};
-
 /** @type {import('esbuild').BuildOptions & { write: false }} */
 const options = {
   bundle: true,
@@ -56,7 +44,6 @@ const options = {
   keepNames: false,
   legalComments: 'none',
   logLevel: 'warning',
-  plugins: [withoutUnused],
 };
 
 /** The sources, the packages in them (by the lock file) and this file, which has the options. */

@@ -4,7 +4,7 @@ import { limits } from './limits.ts';
 
 export type DeliveredFrame = Exclude<Frame, { kind: 'ack' }>;
 
-/** Pieces up to this size are joined with their neighbours into one WebSocket message. */
+/** Pieces up to this size are joined with their neighbours: a copy takes less than what each of them takes on its way. */
 const joinBytes = 8 * 1024;
 /** An ack costs little beside so much, ... */
 const ackBytes = 256 * 1024;
@@ -15,8 +15,8 @@ const ackDelayMs = 200;
 const frameOverhead = 128;
 
 export interface DeliveryOptions {
-  /** Takes bytes for the other side, whole and in order; a WebSocket message each. Not called while detached. */
-  send: (bytes: Uint8Array) => void;
+  /** Takes pieces for the other side, in order; a WebSocket message together. Not called while detached. */
+  send: (pieces: readonly Uint8Array[]) => void;
   /** What was full is no longer. */
   onRoom: () => void;
 }
@@ -172,31 +172,40 @@ export class Delivery {
   }
 
   #flush(): void {
-    const pieces = this.#outgoing;
+    const pieces = joinSmall(this.#outgoing);
     this.#outgoing = [];
-    let small: Uint8Array[] = [];
-    const sendSmall = () => {
-      if (small.length > 0) this.#options.send(small.length === 1 && small[0] ? small[0] : Buffer.concat(small));
-      small = [];
-    };
-    let smallBytes = 0;
+    let message: Uint8Array[] = [];
+    let bytes = 0;
     for (const piece of pieces) {
-      if (piece.length <= joinBytes && smallBytes + piece.length <= limits.data) {
-        small.push(piece);
-        smallBytes += piece.length;
-      } else {
-        sendSmall();
-        smallBytes = 0;
-        if (piece.length <= joinBytes) {
-          small.push(piece);
-          smallBytes = piece.length;
-        } else {
-          this.#options.send(piece);
-        }
+      if (bytes + piece.length > limits.webSocketFrame) {
+        this.#options.send(message);
+        message = [];
+        bytes = 0;
       }
+      message.push(piece);
+      bytes += piece.length;
     }
-    sendSmall();
+    if (bytes > 0) this.#options.send(message);
   }
+}
+
+function joinSmall(pieces: readonly Uint8Array[]): Uint8Array[] {
+  const joined: Uint8Array[] = [];
+  let small: Uint8Array[] = [];
+  const join = () => {
+    if (small.length > 0) joined.push(small.length === 1 && small[0] ? small[0] : Buffer.concat(small));
+    small = [];
+  };
+  for (const piece of pieces) {
+    if (piece.length <= joinBytes) {
+      small.push(piece);
+    } else {
+      join();
+      joined.push(piece);
+    }
+  }
+  join();
+  return joined;
 }
 
 function sizeOf(pieces: readonly Uint8Array[]): number {

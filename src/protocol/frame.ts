@@ -61,8 +61,6 @@ function header(kind: number, stream: number, length: number, word?: number): Ui
  * the same place, whatever the cuts. After an error every further call throws it again.
  */
 export class FrameDecoder {
-  /** Where a message must be small: until the handshake is over. */
-  maxMessageBytes: number = limits.message;
   #header = new Uint8Array(frameHeaderBytes);
   #headerFilled = 0;
   /** Of the payload. */
@@ -72,7 +70,10 @@ export class FrameDecoder {
   #filled = 0;
   #error: WireProtocolError | undefined;
 
-  /** @throws {WireProtocolError} the bytes are no frames; those before the error were yielded */
+  /**
+   * Payloads have memory of their own, so that `chunk` can be used again.
+   * @throws {WireProtocolError} the bytes are no frames; those before the error were yielded
+   */
   *push(chunk: Uint8Array): Generator<Frame> {
     if (this.#error) throw this.#error;
     let at = 0;
@@ -85,13 +86,8 @@ export class FrameDecoder {
         if (this.#headerFilled < frameHeaderBytes) return;
         this.#length = this.#checkHeader();
         if (this.#length === 0) yield this.#frame(none);
-      } else if (this.#filled === 0 && chunk.length - at >= this.#length) {
-        // The whole payload is here: no copy. It begins a chunk where the sender gave it a WebSocket message of its own.
-        const payload = chunk.subarray(at, at + this.#length);
-        at += this.#length;
-        yield this.#frame(payload);
       } else {
-        if (this.#filled === 0) this.#payload = new Uint8Array(this.#length);
+        if (this.#filled === 0) this.#payload = Buffer.allocUnsafe(this.#length);
         const piece = chunk.subarray(at, at + this.#length - this.#filled);
         this.#payload.set(piece, this.#filled);
         this.#filled += piece.length;
@@ -116,7 +112,7 @@ export class FrameDecoder {
     switch (kind) {
       case kinds.message:
         if (stream !== 0) this.#fail(`a message on stream ${stream}`);
-        if (length > this.maxMessageBytes) this.#fail(`a message of ${length} bytes`);
+        if (length > limits.message) this.#fail(`a message of ${length} bytes`);
         break;
       case kinds.data:
         if (length > limits.data) this.#fail(`a data frame of ${length} bytes`);

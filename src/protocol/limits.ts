@@ -15,8 +15,8 @@ export const limits = {
   handshakeMessage: 4 * KiB,
   /** The payload of a data frame. */
   data: 256 * KiB,
-  /** What one WebSocket message may hold: a frame, whole or in pieces. */
-  webSocketMessage: 1 * MiB + frameHeaderBytes,
+  /** The payload of a WebSocket frame. */
+  webSocketFrame: 1 * MiB + frameHeaderBytes,
   /** Streams that are open at once on one connection (a number). */
   streams: 4_096,
   /** Bytes of one direction of one stream that may be under way: what the receiver must be ready to hold. */

@@ -27,7 +27,7 @@ import {
   fsWrite,
 } from './fs.ts';
 import { authenticate, hello, refused, resumed, unknownConnection, welcome } from './handshake.ts';
-import { limits } from './limits.ts';
+import { frameHeaderBytes, limits } from './limits.ts';
 import {
   memoryKills,
   memoryWatch,
@@ -138,14 +138,24 @@ export function encodeHandshake(message: HostMessage | AgentMessage): Uint8Array
   return Buffer.concat(encodeFrame({ kind: 'message', payload: encodeMessage(message) }));
 }
 
-/** @returns what a parser takes. @throws {WireProtocolError} */
-export function decodeHandshake(bytes: Uint8Array): Uint8Array {
-  const decoder = new FrameDecoder();
-  decoder.maxMessageBytes = limits.handshakeMessage;
-  const [frame, more] = decoder.push(bytes);
-  decoder.end();
-  if (frame?.kind !== 'message' || more) throw new WireProtocolError('a handshake that is not one message');
-  return frame.payload;
+/** Puts the messages of the handshake together: a WebSocket message each. */
+export class HandshakeReader {
+  #bytes = Buffer.alloc(0);
+
+  /** @returns what a parser takes, when that was the last piece of it. @throws {WireProtocolError} */
+  take(piece: Uint8Array, isLast: boolean): Uint8Array | undefined {
+    this.#bytes = Buffer.concat([this.#bytes, piece]);
+    if (this.#bytes.length > limits.handshakeMessage + frameHeaderBytes) {
+      throw new WireProtocolError('a handshake that is too large');
+    }
+    if (!isLast) return undefined;
+    const decoder = new FrameDecoder();
+    const [frame, more] = decoder.push(this.#bytes);
+    decoder.end();
+    if (frame?.kind !== 'message' || more) throw new WireProtocolError('a handshake that is not one message');
+    this.#bytes = Buffer.alloc(0);
+    return frame.payload;
+  }
 }
 
 /** A parser of JSON text (a message, or a line of a record stream) that fits `schema`. */

@@ -8,8 +8,8 @@ import { ReceiveQueue } from './receive-queue.ts';
 export interface MuxOptions {
   /** The host opens streams with odd numbers, the sandbox-agent with even ones. */
   side: 'host' | 'agent';
-  /** Takes bytes for the other side, whole and in order; a WebSocket message each. */
-  send: (bytes: Uint8Array) => void;
+  /** Takes pieces for the other side, in order; a WebSocket message together. */
+  send: (pieces: readonly Uint8Array[]) => void;
   /** Called with each message. What it throws goes to the caller of `receive`. */
   onMessage: (payload: Uint8Array) => void;
 }

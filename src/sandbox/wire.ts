@@ -1,7 +1,6 @@
 import { type KeyObject, sign } from 'node:crypto';
 import type { Duplex } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
-import { WebSocket } from 'ws';
 import { BerthError } from '../errors.ts';
 import {
   WireAuthenticationError,
@@ -11,12 +10,11 @@ import {
   WireVersionError,
 } from '../protocol/errors.ts';
 import { closedCode, protocolVersion, resumeMs, signedText, type Welcome } from '../protocol/handshake.ts';
-import { limits } from '../protocol/limits.ts';
 import {
   type Answer,
-  decodeHandshake,
   encodeHandshake,
   encodeMessage,
+  HandshakeReader,
   parseAnswer,
   parseHello,
   parseResumed,
@@ -24,6 +22,7 @@ import {
   type Request,
 } from '../protocol/messages.ts';
 import { Mux, type StreamDirections, type WireStream } from '../protocol/mux.ts';
+import { WebSocket } from '../protocol/websocket.ts';
 
 type AnswerType = Exclude<Answer['type'], 'error'>;
 type AnswerOf<Type extends AnswerType> = Extract<Answer, { type: Type }>;
@@ -76,11 +75,6 @@ const heartbeatMs = 10_000;
 /** ... and when it is still not heard of after so many times more, the transport is taken for broken. */
 const missedHeartbeats = 3;
 
-interface Transport {
-  socket: WebSocket;
-  stream: Duplex;
-}
-
 /**
  * One connection to a sandbox-agent: requests with their answers, and streams. When its transport breaks it is joined
  * again over a new one, and nobody notices but by the time.
@@ -90,7 +84,9 @@ export class Wire {
   readonly #mux: Mux;
   readonly #pending = new Map<number, Expected[]>();
   readonly #stop = new AbortController();
-  #transport: Transport | undefined;
+  #socket: WebSocket | undefined;
+  /** Takes the transport for broken. */
+  #lose: (() => void) | undefined;
   #lastRequest = 0;
   #welcome: Welcome | undefined;
   #ending: Promise<Error> | undefined;
@@ -102,16 +98,7 @@ export class Wire {
     this.#options = options;
     this.#mux = new Mux({
       side: 'host',
-      send: (bytes) => {
-        if (!this.#transport) return;
-        const { socket, stream } = this.#transport;
-        // What is sent in one turn of the event loop leaves in one write.
-        if (!stream.writableCorked) {
-          stream.cork();
-          process.nextTick(() => stream.uncork());
-        }
-        socket.send(bytes);
-      },
+      send: (pieces) => this.#socket?.send(pieces),
       onMessage: this.#onAnswer,
     });
   }
@@ -255,23 +242,14 @@ export class Wire {
 
   /** Resolves when the handshake is over; from then on what becomes of the transport is looked after here. */
   #join(stream: Duplex): Promise<void> {
-    const socket = new WebSocket('ws://berth/wire', {
-      createConnection: () => stream,
-      perMessageDeflate: false,
-      maxPayload: limits.webSocketMessage,
-      // The mask is against proxies that take WebSocket for HTTP; there are none on a private socket, and it costs half
-      // of the speed of an upload. ws leaves out the work for a mask of zeros.
-      generateMask: (mask) => mask.writeInt32LE(0),
-    });
-    this.#transport = { socket, stream };
     return new Promise((resolve, reject) => {
       let isJoined = false;
-      const lose = (error: Error | undefined) => {
+      const lose = (error?: Error) => {
         clearTimeout(timer);
-        reject(error ?? new Error('the connection was closed'));
-        if (this.#transport?.socket !== socket) return;
-        this.#transport = undefined;
         socket.terminate();
+        reject(error ?? new Error('the connection was closed'));
+        if (this.#socket !== socket) return;
+        this.#socket = undefined;
         if (isJoined) this.#onLost(error);
       };
       const timer = setTimeout(() => {
@@ -283,35 +261,36 @@ export class Wire {
         else this.#begin(payload);
         clearTimeout(timer);
         isJoined = true;
-        take = (bytes) => this.#mux.receive(bytes);
         resolve();
       };
-      let take = (bytes: Uint8Array) => {
-        socket.send(this.#authenticate(decodeHandshake(bytes)));
-        take = (bytes) => answer(decodeHandshake(bytes));
+      let step = (payload: Uint8Array) => {
+        socket.send([this.#authenticate(payload)]);
+        step = answer;
       };
-      socket.on('message', (data, isBinary) => {
-        if (this.#transport?.socket !== socket) return;
-        this.#heard = true;
-        try {
-          if (!isBinary || !Buffer.isBuffer(data)) throw new WireProtocolError('a text message');
-          take(data);
-        } catch (error) {
-          lose(error instanceof Error ? error : undefined);
-        }
+      const handshake = new HandshakeReader();
+      const socket = new WebSocket(stream, 'client', {
+        onOpen: () => {},
+        onBytes: (piece, isLast) => {
+          this.#heard = true;
+          try {
+            if (isJoined) return this.#mux.receive(piece);
+            const payload = handshake.take(piece, isLast);
+            if (payload) step(payload);
+          } catch (error) {
+            lose(error instanceof Error ? error : undefined);
+          }
+        },
+        onPong: () => {
+          this.#heard = true;
+        },
+        onClose: ({ error }) => {
+          // On the way back in, what is at the other end may be the engine, which says that it can't reach the sandbox now.
+          const isOfEngine = this.#welcome && !isJoined && error instanceof WireProtocolError;
+          lose(isOfEngine ? new Error(error.message, { cause: error }) : error);
+        },
       });
-      socket.on('pong', () => {
-        this.#heard = true;
-      });
-      socket.on('error', (error: NodeJS.ErrnoException) => {
-        // What the system says of a connection is ECONNRESET and the like, and a cut in the answer to the upgrade is one of
-        // its parser's; the rest is about what came over it. On the way back in that may be the engine, which says that it
-        // can't reach the sandbox now.
-        const isOfEngine = this.#welcome && !isJoined;
-        const isCut = error.code?.startsWith('E') || error.code === 'HPE_INVALID_EOF_STATE' || isOfEngine;
-        lose(isCut ? error : new WireProtocolError(error.message, { cause: error }));
-      });
-      socket.on('close', () => lose(undefined));
+      this.#socket = socket;
+      this.#lose = lose;
     });
   }
 
@@ -386,13 +365,8 @@ export class Wire {
 
   /** Says to the sandbox-agent that nobody comes back. */
   #close(): void {
-    const socket = this.#transport?.socket;
-    if (!socket) return;
-    this.#transport = undefined;
-    socket.on('error', () => {}); // of a handshake that was not over
-    socket.close(closedCode);
-    // It need not answer.
-    setImmediate(() => socket.terminate());
+    this.#socket?.close(closedCode);
+    this.#socket = undefined;
   }
 
   /**
@@ -407,10 +381,10 @@ export class Wire {
       if (this.#missed > missedHeartbeats) {
         // What is frozen says nothing, and is not broken.
         const state = await this.#options.rejoin?.state().catch(() => 'unknown');
-        if (state !== 'paused') this.#transport?.socket.terminate();
+        if (state !== 'paused') this.#lose?.();
         this.#missed = 0;
-      } else if (!isIdle && this.#transport?.socket.readyState === WebSocket.OPEN) {
-        this.#transport.socket.ping();
+      } else if (!isIdle) {
+        this.#socket?.ping();
       }
       this.#heartbeat = isIdle || this.#ending ? undefined : this.#beat();
     }, heartbeatMs).unref();

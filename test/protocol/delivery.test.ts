@@ -23,12 +23,12 @@ class BreakingPair {
     this.#left = this.#cutAfter.shift() ?? Number.POSITIVE_INFINITY;
     this.host = new Mux({
       side: 'host',
-      send: (bytes) => this.#underWay.push({ to: 'agent', bytes }),
+      send: (pieces) => this.#underWay.push({ to: 'agent', bytes: Buffer.concat(pieces) }),
       onMessage: (payload) => this.messages.push(Buffer.from(payload).toString()),
     });
     this.agent = new Mux({
       side: 'agent',
-      send: (bytes) => this.#underWay.push({ to: 'host', bytes }),
+      send: (pieces) => this.#underWay.push({ to: 'host', bytes: Buffer.concat(pieces) }),
       onMessage: (payload) => this.agent.sendMessage(payload),
     });
   }

@@ -14,7 +14,7 @@ const data = (stream: number, bytes: number): Frame => ({ kind: 'data', stream, 
 /** An agent's mux with stream 1 open, and what it sent. */
 function agentWith(directions: { send: boolean; receive: boolean }) {
   const sent: Uint8Array[] = [];
-  const mux = new Mux({ side: 'agent', send: (bytes) => sent.push(bytes), onMessage: () => {} });
+  const mux = new Mux({ side: 'agent', send: (pieces) => sent.push(Buffer.concat(pieces)), onMessage: () => {} });
   return { mux, sent, stream: mux.accept(1, directions) };
 }
 const both = { send: true, receive: true };
@@ -276,8 +276,16 @@ describe('ReceiveQueue', () => {
 /** Delivers, writes and reads in the order of `schedule`, then to the end. */
 async function runSchedule(plans: { fromHost: boolean; pieces: number[] }[], schedule: number[]): Promise<void> {
   const underWay: { host: Uint8Array[]; agent: Uint8Array[] } = { host: [], agent: [] };
-  const host = new Mux({ side: 'host', send: (bytes) => underWay.agent.push(bytes), onMessage: () => {} });
-  const agent = new Mux({ side: 'agent', send: (bytes) => underWay.host.push(bytes), onMessage: () => {} });
+  const host = new Mux({
+    side: 'host',
+    send: (pieces) => underWay.agent.push(Buffer.concat(pieces)),
+    onMessage: () => {},
+  });
+  const agent = new Mux({
+    side: 'agent',
+    send: (pieces) => underWay.host.push(Buffer.concat(pieces)),
+    onMessage: () => {},
+  });
   const deliver = (to: 'host' | 'agent', cut: number) => {
     const [bytes] = underWay[to];
     if (!bytes) return;

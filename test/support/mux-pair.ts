@@ -13,12 +13,12 @@ export function muxPair(): MuxPair {
   const messages: MuxPair['messages'] = { host: [], agent: [] };
   const host: Mux = new Mux({
     side: 'host',
-    send: (bytes) => queueMicrotask(() => agent.receive(bytes)),
+    send: (pieces) => queueMicrotask(() => agent.receive(Buffer.concat(pieces))),
     onMessage: (payload) => messages.host.push(payload),
   });
   const agent: Mux = new Mux({
     side: 'agent',
-    send: (bytes) => queueMicrotask(() => host.receive(bytes)),
+    send: (pieces) => queueMicrotask(() => host.receive(Buffer.concat(pieces))),
     onMessage: (payload) => messages.agent.push(payload),
   });
   return {

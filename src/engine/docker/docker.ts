@@ -17,7 +17,7 @@ import { ContainerStartError, EngineError, LimitUnsupportedError, WorkspaceUnrea
 import { findEngine } from '../socket.ts';
 import { ExecStream } from '../transport/exec.ts';
 import { isRemote, pickTransport, type Transport } from '../transport/pick.ts';
-import { connectUnix } from '../transport/unix.ts';
+import { connectTransient } from '../transport/unix.ts';
 import {
   type AgentVolume,
   agentVolumeLabel,
@@ -255,7 +255,7 @@ export class DockerEngine implements Engine {
       const waited = Date.now() - start;
       const exec = transport === 'exec' || waited > socketPatienceMs;
       try {
-        if (!exec) return await connectUnix(join(wireDirectory, socketName));
+        if (!exec) return await connectTransient(join(wireDirectory, socketName));
         const stream = await this.#openBridge(container.id);
         // The socket works, and does not show here: so it will be for those that are made next.
         if (transport !== 'exec') this.#sharesNoSocket = true;
@@ -275,7 +275,7 @@ export class DockerEngine implements Engine {
   async reconnect(container: Container, wireDirectory: string): Promise<Duplex> {
     if (container.labels[transportLabel] === 'exec') return this.#openBridge(container.id);
     try {
-      return await connectUnix(join(wireDirectory, socketName));
+      return await connectTransient(join(wireDirectory, socketName));
     } catch (error) {
       // There, but not for us to see, as in `connect`.
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return this.#openBridge(container.id);

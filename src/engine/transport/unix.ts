@@ -1,6 +1,6 @@
 import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { createConnection, type Socket } from 'node:net';
+import { type ConnectOpts, createConnection, type Socket } from 'node:net';
 import { basename, dirname } from 'node:path';
 
 /** sun_path of Linux has 108 bytes, the last of them a NUL. */
@@ -18,12 +18,12 @@ export async function withSocketPath<T>(path: string, use: (path: string) => Pro
 }
 
 /** Connects once. */
-export function connectUnix(path: string): Promise<Socket> {
+export function connectUnix(path: string, options: Pick<ConnectOpts, 'onread'> = {}): Promise<Socket> {
   return withSocketPath(
     path,
     (shortPath) =>
       new Promise((resolve, reject) => {
-        const socket = createConnection(shortPath);
+        const socket = createConnection({ path: shortPath, ...options });
         socket.once('error', reject);
         socket.once('connect', () => {
           socket.off('error', reject);
@@ -31,4 +31,17 @@ export function connectUnix(path: string): Promise<Socket> {
         });
       }),
   );
+}
+
+/** All sockets are read into this one: see `connectTransient`. */
+const buffer = Buffer.allocUnsafeSlow(256 * 1024);
+
+/**
+ * As `connectUnix`, for one reader that takes what comes at once: each 'data' is a view of memory that the next one
+ * overwrites. It does not pause.
+ */
+export async function connectTransient(path: string): Promise<Socket> {
+  const callback = (length: number) => socket.emit('data', buffer.subarray(0, length));
+  const socket = await connectUnix(path, { onread: { buffer, callback } });
+  return socket;
 }

@@ -381,7 +381,7 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
     const stdin = request.stdin === undefined ? undefined : accept(request.stdin, 'receive');
     const holds = request.backpressure;
     const output = (id: number | undefined) =>
-      id === undefined ? undefined : { stream: accept(id, 'send'), from: 0, holds };
+      id === undefined ? undefined : { stream: accept(id, 'send'), from: 0, holds, rest: false };
     const outputs = { stdout: output(request.stdout), stderr: output(request.stderr) };
     const started = await sandbox.processes.start(request, sandbox.sessions.find(request.sessionId));
     if (stdin) void started.feed(stdin);
@@ -392,9 +392,9 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
     request: ProcessAttach,
     accept: (id: number, direction: 'send' | 'receive') => WireStream,
   ): Promise<Answer> {
-    const holds = request.backpressure;
+    const { backpressure: holds, rest } = request;
     const output = (wanted: ProcessAttach['stdout']) =>
-      wanted && { from: wanted.from, stream: accept(wanted.stream, 'send'), holds };
+      wanted && { from: wanted.from, stream: accept(wanted.stream, 'send'), holds, rest };
     const outputs = { stdout: output(request.stdout), stderr: output(request.stderr) };
     return follow(request.requestId, sandbox.processes.find(request.processId), outputs);
   }
@@ -412,7 +412,7 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
     return follow(
       requestId,
       found,
-      { stdout: { stream, screen, from: view.from, holds: false }, stderr: undefined },
+      { stdout: { stream, screen, from: view.from, holds: false, rest: false }, stderr: undefined },
       { size, screenBytes: screen.length, from: view.from },
     );
   }

@@ -2,14 +2,15 @@ import type { WireStream } from '../../src/protocol/mux.ts';
 import { OutputGoneError, type Spool } from './spool.ts';
 
 /**
- * One output of a process, the byte from which the host wants it, behind what draws the screen of a terminal, and whether
- * the process waits for the host.
+ * One output of a process, the byte from which the host wants it, behind what draws the screen of a terminal, whether the
+ * process waits for the host, and whether that wants the rest, too: what comes after the end of the process.
  */
 export interface Attachment {
   stream: WireStream;
   screen?: Uint8Array;
   from: number;
   holds: boolean;
+  rest: boolean;
 }
 
 /**
@@ -18,12 +19,12 @@ export interface Attachment {
  */
 export async function sendOutput(
   spool: Spool,
-  { stream, screen, from, holds }: Attachment,
+  { stream, screen, from, holds, rest }: Attachment,
   signal: AbortSignal,
 ): Promise<void> {
   try {
     if (screen) await stream.write(screen, signal);
-    for await (const chunk of spool.read(from, holds, signal)) await stream.write(chunk, signal);
+    for await (const chunk of spool.read(from, { holds, rest }, signal)) await stream.write(chunk, signal);
     stream.end();
   } catch (error) {
     if (error instanceof OutputGoneError) stream.breakOff();

@@ -273,6 +273,7 @@ export class SandboxProcess {
     } catch {
       // A pipe has no read errors, and that of a terminal is its end.
     }
+    spool.complete();
   }
 
   /** Until all output has come, or none does any more. */
@@ -300,8 +301,8 @@ export class SandboxProcess {
     const line = `${this.start.argv[0]}: ${text}`;
     if (this.start.terminal) await this.stdout.append(Buffer.from(`${line}\r\n`));
     else await this.stderr.append(Buffer.from(`${line}\n`));
-    this.stdout.end();
-    this.stderr.end();
+    this.stdout.complete();
+    this.stderr.complete();
     return this.#end(missing ? 127 : 126, null);
   }
 

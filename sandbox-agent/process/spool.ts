@@ -70,6 +70,7 @@ export class Spool {
   readonly #output: OutputName;
   #total = 0;
   #ended = false;
+  #complete = false;
   #closed = false;
   #waits = true;
   /** The newest chunks; together they start at byte `#memoryStart`. */
@@ -105,7 +106,7 @@ export class Spool {
     }
     this.#total = Math.max(this.#total, total);
     this.#memoryStart = this.#total;
-    this.end();
+    this.complete();
   }
 
   get total(): number {
@@ -152,10 +153,19 @@ export class Spool {
     this.#wake();
   }
 
-  /** Readers end when they have everything. What is appended still, by what the command left behind, is kept as well. */
+  /**
+   * Readers end when they have everything, but for those of the rest: what is appended still, by what the command left
+   * behind, is kept as well.
+   */
   end(): void {
     this.#ended = true;
     this.stopWaiting();
+  }
+
+  /** Nothing is appended any more. */
+  complete(): void {
+    this.#complete = true;
+    this.end();
     if (!this.#storing) this.#closeWriter();
   }
 
@@ -167,18 +177,23 @@ export class Spool {
 
   /** Frees what is kept. */
   close(): void {
-    this.end();
     this.#closed = true;
+    this.complete();
     this.#forget(0);
     if (!this.#storing) this.#dropAll();
   }
 
   /**
    * What was written from byte `from` on, then what follows, until the end.
-   * @param holds - the process waits for this reader, however long it takes
+   * @param options.holds - the process waits for this reader, however long it takes
+   * @param options.rest - the end is when nothing more can come
    * @throws {OutputGoneError} a byte that is next for this reader is no longer kept
    */
-  async *read(from: number, holds: boolean, signal: AbortSignal): AsyncGenerator<Buffer, void, undefined> {
+  async *read(
+    from: number,
+    { holds, rest }: { holds: boolean; rest: boolean },
+    signal: AbortSignal,
+  ): AsyncGenerator<Buffer, void, undefined> {
     const reader: Reader = { at: from, movedAt: Date.now(), holds };
     let open: OpenSegment | undefined;
     this.#readers.add(reader);
@@ -195,7 +210,7 @@ export class Spool {
           reader.at += chunk.length;
           reader.movedAt = Date.now();
           this.#wake();
-        } else if (this.#ended) {
+        } else if (rest ? this.#complete : this.#ended) {
           return;
         } else {
           await this.#changed(signal);
@@ -284,7 +299,7 @@ export class Spool {
     } catch {
       this.#giveUpStoring();
     }
-    if (this.#ended) this.#closeWriter();
+    if (this.#complete) this.#closeWriter();
   }
 
   /** What comes meanwhile is written as well. */
@@ -299,7 +314,7 @@ export class Spool {
       this.#giveUpStoring();
     }
     this.#storing = undefined;
-    if (this.#ended) this.#closeWriter();
+    if (this.#complete) this.#closeWriter();
     if (this.#closed) this.#dropAll();
     this.#wake();
   }

@@ -56,7 +56,8 @@ const outputFrom = v.strictObject({ stream: streamId, from: byteCount });
 /**
  * Host → sandbox-agent. Sends kept output from byte `from` on, then what follows. Answer: `process.started`, then
  * `process.exited` (at once when it has ended), or the error `process_lost`: the sandbox-agent died while it ran, so that
- * nobody knows its end. A stream whose next byte is no longer kept breaks off (`gone`).
+ * nobody knows its end. A stream whose next byte is no longer kept breaks off (`gone`). With `rest` what the process has left
+ * running is followed, too, until none of that can write any more; `process.exited` comes after it.
  */
 export const processAttach = v.strictObject({
   type: v.literal('process.attach'),
@@ -65,6 +66,7 @@ export const processAttach = v.strictObject({
   stdout: v.optional(outputFrom),
   stderr: v.optional(outputFrom),
   backpressure,
+  rest: v.boolean(),
 });
 export type ProcessAttach = v.InferOutput<typeof processAttach>;
 

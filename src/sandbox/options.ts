@@ -397,12 +397,15 @@ export interface AttachOptions {
   maxOutput?: number;
   /** As in `exec`: the process waits for this reader. Default: false */
   backpressure?: boolean;
+  /** Follow also what it has left running, after its end, until none of that can write any more. Default: false */
+  rest?: boolean;
 }
 export const attachOptions = v.strictObject({
   stdout: v.optional(bytes, 0),
   stderr: v.optional(bytes, 0),
   maxOutput: v.optional(bytes, defaultMaxOutput),
   backpressure: v.optional(v.boolean(), false),
+  rest: v.optional(v.boolean(), false),
 });
 /** Options of a further view of a terminal. */
 export interface AttachPtyOptions {

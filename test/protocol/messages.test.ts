@@ -78,6 +78,7 @@ const messages: [parse: Parse, message: Message, optional?: string[]][] = [
       processId: 'p',
       stdout: { stream: 1, from: 0 },
       stderr: { stream: 3, from: 9 },
+      rest: false,
       backpressure: false,
     },
     ['stdout', 'stderr'],

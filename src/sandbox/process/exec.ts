@@ -127,6 +127,7 @@ export async function attach(place: Place, id: string, given: AttachOptions = {}
     stdout: { stream: stdout.id, from: options.stdout },
     stderr: { stream: stderr.id, from: options.stderr },
     backpressure: options.backpressure,
+    rest: options.rest,
   } as const;
   const started = await begin(wire, call, [stdout, stderr]);
   return new RunningProcess(

@@ -1,12 +1,10 @@
 import { text } from 'node:stream/consumers';
 import Docker from 'dockerode';
 import { describe, expect, onTestFinished } from 'vitest';
-import { OutputGoneError, ProcessLostError, SandboxRequestError } from '../../../src/sandbox/errors.ts';
+import { ProcessLostError, SandboxRequestError } from '../../../src/sandbox/errors.ts';
 import { SandboxHost } from '../../../src/sandbox/host.ts';
 import type { Sandbox } from '../../../src/sandbox/sandbox.ts';
 import { openHost, test } from '../../support/sandbox-fixture.ts';
-
-const MiB = 1024 * 1024;
 
 async function containerOf(sandbox: Sandbox): Promise<Docker.Container> {
   const docker = new Docker();
@@ -101,33 +99,6 @@ describe('what is kept', () => {
     await expect(sandbox.exec('true', { user: '65432' })).rejects.toBeInstanceOf(SandboxRequestError);
   });
 
-  test('is the beginning and the newest of a large output; a reader in between is told', async ({ sandbox }) => {
-    const process = await sandbox.spawn('seq 1 12000000'); // about 100 MiB
-    const result = await process.wait();
-    expect(result).toMatchObject({ exitCode: 0, truncated: true });
-
-    const [listed] = await sandbox.processes({ all: true });
-    const [from, to] = listed?.stdout.gaps[0] ?? [0, 0];
-    expect(listed?.stdout).toEqual({ bytes: result.stdoutBytes, gaps: [[from, to]] });
-    expect(from).toBe(32 * MiB);
-    expect(result.stdoutBytes - to).toBeGreaterThan(28 * MiB);
-
-    const start = await sandbox.attach(process.id);
-    let read = 0;
-    const reading = (async () => {
-      for await (const chunk of start.stdout) read += chunk.length;
-    })();
-    const error: OutputGoneError = await reading.then(
-      () => undefined,
-      (cause) => cause,
-    );
-    expect(error).toBeInstanceOf(OutputGoneError);
-    expect(error.meta).toEqual({ processId: process.id, output: 'stdout', from });
-    expect(read).toBe(from);
-    const rest = await (await sandbox.attach(process.id, { stdout: to, maxOutput: 100 })).wait();
-    expect(rest.stdout.endsWith('11999999\n12000000\n')).toBe(true);
-  });
-
   test('is gone with the sandbox, and with it its volume', async ({ host }) => {
     const sandbox = await host.create();
     onTestFinished(() => host.remove(sandbox.id));
@@ -144,19 +115,5 @@ describe('what is kept', () => {
     await (await containerOf(sandbox)).remove({ force: true });
     const { removed } = await host.collect();
     expect(removed).toContainEqual(expect.objectContaining({ kind: 'volume' }));
-  });
-
-  test('drops the oldest of very many that have ended, and their keys', async ({ sandbox }) => {
-    const first = await sandbox.spawn('echo first');
-    await first.wait();
-    const left = await sandbox.spawn('sleep 1000 >/dev/null 2>&1 & echo left');
-    await left.wait();
-    for (let round = 0; round < 12; round++) {
-      await Promise.all(Array.from({ length: 100 }, () => sandbox.exec(['true'])));
-    }
-    await expect(sandbox.attach(first.id)).rejects.toBeInstanceOf(SandboxRequestError);
-    // What has left something running is listed, however old it is.
-    expect(await sandbox.processes()).toMatchObject([{ id: left.id, state: 'ended', end: { exitCode: 0 } }]);
-    expect((await sandbox.processes({ all: true })).length).toBeLessThan(1_200);
   });
 });

@@ -1,0 +1,107 @@
+import { text } from 'node:stream/consumers';
+import Docker from 'dockerode';
+import { describe, expect, onTestFinished } from 'vitest';
+import { OutputGoneError } from '../../../src/sandbox/errors.ts';
+import { SandboxHost } from '../../../src/sandbox/host.ts';
+import type { Sandbox } from '../../../src/sandbox/sandbox.ts';
+import { openHost, test } from '../../support/sandbox-fixture.ts';
+
+describe('characters of several bytes', () => {
+  const line = 'aé€😀';
+  // Each byte is written by itself.
+  const script = `import os\nfor byte in ${JSON.stringify(line)}.encode() * 50: os.write(1, bytes([byte]))`;
+
+  test('are whole in the result, and their bytes exact in pieces, wherever those were cut', async ({ sandbox }) => {
+    const pieces: Uint8Array[] = [];
+    const { stdout } = await sandbox.exec(['python3', '-c', script], { onStdout: (piece) => pieces.push(piece) });
+    expect(stdout).toBe(line.repeat(50));
+    expect(Buffer.concat(pieces).toString()).toBe(line.repeat(50));
+  });
+
+  test('are left out at the cut of a result where they are not whole', async ({ sandbox }) => {
+    const all = line.repeat(50);
+    for (let maxOutput = 0; maxOutput <= 21; maxOutput++) {
+      const { stdout, truncated } = await sandbox.exec(['python3', '-c', script], { maxOutput });
+      expect(truncated).toBe(true);
+      expect(stdout).not.toContain('\ufffd');
+      expect(all.endsWith(stdout)).toBe(true);
+      expect(Buffer.byteLength(stdout)).toBeGreaterThan(maxOutput - 4);
+    }
+  });
+});
+
+test('a reader that never reads on holds up neither the process nor its end', async ({ sandbox }) => {
+  const process = await sandbox.spawn('head -c 80000000 /dev/zero; touch done');
+  await new Promise((resolve) => process.stdout.once('readable', resolve)); // and then nothing
+  await expect.poll(() => sandbox.fs.exists('done'), { timeout: 60_000 }).toBe(true);
+  await expect.poll(async () => (await sandbox.processes()).length).toBe(0);
+  expect(await (await sandbox.attach(process.id, { stdout: 79_999_990 })).wait()).toMatchObject({
+    exitCode: 0,
+    stdout: '\0'.repeat(10),
+    stdoutBytes: 80_000_000,
+  });
+});
+
+/** What is kept of processes has only so much room from now on. The container is made anew: no option asks for that. */
+async function withKept(host: SandboxHost, size: string): Promise<Sandbox> {
+  const { id } = await host.create();
+  onTestFinished(() => host.remove(id));
+  const docker = new Docker();
+  const container = docker.getContainer(`berth-${id}`);
+  const { Name, Config, HostConfig } = await container.inspect();
+  await container.remove({ force: true, v: true });
+  const Mounts = HostConfig.Mounts?.map((mount) => {
+    if (!mount.Target.endsWith('/kept')) return mount;
+    const Options = { type: 'tmpfs', device: 'tmpfs', o: `size=${size},mode=700` };
+    return { ...mount, VolumeOptions: { NoCopy: true, Labels: {}, DriverConfig: { Name: 'local', Options } } };
+  });
+  await docker.createContainer({ ...Config, name: Name.slice(1), HostConfig: { ...HostConfig, Mounts } });
+  const sandbox = await host.connect(id);
+  await sandbox.start();
+  return sandbox;
+}
+
+test('where the disk of what is kept is full, a command goes on, and what is missing is said to be', async () => {
+  await using opened = await openHost();
+  const sandbox = await withKept(opened.host, '1m');
+  const lines = Array.from({ length: 400_000 }, (_, index) => `${index + 1}\n`).join('');
+  const process = await sandbox.spawn('seq 1 400000');
+  const result = await process.wait();
+  // Who reads along has all of it.
+  expect(result).toMatchObject({ exitCode: 0, stdoutBytes: lines.length });
+  expect(result.stdout === lines).toBe(true);
+
+  const [listed] = await sandbox.processes({ all: true });
+  const gaps = listed?.stdout.gaps ?? [];
+  expect(gaps.length).toBeGreaterThan(0);
+  let at = 0;
+  for (const [from, to] of [...gaps, [lines.length, lines.length] as const]) {
+    const late = await sandbox.attach(process.id, { stdout: at });
+    let read = '';
+    const reading = (async () => {
+      for await (const chunk of late.stdout) read += chunk;
+    })();
+    if (from < lines.length) await expect(reading).rejects.toBeInstanceOf(OutputGoneError);
+    else await reading;
+    expect(read === lines.slice(at, from)).toBe(true);
+    at = to;
+  }
+  expect(await sandbox.exec('echo on')).toMatchObject({ stdout: 'on\n', exitCode: 0 });
+});
+
+test('a key starts a process once, also for another host and after a connection that ended', async () => {
+  await using opened = await openHost();
+  const sandbox = await opened.host.create();
+  const command = 'echo x >> runs; until [ -e go ]; do sleep 0.01; done; cat runs';
+  const first = await sandbox.spawn(command, { key: 'once' });
+  first.wait().catch(() => {}); // its host goes away
+  await opened.host.close();
+  await using later = await SandboxHost.open({ stateDir: opened.stateDir });
+  const again = await later.connect(sandbox.id);
+  const joined = await again.spawn(command, { key: 'once' });
+  expect(joined.id).toBe(first.id);
+  await again.fs.writeFile('go', '');
+  expect(await text(joined.stdout)).toBe('x\n');
+  expect(await again.exec(command, { key: 'once' })).toMatchObject({ stdout: 'x\n', exitCode: 0 });
+  await later.remove(sandbox.id);
+});

@@ -67,9 +67,10 @@ test('where the disk of what is kept is full, a command goes on, and what is mis
   const lines = Array.from({ length: 400_000 }, (_, index) => `${index + 1}\n`).join('');
   const process = await sandbox.spawn('seq 1 400000');
   const result = await process.wait();
-  // Who reads along has all of it.
   expect(result).toMatchObject({ exitCode: 0, stdoutBytes: lines.length });
-  expect(result.stdout === lines).toBe(true);
+  // Who reads along has all of it, or is told: what came last need not have found its reader in time.
+  expect(lines.startsWith(result.stdout)).toBe(true);
+  expect(result.truncated).toBe(result.stdout.length < lines.length);
 
   const [listed] = await sandbox.processes({ all: true });
   const gaps = listed?.stdout.gaps ?? [];

@@ -3,6 +3,7 @@ import * as fs from 'node:fs/promises';
 import type { FsCopy } from '../../src/protocol/fs.ts';
 import { nameOfBytes } from '../../src/protocol/names.ts';
 import { RequestError } from '../errors.ts';
+import { calls, writeAll } from './calls.ts';
 import { makeDirectory, openDirectory } from './directory.ts';
 import { Pace } from './pace.ts';
 import { withPart } from './part.ts';
@@ -83,20 +84,20 @@ async function copyDirectory(from: Path, to: Path, stats: Stats, pace: Pace): Pr
 async function copyFile(from: Path, to: Path, pace: Pace): Promise<void> {
   const [source, stats] = await openRegularFile(from, constants.O_RDONLY | constants.O_NOFOLLOW);
   try {
-    const target = await fs.open(to, 'wx', 0o600);
+    const target = await calls.open(to, 'wx', 0o600);
     try {
       const buffer = Buffer.allocUnsafe(Math.min(stats.size + 1, pieceBytes));
       for (;;) {
-        const { bytesRead } = await source.read(buffer, 0, buffer.length, null);
+        const bytesRead = await calls.read(source, buffer, null);
         if (bytesRead === 0) break;
-        await target.writeFile(buffer.subarray(0, bytesRead));
+        await writeAll(target, [buffer.subarray(0, bytesRead)]);
         await pace.turn();
       }
-      await target.chmod(stats.mode & 0o7777);
+      await calls.fchmod(target, stats.mode & 0o7777);
     } finally {
-      await target.close();
+      await calls.close(target);
     }
   } finally {
-    await source.close();
+    await calls.close(source);
   }
 }

@@ -17,13 +17,14 @@ import { limits } from '../../src/protocol/limits.ts';
 import type { WireStream } from '../../src/protocol/mux.ts';
 import { nameOfBytes } from '../../src/protocol/names.ts';
 import { RequestError } from '../errors.ts';
+import { calls } from './calls.ts';
 import { makeDirectory, openDirectory } from './directory.ts';
 import { Pace } from './pace.ts';
 import { child, hasCode, kernelPath, type Path } from './path.ts';
 import { RecordWriter } from './records.ts';
 
 export async function stat({ path, follow }: FsStat): Promise<FsStats> {
-  return follow ? wireStats(await fs.stat(kernelPath(path))) : linkStats(kernelPath(path));
+  return follow ? wireStats(await calls.stat(kernelPath(path))) : linkStats(kernelPath(path));
 }
 
 export async function readdir(request: FsReaddir, stream: WireStream, signal: AbortSignal): Promise<void> {
@@ -61,7 +62,7 @@ export async function mkdir({ path, recursive, mode }: FsMkdir): Promise<void> {
 }
 
 export async function rename({ from, to }: FsRename): Promise<void> {
-  await fs.rename(kernelPath(from), kernelPath(to));
+  await calls.rename(kernelPath(from), kernelPath(to));
 }
 
 export async function symlink({ target, path }: FsSymlink): Promise<void> {
@@ -87,10 +88,10 @@ export async function truncate({ path, size }: FsTruncate): Promise<void> {
 }
 
 async function linkStats(path: Path): Promise<FsStats> {
-  const stats = wireStats(await fs.lstat(path));
+  const stats = wireStats(await calls.lstat(path));
   if (stats.kind !== 'symlink') return stats;
   try {
-    return { ...stats, linkTarget: nameOfBytes(await fs.readlink(path, 'buffer')) };
+    return { ...stats, linkTarget: nameOfBytes(await calls.readlink(path)) };
   } catch (error) {
     // Links of /proc may be looked at by all and read by few; and another thing may be there by now.
     if (hasCode(error, 'EACCES', 'EPERM', 'EINVAL')) return stats;

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { type FileHandle, realpath, stat } from 'node:fs/promises';
+import { realpath, stat } from 'node:fs/promises';
 import { basename } from 'node:path/posix';
 import { createContext, Script } from 'node:vm';
 import type { FsGrep, FsMatch } from '../../src/protocol/fs.ts';
@@ -7,6 +7,7 @@ import { limits } from '../../src/protocol/limits.ts';
 import type { WireStream } from '../../src/protocol/mux.ts';
 import { nameBytes, nameOfBytes } from '../../src/protocol/names.ts';
 import { RequestError } from '../errors.ts';
+import { calls } from './calls.ts';
 import type { Found } from './glob.ts';
 import { ignoreRulesAbove } from './ignore.ts';
 import { Pace } from './pace.ts';
@@ -57,7 +58,7 @@ async function* filesOf({ path, include }: FsGrep, pace: Pace): AsyncGenerator<{
   if (!(await stat(kernelPath(path))).isDirectory()) {
     // An error of a file that was named is one; that of a file which was found is passed over.
     const [file] = await openRegularFile(path, constants.O_RDONLY);
-    await file.close();
+    await calls.close(file);
     yield { path: basename(path), location: path };
     return;
   }
@@ -124,12 +125,12 @@ async function* matchingLines(
       await pace.turn();
     }
   } finally {
-    await file.close();
+    await calls.close(file);
   }
 }
 
 /** `undefined` for what can't be read, or is gone, or is no file any more. */
-async function openFound(location: Path): Promise<FileHandle | undefined> {
+async function openFound(location: Path): Promise<number | undefined> {
   try {
     const [file] = await openRegularFile(location, constants.O_RDONLY);
     return file;
@@ -140,7 +141,7 @@ async function openFound(location: Path): Promise<FileHandle | undefined> {
 }
 
 /** The lines of a text file, a block at a time; nothing of a binary one. */
-async function* lineBlocks(file: FileHandle): AsyncGenerator<string[]> {
+async function* lineBlocks(file: number): AsyncGenerator<string[]> {
   const buffer = Buffer.allocUnsafe(blockBytes);
   let rest = Buffer.alloc(0); // a line whose end has not come yet
   for (let at = 0; ; ) {
@@ -163,9 +164,9 @@ async function* lineBlocks(file: FileHandle): AsyncGenerator<string[]> {
 }
 
 /** Some files of /proc and /sys can be opened and not read: they end there. */
-async function readUnlessBroken(file: FileHandle, buffer: Buffer): Promise<number> {
+async function readUnlessBroken(file: number, buffer: Buffer): Promise<number> {
   try {
-    return (await file.read(buffer, 0, buffer.length, null)).bytesRead;
+    return await calls.read(file, buffer, null);
   } catch (error) {
     if (codeOf(error) === undefined) throw error;
     return 0;

@@ -2,6 +2,7 @@ import { constants } from 'node:fs';
 import { lstat } from 'node:fs/promises';
 import { dirname } from 'node:path/posix';
 import { IgnoreRules } from '../../src/protocol/ignore-rules.ts';
+import { calls } from './calls.ts';
 import { child, hasCode, type Path } from './path.ts';
 import { openRegularFile } from './regular-file.ts';
 
@@ -39,12 +40,13 @@ async function readStart(path: Path, bytes: number): Promise<string | undefined>
   try {
     const [file] = await openRegularFile(path, constants.O_RDONLY | constants.O_NOFOLLOW);
     try {
-      const { buffer, bytesRead } = await file.read(Buffer.alloc(bytes), 0, bytes, 0);
+      const buffer = Buffer.alloc(bytes);
+      const bytesRead = await calls.read(file, buffer, 0);
       const text = buffer.toString('utf8', 0, bytesRead);
       // The last line may have been cut.
       return bytesRead < bytes ? text : text.slice(0, text.lastIndexOf('\n') + 1);
     } finally {
-      await file.close();
+      await calls.close(file);
     }
   } catch (error) {
     if (hasCode(error, 'ENOENT', 'ENOTDIR', 'EACCES', 'ELOOP', 'EISDIR', 'ENOTSUP', 'ENXIO')) return undefined;

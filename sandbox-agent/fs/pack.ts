@@ -1,11 +1,12 @@
 import { constants, type Stats } from 'node:fs';
-import { type FileHandle, lstat, readlink, realpath, stat } from 'node:fs/promises';
+import { realpath, stat } from 'node:fs/promises';
 import { basename } from 'node:path/posix';
 import type { FsPack } from '../../src/protocol/fs.ts';
 import type { WireStream } from '../../src/protocol/mux.ts';
 import { nameOfBytes } from '../../src/protocol/names.ts';
 import { type TarEntry, tarBlockBytes, tarHeader, tarPadding } from '../../src/protocol/tar-header.ts';
 import { RequestError } from '../errors.ts';
+import { calls } from './calls.ts';
 import { openDirectory } from './directory.ts';
 import { child, hasCode, kernelPath, type Path } from './path.ts';
 import { openRegularFile } from './regular-file.ts';
@@ -62,7 +63,7 @@ class Packer {
   }
 
   async #packEntry(path: Path, name: string): Promise<void> {
-    const stats = await lstat(path);
+    const stats = await calls.lstat(path);
     if (stats.isDirectory()) await this.#packDirectory(path, name, stats);
     else if (stats.isFile()) await this.#packFile(path, name, constants.O_NOFOLLOW);
     else if (stats.isSymbolicLink()) {
@@ -70,7 +71,7 @@ class Packer {
         tarHeader({
           ...entryOf(stats, 'symlink', name),
           size: 0,
-          linkTarget: nameOfBytes(await readlink(path, 'buffer')),
+          linkTarget: nameOfBytes(await calls.readlink(path)),
         }),
       );
     }
@@ -82,17 +83,17 @@ class Packer {
       if (stats.size < smallBytes) await this.#packSmallFile(file, entryOf(stats, 'file', name));
       else await this.#packLargeFile(file, entryOf(stats, 'file', name));
     } finally {
-      await file.close();
+      await calls.close(file);
     }
   }
 
-  async #packSmallFile(file: FileHandle, entry: TarEntry): Promise<void> {
+  async #packSmallFile(file: number, entry: TarEntry): Promise<void> {
     const content = await readUpTo(file, entry.size);
     await this.#write(tarHeader({ ...entry, size: content.length }), content, tarPadding(content.length));
   }
 
   /** What is added meanwhile is left out. What is taken away is an error: no bytes of ours go in its place. */
-  async #packLargeFile(file: FileHandle, entry: TarEntry): Promise<void> {
+  async #packLargeFile(file: number, entry: TarEntry): Promise<void> {
     await this.#write(tarHeader(entry));
     for (let missing = entry.size; missing > 0; ) {
       const content = await readUpTo(file, Math.min(missing, pieceBytes));
@@ -126,11 +127,11 @@ function entryOf(stats: Stats, kind: TarEntry['kind'], name: string): TarEntry {
 }
 
 /** Fewer bytes only at the end of the file: a read may give less than it was asked for. */
-async function readUpTo(file: FileHandle, bytes: number): Promise<Buffer> {
+async function readUpTo(file: number, bytes: number): Promise<Buffer> {
   const buffer = Buffer.allocUnsafe(bytes);
   let filled = 0;
   while (filled < bytes) {
-    const { bytesRead } = await file.read(buffer, filled, bytes - filled, null);
+    const bytesRead = await calls.read(file, buffer.subarray(filled), null);
     if (bytesRead === 0) break;
     filled += bytesRead;
   }

@@ -2,6 +2,7 @@ import { constants } from 'node:fs';
 import type { FsRead } from '../../src/protocol/fs.ts';
 import { limits } from '../../src/protocol/limits.ts';
 import type { WireStream } from '../../src/protocol/mux.ts';
+import { calls } from './calls.ts';
 import { openRegularFile } from './regular-file.ts';
 
 const probeBytes = 4 * 1024;
@@ -13,17 +14,19 @@ export async function readFile(request: FsRead, stream: WireStream, signal: Abor
     try {
       const end = request.end ?? Number.MAX_SAFE_INTEGER;
       for (let at = request.start; at < end; ) {
-        const granted = await stream.credit(signal);
+        const granted = stream.sendable || (await stream.credit(signal));
+        // A byte more than there should be: who gets less is at the end.
+        const expected = Math.max(stats.size - at + 1, probeBytes);
         // A buffer of its own for each piece: it belongs to the stream once it is sent.
-        const expected = Math.max(stats.size - at, probeBytes);
         const buffer = Buffer.allocUnsafe(Math.min(granted, expected, end - at, limits.data));
-        const { bytesRead } = await file.read(buffer, 0, buffer.length, at);
-        if (bytesRead === 0) break;
-        stream.send(buffer.subarray(0, bytesRead));
+        const bytesRead = await calls.read(file, buffer, at);
+        if (bytesRead > 0) stream.send(buffer.subarray(0, bytesRead));
         at += bytesRead;
+        const isAtEnd = stats.size > 0 && at >= stats.size && bytesRead < buffer.length;
+        if (bytesRead === 0 || isAtEnd) break;
       }
     } finally {
-      await file.close();
+      await calls.close(file);
     }
     stream.end();
   } catch (error) {

@@ -1,6 +1,6 @@
 import { constants, type Stats } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
 import { RequestError } from '../errors.ts';
+import { calls } from './calls.ts';
 import { kernelPath, type Path } from './path.ts';
 
 /**
@@ -8,15 +8,15 @@ import { kernelPath, type Path } from './path.ts';
  * end. Files of /proc are files, of size 0.
  * @throws {RequestError} `EISDIR` or `ENOTSUP`
  */
-export async function openRegularFile(path: Path, flags: number, mode?: number): Promise<[FileHandle, Stats]> {
-  const file = await open(kernelPath(path), flags | constants.O_NONBLOCK | constants.O_NOCTTY, mode);
+export async function openRegularFile(path: Path, flags: number, mode?: number): Promise<[file: number, Stats]> {
+  const file = await calls.open(kernelPath(path), flags | constants.O_NONBLOCK | constants.O_NOCTTY, mode);
   try {
-    const stats = await file.stat();
+    const stats = await calls.fstat(file);
     if (stats.isDirectory()) throw new RequestError('EISDIR', `EISDIR: ${path} is a directory`);
     if (!stats.isFile()) throw new RequestError('ENOTSUP', `ENOTSUP: ${path} is not a regular file`);
     return [file, stats];
   } catch (error) {
-    await file.close();
+    await calls.close(file);
     throw error;
   }
 }

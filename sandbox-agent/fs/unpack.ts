@@ -1,11 +1,11 @@
-import { close, constants, fchmod, futimes, open, write } from 'node:fs';
+import { constants } from 'node:fs';
 import * as fs from 'node:fs/promises';
-import { promisify } from 'node:util';
 import { type Extract, extract, type Header } from 'tar-stream';
 import type { FsUnpack } from '../../src/protocol/fs.ts';
 import type { WireStream } from '../../src/protocol/mux.ts';
 import { nameOfBytes } from '../../src/protocol/names.ts';
 import { RequestError } from '../errors.ts';
+import { calls, writeAll } from './calls.ts';
 import { makeDirectory } from './directory.ts';
 import { Pace } from './pace.ts';
 import { withPart } from './part.ts';
@@ -22,13 +22,6 @@ const formats: NonNullable<Parameters<typeof extract>[0]> & { allowUnknownFormat
 
 // Each directory on the way to an entry is held open.
 const maxDepth = 500;
-
-// File handles take twice the time of these, which is most of it where files are small.
-const openAt = promisify(open);
-const writeTo = promisify(write);
-const setMode = promisify(fchmod);
-const setTimes = promisify(futimes);
-const closeIt = promisify(close);
 
 /** A file up to this size is made while the entries after it are read. */
 const smallBytes = 64 * 1024;
@@ -192,19 +185,17 @@ async function makeFile(
   header: Header,
   content: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
 ): Promise<void> {
-  const file = await openAt(kernelPath(path), 'wx', 0o600);
+  const file = await calls.open(kernelPath(path), 'wx', 0o600);
   try {
-    for await (const chunk of content) {
-      for (let rest = chunk; rest.length > 0; ) rest = rest.subarray((await writeTo(file, rest)).bytesWritten);
-    }
-    await setMode(file, modeOf(header));
+    for await (const chunk of content) await writeAll(file, [chunk]);
+    await calls.fchmod(file, modeOf(header));
     const time = timeOf(header);
-    if (time) await setTimes(file, time, time);
+    if (time) await calls.futimes(file, time, time);
   } catch (error) {
     await fs.rm(kernelPath(path), { force: true });
     throw error;
   } finally {
-    await closeIt(file);
+    await calls.close(file);
   }
 }
 

@@ -1,10 +1,11 @@
 import { constants } from 'node:fs';
-import { type FileHandle, open, readlink, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { rm, rmdir } from 'node:fs/promises';
 import { dirname } from 'node:path/posix';
 import type { FsWrite } from '../../src/protocol/fs.ts';
 import type { WireStream } from '../../src/protocol/mux.ts';
 import { nameOfBytes } from '../../src/protocol/names.ts';
 import { RequestError } from '../errors.ts';
+import { calls, writeAll } from './calls.ts';
 import { makeDirectory } from './directory.ts';
 import { withPart } from './part.ts';
 import { codeOf, hasCode, kernelPath } from './path.ts';
@@ -32,12 +33,12 @@ async function replace(request: FsWrite, stream: WireStream): Promise<void> {
     try {
       const file = await createPart(part, path);
       try {
-        await writeAll(file, stream);
-        await file.chmod(request.mode ?? (old ? old.mode & 0o7777 : 0o644));
+        await writeStream(file, stream);
+        await calls.fchmod(file, request.mode ?? (old ? old.mode & 0o7777 : 0o644));
       } finally {
-        await file.close();
+        await calls.close(file);
       }
-      await rename(kernelPath(part), kernelPath(path));
+      await calls.rename(kernelPath(part), kernelPath(path));
     } catch (error) {
       await rm(kernelPath(part), { force: true });
       await removeParents(parents, path);
@@ -56,32 +57,21 @@ async function append(request: FsWrite, stream: WireStream): Promise<void> {
   const before = stats.size;
   try {
     // Not left to open: the umask would take bits away.
-    if (made) await file.chmod(request.mode ?? 0o644);
-    await writeAll(file, stream);
+    if (made) await calls.fchmod(file, request.mode ?? 0o644);
+    await writeStream(file, stream);
   } catch (error) {
-    const { size } = await file.stat();
+    const { size } = await calls.fstat(file);
     if (size === before || !(error instanceof Error)) throw error;
     throw new RequestError(codeOf(error) ?? 'EIO', `${request.path} was added to in part: ${error.message}`);
   } finally {
-    await file.close();
+    await calls.close(file);
   }
 }
 
-/** What has come meanwhile is written together: each write takes a turn of another thread. */
-async function writeAll(file: FileHandle, stream: WireStream): Promise<void> {
-  for (let chunks = await stream.readAll(); chunks !== null; chunks = await stream.readAll()) {
-    const [first] = chunks;
-    if (first && chunks.length === 1) await file.writeFile(first);
-    else await writeChunks(file, chunks);
-  }
-}
-
-async function writeChunks(file: FileHandle, chunks: Uint8Array[]): Promise<void> {
-  let { bytesWritten: skip } = await file.writev(chunks);
-  for (const chunk of chunks) {
-    // It may write in part: near a limit, say, of which the next write then tells.
-    if (skip < chunk.length) await file.writeFile(chunk.subarray(skip));
-    skip = Math.max(0, skip - chunk.length);
+/** What has come meanwhile is written together. */
+async function writeStream(file: number, stream: WireStream): Promise<void> {
+  for (let pieces = await stream.readAll(); pieces !== null; pieces = await stream.readAll()) {
+    await writeAll(file, pieces);
   }
 }
 
@@ -93,7 +83,7 @@ async function afterLinks(path: string): Promise<string> {
   const linksOfLinux = 40;
   for (let hops = 0; hops <= linksOfLinux; hops += 1) {
     try {
-      const target = nameOfBytes(await readlink(kernelPath(path), 'buffer'));
+      const target = nameOfBytes(await calls.readlink(kernelPath(path)));
       path = target.startsWith('/') ? target : `${dirname(path)}/${target}`;
     } catch (error) {
       if (hasCode(error, 'EINVAL', 'ENOENT')) return path;
@@ -105,7 +95,7 @@ async function afterLinks(path: string): Promise<string> {
 
 async function existing(path: string) {
   try {
-    return await stat(kernelPath(path));
+    return await calls.stat(kernelPath(path));
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return undefined;
     throw error;
@@ -113,9 +103,9 @@ async function existing(path: string) {
 }
 
 /** `wx` refuses what is there, a link too, so that a guessed name leads nowhere. */
-async function createPart(part: string, path: string): Promise<FileHandle> {
+async function createPart(part: string, path: string): Promise<number> {
   try {
-    return await open(kernelPath(part), 'wx', 0o600);
+    return await calls.open(kernelPath(part), 'wx', 0o600);
   } catch (error) {
     const code = codeOf(error);
     if (!(error instanceof Error) || code === undefined) throw error;

@@ -141,7 +141,7 @@ export interface Engine {
    * A stream to the socket of the sandbox-agent in a container that was started; waits until it listens.
    * @throws {ContainerStartError} the container ended first, or does not listen in time
    */
-  connect(container: Container, wireDirectory: string): Promise<Duplex>;
+  connect(container: Container, wireDirectory: string, signal: AbortSignal): Promise<Duplex>;
   /** As `connect`, to one that was connected to before: tries once. */
   reconnect(container: Container, wireDirectory: string): Promise<Duplex>;
 

@@ -72,7 +72,7 @@ export class SandboxHost implements AsyncDisposable {
   readonly #watch: EngineWatch;
   readonly #turns = new Turns(creationsAtOnce);
   readonly #pool: Pool | undefined;
-  /** Those that this process has connected to. */
+  /** Those that this process is connected to, or has been. */
   readonly #open = new Set<Sandbox>();
 
   private constructor(
@@ -209,7 +209,6 @@ export class SandboxHost implements AsyncDisposable {
       // The first error is the one to report.
       const explained = container ? await this.#explainStart(container, error).catch(() => error) : error;
       if (sandbox) {
-        this.#open.delete(sandbox);
         void sandbox.close(); // when its connecting has failed, which it does without its container
       }
       if (error instanceof ContainerExistsError) {
@@ -249,7 +248,7 @@ export class SandboxHost implements AsyncDisposable {
       });
       await this.#engine.start(container.id);
       // It is ready when its sandbox-agent answers.
-      const sandbox = this.#newSandbox(id, container);
+      const sandbox = this.#toSandbox(id, container);
       await sandbox.connect();
       await sandbox.close();
       return { id, container };
@@ -268,7 +267,7 @@ export class SandboxHost implements AsyncDisposable {
         ...this.#labelsFor(id, container.labels[imageLabel] ?? '', options),
         [createdLabel]: new Date().toISOString(),
       };
-      const sandbox = this.#newSandbox(id, { ...container, labels: { ...container.labels, ...labels } });
+      const sandbox = this.#toSandbox(id, { ...container, labels: { ...container.labels, ...labels } });
       try {
         // Written down before it is so: of a sandbox that was given away somebody knows for whom.
         await Promise.all([this.#state.label(id, labels), sandbox.connect()]);
@@ -287,7 +286,6 @@ export class SandboxHost implements AsyncDisposable {
         if (error instanceof AnswerError) return undefined;
         continue; // somebody stopped it
       }
-      this.#open.add(sandbox);
       return sandbox;
     }
     return undefined;
@@ -409,7 +407,6 @@ export class SandboxHost implements AsyncDisposable {
   async close(): Promise<void> {
     await this.#pool?.close();
     await Promise.all([...this.#open].map((sandbox) => sandbox.close()));
-    this.#open.clear();
     this.#state.close();
   }
 
@@ -464,12 +461,6 @@ export class SandboxHost implements AsyncDisposable {
   }
 
   #toSandbox(id: string, container: Container): Sandbox {
-    const sandbox = this.#newSandbox(id, container);
-    this.#open.add(sandbox);
-    return sandbox;
-  }
-
-  #newSandbox(id: string, container: Container): Sandbox {
     const sandbox: Sandbox = new Sandbox({
       id,
       engine: this.#engine,
@@ -477,10 +468,9 @@ export class SandboxHost implements AsyncDisposable {
       state: this.#state,
       watch: this.#watch,
       cwd: container.labels[cwdLabel] ?? '/workspace',
-      onRemove: async () => {
-        this.#open.delete(sandbox);
-        await this.#state.forget(id);
-      },
+      onConnect: () => this.#open.add(sandbox),
+      onClose: () => this.#open.delete(sandbox),
+      onRemove: () => this.#state.forget(id),
     });
     return sandbox;
   }

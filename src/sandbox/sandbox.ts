@@ -93,12 +93,15 @@ export class Sandbox implements AsyncDisposable {
   readonly #engine: Engine;
   readonly #container: Container;
   readonly #state: StateDir;
+  readonly #onConnect: () => void;
+  readonly #onClose: () => void;
   readonly #onRemove: () => Promise<void>;
   readonly #place: Place;
   readonly #watch: EngineWatch;
   readonly #pause: Pause;
   #wire: Promise<Wire> | undefined;
   #unfollow: (() => void) | undefined;
+  readonly #closing = new AbortController();
   /** Aborts when the container ends. */
   #run = new AbortController();
   /** Of looks and of changes of ours: what a look that began before a change found is no longer so. */
@@ -114,12 +117,16 @@ export class Sandbox implements AsyncDisposable {
     state: StateDir;
     watch: EngineWatch;
     cwd: string;
+    onConnect: () => void;
+    onClose: () => void;
     onRemove: () => Promise<void>;
   }) {
     this.id = options.id;
     this.#engine = options.engine;
     this.#container = options.container;
     this.#state = options.state;
+    this.#onConnect = options.onConnect;
+    this.#onClose = options.onClose;
     this.#onRemove = options.onRemove;
     this.#watch = options.watch;
     this.#pause = new Pause(this.id, options.container.state === 'paused');
@@ -343,6 +350,8 @@ export class Sandbox implements AsyncDisposable {
     const opening = this.#wire;
     this.#wire = Promise.reject(reason);
     this.#wire.catch(() => {}); // told to those who use it
+    this.#onClose();
+    this.#closing.abort(reason);
     await (await opening?.catch(() => undefined))?.end(reason);
   }
 
@@ -358,8 +367,11 @@ export class Sandbox implements AsyncDisposable {
       this.#unfollow ??= this.#watch.follow(this.#container.id, (change) => this.#onChange(change));
       const run = new AbortController();
       this.#run = run;
-      const stream = await this.#engine.connect(this.#container, this.#state.wireDirectory(this.id));
+      const { signal } = this.#closing;
+      this.#onConnect();
+      const stream = await this.#engine.connect(this.#container, this.#state.wireDirectory(this.id), signal);
       const wire = await Wire.open(stream, {
+        signal,
         sandboxId: this.id,
         privateKey: this.#state.privateKey,
         explainEnd: (cause) => this.#explainEnd(cause, run.signal),
@@ -372,6 +384,7 @@ export class Sandbox implements AsyncDisposable {
       this.#ended = undefined;
       return wire;
     } catch (error) {
+      if (this.#closing.signal.aborted) throw this.#closing.signal.reason;
       this.#wire = undefined; // the next call may have more luck
       if (!(error instanceof ContainerStartError)) throw error;
       const end = await this.#whyEnded();

@@ -53,6 +53,8 @@ export interface WireOptions {
   privateKey: KeyObject;
   /** Says why the connection ended, for all that wait: by then the container may have ended too. */
   explainEnd: (cause: Error | undefined) => Promise<Error>;
+  /** Ends it, at any time; its reason is the cause. */
+  signal?: AbortSignal;
   /** How to go on when the transport breaks. Left out: the connection ends with it. */
   rejoin?: Rejoin;
 }
@@ -87,6 +89,8 @@ export class Wire {
   #socket: WebSocket | undefined;
   /** Takes the transport for broken. */
   #lose: (() => void) | undefined;
+  /** Ends the wait for a handshake. */
+  #giveUp: ((cause?: Error) => void) | undefined;
   #lastRequest = 0;
   #welcome: Welcome | undefined;
   #ending: Promise<Error> | undefined;
@@ -110,9 +114,13 @@ export class Wire {
    * @throws {WireProtocolError} what is at the other end is no sandbox-agent
    */
   static async open(stream: Duplex, options: WireOptions): Promise<Wire> {
+    const { signal } = options;
     const wire = new Wire(options);
+    signal?.addEventListener('abort', () => void wire.end(signal.reason), { signal: wire.#stop.signal });
     try {
-      await wire.#join(stream);
+      const joining = wire.#join(stream);
+      if (signal?.aborted) void wire.end(signal.reason);
+      await joining;
       return wire;
     } catch (error) {
       // Why the connection ended says more than that it did.
@@ -170,6 +178,7 @@ export class Wire {
     this.#stop.abort();
     clearTimeout(this.#heartbeat);
     this.#close();
+    this.#giveUp?.(cause);
     let error: Error;
     try {
       error = await this.#options.explainEnd(cause);
@@ -244,10 +253,13 @@ export class Wire {
   #join(stream: Duplex): Promise<void> {
     return new Promise((resolve, reject) => {
       let isJoined = false;
-      const lose = (error?: Error) => {
+      this.#giveUp = (error) => {
         clearTimeout(timer);
-        socket.terminate();
         reject(error ?? new Error('the connection was closed'));
+      };
+      const lose = (error?: Error) => {
+        this.#giveUp?.(error);
+        socket.terminate();
         if (this.#socket !== socket) return;
         this.#socket = undefined;
         if (isJoined) this.#onLost(error);
@@ -351,6 +363,7 @@ export class Wire {
         stream = await connect();
       } catch (error) {
         failure = error instanceof Error ? error : failure;
+        if (error instanceof WireProtocolError) return void this.end(error);
         continue;
       }
       if (this.#ending) return void stream.destroy();

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { type WebSocket, WebSocketServer } from 'ws';
-import { connectTransient } from '../../src/engine/transport/unix.ts';
+import { connectAgent } from '../../src/engine/transport/unix.ts';
 import { WireAuthenticationError, WireProtocolError, WireVersionError } from '../../src/protocol/errors.ts';
 import { encodeFrame } from '../../src/protocol/frame.ts';
 import { FileSystem } from '../../src/sandbox/fs/file-system.ts';
@@ -30,7 +30,7 @@ async function connect(lie: (socket: WebSocket) => void): Promise<Wire> {
   });
   server.listen(join(directory, 'agent.sock'));
   await once(server, 'listening');
-  return Wire.open(await connectTransient(join(directory, 'agent.sock')), {
+  return Wire.open(await connectAgent(join(directory, 'agent.sock')), {
     sandboxId: 'sb',
     privateKey,
     explainEnd: async (cause) => cause ?? new Error('closed'),

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
 import Docker from 'dockerode';
+import { WireProtocolError } from '../../protocol/errors.ts';
 import { agentGroup, socketName } from '../../protocol/socket.ts';
 import type {
   Container,
@@ -17,7 +18,7 @@ import { ContainerStartError, EngineError, LimitUnsupportedError, WorkspaceUnrea
 import { findEngine } from '../socket.ts';
 import { ExecStream } from '../transport/exec.ts';
 import { isRemote, pickTransport, type Transport } from '../transport/pick.ts';
-import { connectTransient } from '../transport/unix.ts';
+import { connectAgent } from '../transport/unix.ts';
 import {
   type AgentVolume,
   agentVolumeLabel,
@@ -248,19 +249,21 @@ export class DockerEngine implements Engine {
     });
   }
 
-  async connect(container: Container, wireDirectory: string): Promise<Duplex> {
+  async connect(container: Container, wireDirectory: string, signal: AbortSignal): Promise<Duplex> {
     const start = Date.now();
     const transport = container.labels[transportLabel];
     for (let attempt = 1; ; attempt++) {
+      signal.throwIfAborted();
       const waited = Date.now() - start;
       const exec = transport === 'exec' || waited > socketPatienceMs;
       try {
-        if (!exec) return await connectTransient(join(wireDirectory, socketName));
+        if (!exec) return await connectAgent(join(wireDirectory, socketName));
         const stream = await this.#openBridge(container.id);
         // The socket works, and does not show here: so it will be for those that are made next.
         if (transport !== 'exec') this.#sharesNoSocket = true;
         return stream;
       } catch (error) {
+        if (error instanceof WireProtocolError) throw error;
         // Looked at now and then, not at each attempt: in the good case never.
         if (exec || attempt % 150 === 0) await this.#checkRuns(container.id, error);
         if (waited > listenPatienceMs) {
@@ -275,7 +278,7 @@ export class DockerEngine implements Engine {
   async reconnect(container: Container, wireDirectory: string): Promise<Duplex> {
     if (container.labels[transportLabel] === 'exec') return this.#openBridge(container.id);
     try {
-      return await connectTransient(join(wireDirectory, socketName));
+      return await connectAgent(join(wireDirectory, socketName));
     } catch (error) {
       // There, but not for us to see, as in `connect`.
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return this.#openBridge(container.id);

@@ -2,6 +2,7 @@ import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { type ConnectOpts, createConnection, type Socket } from 'node:net';
 import { basename, dirname } from 'node:path';
+import { WireProtocolError } from '../../protocol/errors.ts';
 
 /** sun_path of Linux has 108 bytes, the last of them a NUL. */
 const maxSocketPathBytes = 107;
@@ -33,15 +34,28 @@ export function connectUnix(path: string, options: Pick<ConnectOpts, 'onread'> =
   );
 }
 
-/** All sockets are read into this one: see `connectTransient`. */
+/** All sockets are read into this one: see `connectAgent`. */
 const buffer = Buffer.allocUnsafeSlow(256 * 1024);
 
+/** Of Linux; Node has no name for it. */
+const oPath = 0o10_000_000;
+
 /**
- * As `connectUnix`, for one reader that takes what comes at once: each 'data' is a view of memory that the next one
- * overwrites. It does not pause.
+ * Connects once to the socket of a sandbox-agent. What stands at its path is the sandbox's to choose: a link is not followed,
+ * as it could lead to any socket of this machine, and what is looked at is what is connected to.
+ *
+ * For one reader that takes what comes at once: each 'data' is a view of memory that the next one overwrites. It does not
+ * pause.
+ * @throws {WireProtocolError} something else than a socket is there
  */
-export async function connectTransient(path: string): Promise<Socket> {
-  const callback = (length: number) => socket.emit('data', buffer.subarray(0, length));
-  const socket = await connectUnix(path, { onread: { buffer, callback } });
-  return socket;
+export async function connectAgent(path: string): Promise<Socket> {
+  const file = await open(path, oPath | constants.O_NOFOLLOW);
+  try {
+    if (!(await file.stat()).isSocket()) throw new WireProtocolError('what is at the place of its socket is none');
+    const callback = (length: number) => socket.emit('data', buffer.subarray(0, length));
+    const socket = await connectUnix(`/proc/self/fd/${file.fd}`, { onread: { buffer, callback } });
+    return socket;
+  } finally {
+    await file.close();
+  }
 }

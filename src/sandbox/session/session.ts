@@ -1,8 +1,14 @@
+import { WireProtocolError, WireResumeError } from '../../protocol/errors.ts';
+import { WireClosedError } from '../errors.ts';
 import { FileSystem } from '../fs/file-system.ts';
 import type { Command, ExecOptions, PtyOptions } from '../options.ts';
 import { exec, type Place, type Process, spawn } from '../process/exec.ts';
 import type { ExecResult } from '../process/result.ts';
 import { openPty, type Pty } from '../pty/pty.ts';
+
+function isConnectionError(error: unknown): boolean {
+  return [WireClosedError, WireProtocolError, WireResumeError].some((type) => error instanceof type);
+}
 
 /** Commands with a process tree, an environment and a directory of their own, and the files of the sandbox. */
 export class Session implements AsyncDisposable {
@@ -45,7 +51,15 @@ export class Session implements AsyncDisposable {
     return this.#closing;
   }
 
+  /**
+   * As `close`. That the connection is gone is no error here: what was under way has told it, and its error is the one to
+   * see.
+   */
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.close();
+    try {
+      await this.close();
+    } catch (error) {
+      if (!isConnectionError(error)) throw error;
+    }
   }
 }

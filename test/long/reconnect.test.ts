@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { WireClosedError } from '../../src/sandbox/errors.ts';
 import { SandboxHost } from '../../src/sandbox/host.ts';
 import { cutWire } from '../support/cutting-proxy.ts';
 import { openHost } from '../support/sandbox-fixture.ts';
@@ -72,4 +73,20 @@ test('a transport that hangs is replaced, and a paused sandbox is not taken for 
   await sandbox.resume();
   expect((await paused).stdout).toBe('later\n');
   expect(proxy.connections).toBe(2);
+});
+
+test('a connection that can not be joined for a minute is given up with an error that says so; the next call makes a new one', async () => {
+  await using opened = await openHost('unix');
+  const { host, stateDir } = opened;
+  const { id } = await host.create();
+  await using proxy = await cutWire(stateDir, id, () => undefined);
+  const sandbox = await host.connect(id);
+  const process = await sandbox.spawn('until [ -e go ]; do sleep 0.1; done; echo over', { key: 'once' });
+  const waiting = process.wait().catch((error: unknown) => error);
+  proxy.refuse(true);
+  expect(await waiting).toBeInstanceOf(WireClosedError);
+  proxy.refuse(false);
+  await sandbox.fs.writeFile('go', '');
+  // It went on, and is joined.
+  expect((await sandbox.exec('never run', { key: 'once' })).stdout).toBe('over\n');
 });

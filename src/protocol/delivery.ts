@@ -192,13 +192,18 @@ export class Delivery {
 function joinSmall(pieces: readonly Uint8Array[]): Uint8Array[] {
   const joined: Uint8Array[] = [];
   let small: Uint8Array[] = [];
+  let smallBytes = 0;
   const join = () => {
     if (small.length > 0) joined.push(small.length === 1 && small[0] ? small[0] : Buffer.concat(small));
     small = [];
+    smallBytes = 0;
   };
   for (const piece of pieces) {
     if (piece.length <= joinBytes) {
+      // What is sent again at once is more than a message may have.
+      if (smallBytes + piece.length > limits.webSocketFrame) join();
       small.push(piece);
+      smallBytes += piece.length;
     } else {
       join();
       joined.push(piece);

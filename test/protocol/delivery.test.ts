@@ -180,3 +180,23 @@ test('one stream more than there can be is an error of that call alone', () => {
   streams[0]?.end();
   expect(host.open(one).id).toBe(2 * limits.streams + 1);
 });
+
+test('many small frames that are sent again fill no message beyond its limit', async () => {
+  const sizes: number[] = [];
+  const mux = new Mux({
+    side: 'host',
+    send: (pieces) => sizes.push(pieces.reduce((sum, piece) => sum + piece.length, 0)),
+    onMessage: () => {},
+  });
+  for (let count = 0; count < 1_000; count++) mux.sendMessage(Buffer.alloc(2_000));
+  await turn();
+  mux.detach();
+  sizes.length = 0;
+  mux.resume(0);
+  await turn();
+  expect(sizes.length).toBeGreaterThan(1);
+  expect(Math.max(...sizes)).toBeLessThanOrEqual(limits.webSocketFrame);
+  expect(Math.min(...sizes)).toBeGreaterThan(0);
+  expect(sizes.reduce((sum, size) => sum + size, 0)).toBeGreaterThan(2_000_000);
+  mux.close();
+});

@@ -73,6 +73,7 @@ export const lockSuffix = '-lock';
 export async function ensureAgentVolume(
   docker: Docker,
   labels: Readonly<Record<string, string>>,
+  ulimits: readonly Docker.Ulimit[],
   onProgress: (step: string) => void,
 ): Promise<AgentVolume> {
   const [files, baseImage] = await Promise.all([
@@ -88,6 +89,7 @@ export async function ensureAgentVolume(
     lock: `berth-fill-${id}${lockSuffix}`,
     image: baseImage.Id,
     labels: { ...labels, [agentVolumeLabel]: 'agent' },
+    ulimits: [...ulimits],
   };
   let stillSince = Date.now();
   let stateBefore: string | undefined;
@@ -107,7 +109,7 @@ export async function ensureAgentVolume(
     stateBefore = state;
     // By their ids: another process that waits may have undone it, and be at its own fill by now.
     if (Date.now() - stillSince > deadFillMs) await undoFill(docker, fill, container?.Id, lock.Id);
-    else await wait(50, undefined, { ref: false });
+    else await wait(50);
   }
 }
 
@@ -130,6 +132,7 @@ interface Fill {
   lock: string;
   image: string;
   labels: Record<string, string>;
+  ulimits: Docker.Ulimit[];
 }
 
 /** Does nothing when another process was faster. */
@@ -161,17 +164,20 @@ async function copyRuntime(
   fill: Fill,
   files: readonly Bundle[],
 ): Promise<void> {
+  // Not by the container, which Podman would give one without labels.
+  await docker.createVolume({ Name: fill.volume, Labels: fill.labels });
   const container = await docker.createContainer({
     ...common,
     Entrypoint: ['/bin/sh', '-c', fillScript],
     HostConfig: {
       NetworkMode: 'none',
+      Ulimits: fill.ulimits,
       Mounts: [
         {
           Type: 'volume',
           Source: fill.volume,
           Target: '/.berth',
-          VolumeOptions: { NoCopy: true, Labels: fill.labels, DriverConfig: { Name: 'local', Options: {} } },
+          VolumeOptions: { NoCopy: true, Labels: {}, DriverConfig: { Name: 'local', Options: {} } },
         },
       ],
     },

@@ -43,16 +43,22 @@ function containerName(sandboxId: string): string {
 /** How long another container of the same name may be in the making; that takes a fraction of a second. */
 const makingPatienceMs = 10_000;
 
+/** What a container is given that depends on the engine. */
+interface OnEngine {
+  agent: AgentVolume;
+  transport: Transport;
+  ulimits: readonly Docker.Ulimit[];
+}
+
 /** @throws {ContainerExistsError} the name is taken */
 export async function createContainer(
   docker: Docker,
   spec: ContainerSpec,
   image: ImageDetails,
-  agent: AgentVolume,
-  transport: Transport,
+  onEngine: OnEngine,
 ): Promise<string> {
   const name = containerName(spec.sandboxId);
-  const config = containerConfig(name, spec, image, agent, transport);
+  const config = containerConfig(name, spec, image, onEngine);
   const deadline = Date.now() + makingPatienceMs;
   for (;;) {
     try {
@@ -85,8 +91,7 @@ function containerConfig(
   name: string,
   spec: ContainerSpec,
   image: ImageDetails,
-  agent: AgentVolume,
-  transport: Transport,
+  { agent, transport, ulimits }: OnEngine,
 ): Docker.ContainerCreateOptions {
   const user = spec.user ?? image.user;
   return {
@@ -123,6 +128,7 @@ function containerConfig(
       MemorySwap: spec.limits.memory,
       NanoCpus: Math.round(spec.limits.cpus * 1e9),
       PidsLimit: spec.limits.pids,
+      Ulimits: [...ulimits],
       ...(spec.limits.disk !== undefined && { StorageOpt: { size: `${spec.limits.disk}` } }),
       // What is in /dev/shm belongs to no process that could be killed for it: it must leave room for the rest.
       ShmSize: Math.min(64 * 1024 * 1024, Math.floor(spec.limits.memory / 4)),

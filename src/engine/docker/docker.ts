@@ -34,6 +34,7 @@ import { engineFailure, reasonOf, statusOf } from './failure.ts';
 import { findContainers, inspectContainer, labelFilter } from './find.ts';
 import { inspectImage } from './images.ts';
 import { unenforcedLimits } from './limits.ts';
+import { isPodman, ownUlimits } from './podman.ts';
 import { findRuntime } from './runtime.ts';
 import { containerUsage } from './usage.ts';
 
@@ -67,6 +68,8 @@ export class DockerEngine implements Engine {
   readonly #docker: Docker;
   readonly #options: DockerEngineOptions;
   readonly #arch: string;
+  /** Of all containers; empty: what the engine sets by itself. */
+  readonly #ulimits: readonly Docker.Ulimit[];
   readonly #isRemote: boolean;
   readonly #pick: (runtimePath: string | undefined) => Transport;
   /** It turned out that no socket can be shared: `exec` for all from then on. */
@@ -79,6 +82,7 @@ export class DockerEngine implements Engine {
     docker: Docker,
     url: string,
     { Arch = '', KernelVersion = '' }: Partial<Docker.DockerVersion>,
+    ulimits: readonly Docker.Ulimit[],
     address: Docker.DockerOptions,
     options: DockerEngineOptions,
   ) {
@@ -86,6 +90,7 @@ export class DockerEngine implements Engine {
     this.#docker = docker;
     this.#options = options;
     this.#arch = Arch;
+    this.#ulimits = ulimits;
     this.#isRemote = address.host !== undefined && isRemote(address.host);
     const isLocalSocket = 'socketPath' in address;
     this.isLocal = pickTransport({ isLocalSocket, kernelVersion: KernelVersion, runtimePath: undefined }) === 'unix';
@@ -101,7 +106,9 @@ export class DockerEngine implements Engine {
     const docker = new Docker('socketPath' in address ? { host: undefined, ...address } : address);
     const url = found?.url ?? urlOf(address);
     try {
-      return new DockerEngine(docker, url, await docker.version(), address, options);
+      const version = await docker.version();
+      const ulimits = isPodman(version) ? await ownUlimits() : [];
+      return new DockerEngine(docker, url, version, ulimits, address, options);
     } catch (error) {
       throw await engineFailure(error, 'say its version', url);
     }
@@ -128,7 +135,8 @@ export class DockerEngine implements Engine {
       if (reason !== undefined) throw new LimitUnsupportedError({ limit, reason });
     }
     const labels = { ...this.#options.labels, ...spec.labels };
-    const make = (transport: Transport) => createContainer(this.#docker, { ...spec, labels }, image, agent, transport);
+    const make = (transport: Transport) =>
+      createContainer(this.#docker, { ...spec, labels }, image, { agent, transport, ulimits: this.#ulimits });
     let transport = this.#sharesNoSocket ? 'exec' : this.#pick(runtimePath);
     const id = await this.#try('make a container', async () => {
       try {
@@ -323,7 +331,7 @@ export class DockerEngine implements Engine {
   /** Looked at once per process; a failure is not kept. */
   async #ensureAgent(): Promise<AgentVolume> {
     const { labels, onProgress = () => {} } = this.#options;
-    this.#agent ??= ensureAgentVolume(this.#docker, labels, onProgress);
+    this.#agent ??= ensureAgentVolume(this.#docker, labels, this.#ulimits, onProgress);
     try {
       return await this.#agent;
     } catch (error) {

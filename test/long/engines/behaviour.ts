@@ -72,9 +72,13 @@ export function testSandboxes(
 
   test('an end by others is told to a command that runs', async () => {
     await using sandbox = await host().create(options);
+    let removal: Promise<void> | undefined;
     const running = sandbox.exec('echo up; exec sleep 1000', {
-      onStdout: () => void host().remove(sandbox.id),
+      onStdout: () => {
+        removal = host().remove(sandbox.id);
+      },
     });
     await expect(running).rejects.toMatchObject({ code: 'sandbox_died' });
+    await removal;
   });
 }

@@ -76,6 +76,19 @@ export async function startEngine(options: SecondEngineOptions = {}): Promise<Se
     ...(options.arguments ?? []),
     ...((await options.prepare?.(folder)) ?? []),
   ];
+  return serve(folder, command);
+}
+
+/** Podman's service, which speaks the engine's API. */
+export async function startPodman(): Promise<SecondEngine> {
+  const folder = await mkdtemp(join(tmpdir(), 'be-'));
+  const own = [`--root=${join(folder, 'data')}`, `--runroot=${join(folder, 'exec')}`];
+  return serve(folder, ['podman', ...own, 'system', 'service', '--time=0', `unix://${join(folder, 's')}`]);
+}
+
+/** @param command - serves the engine's API at the socket `s` in the folder, which belongs to it */
+async function serve(folder: string, command: readonly string[]): Promise<SecondEngine> {
+  const socketPath = join(folder, 's');
   let log = '';
   const local = new Docker({ socketPath, host: undefined });
   const run = () => {
@@ -101,7 +114,8 @@ export async function startEngine(options: SecondEngineOptions = {}): Promise<Se
     const ours = mounts.split('\n').flatMap((line) => line.split(' ')[1] ?? []);
     for (const path of ours.filter((one) => one.startsWith(`${folder}/`)).reverse())
       await execa('umount', ['-l', path]);
-    await rm(folder, { recursive: true, force: true });
+    // Again where one of Podman's processes, which clean up after each container, is still at work in it.
+    await rm(folder, { recursive: true, force: true, maxRetries: 10 });
   }
   try {
     await answers(local, running.daemon, () => log);

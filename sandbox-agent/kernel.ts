@@ -124,9 +124,9 @@ export function makePipe(): { readEnd: number; writeEnd: number } {
 
 const fSetPipeSize = 1_031;
 
-/** Left as it is where the user has too much in pipes already. */
-export function setPipeSize(end: number, bytes: number): void {
-  libc.fcntl(end, fSetPipeSize, BigInt(bytes));
+/** @returns `false`: it was left as it is, as the user has too much in pipes already */
+export function setPipeSize(end: number, bytes: number): boolean {
+  return libc.fcntl(end, fSetPipeSize, BigInt(bytes)) >= 0;
 }
 
 /** A descriptor to read what changes in directories from: inotify(7). It counts for the user of the calling thread. */

@@ -102,7 +102,8 @@ async function linkStats(path: Path): Promise<FsStats> {
 function wireStats(stats: Stats): FsStats {
   return {
     kind: kindOf(stats),
-    size: stats.size,
+    // A file without content can be as large as 2^63 - 1, which no number of the wire is.
+    size: Math.min(stats.size, Number.MAX_SAFE_INTEGER),
     mode: stats.mode & 0o7777,
     uid: stats.uid,
     gid: stats.gid,

@@ -41,6 +41,9 @@ import { Watch } from './watch.ts';
 /** The most that a call holds in memory: what a string can be. A sandbox can send without end. */
 const maxHeldBytes = constants.MAX_STRING_LENGTH;
 
+/** ECMA-262, 21.4.1.1. */
+const maxDateMs = 8.64e15;
+
 const parseEntry = parser(fsEntry);
 const parsePath = parser(fsPath);
 const parseMatch = parser(fsMatch);
@@ -593,8 +596,13 @@ function toStats({ accessedMs, modifiedMs, changedMs, linkTarget, ...stats }: Fs
   return {
     ...stats,
     ...(linkTarget !== undefined && { linkTarget }),
-    accessed: new Date(accessedMs),
-    modified: new Date(modifiedMs),
-    changed: new Date(changedMs),
+    accessed: toDate(accessedMs),
+    modified: toDate(modifiedMs),
+    changed: toDate(changedMs),
   };
+}
+
+/** A command may give a file a time that no `Date` can be: it is then the nearest one, as an invalid one throws later. */
+function toDate(ms: number): Date {
+  return new Date(Math.min(Math.max(ms, -maxDateMs), maxDateMs));
 }

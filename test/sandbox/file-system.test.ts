@@ -233,7 +233,9 @@ test('takes any name and path that the kernel takes, in every call', async ({ sa
   await expect(fs.stat('\ud800')).rejects.toMatchObject({ code: 'EILSEQ' });
 });
 
-test('a size or a time that no number or date can be is the nearest one, and ends no connection', async ({ sandbox }) => {
+test('a size or a time that no number or date can be is the nearest one, and ends no connection', async ({
+  sandbox,
+}) => {
   // Of what commands can reach, tmpfs takes the most.
   await sandbox.exec('truncate -s 9223372036854775807 /dev/shm/large; touch -d @99999999999999 /dev/shm/late');
   expect((await sandbox.fs.stat('/dev/shm/large')).size).toBe(Number.MAX_SAFE_INTEGER);

@@ -60,6 +60,8 @@ chown -R ${agentGroup}:${agentGroup} private
 export const fillPatienceMs = 60_000;
 /** Between two steps of a fill there is next to nothing to do. */
 const deadFillMs = 10_000;
+/** A fill that is under way for so long hangs. */
+const hungFillMs = 5 * 60_000;
 
 /** Of the container that is the lock of a fill. */
 export const lockSuffix = '-lock';
@@ -69,12 +71,14 @@ export const lockSuffix = '-lock';
  * our label (the engine makes an empty one without labels for any name that it does not know) and the lock of its fill
  * is gone. The lock is a container that is never started, because the engine gives a name to one only. It is there
  * before the volume: the engine makes the volumes of a container before it shows that container to anyone.
+ * @throws {ContainerStartError} what is in the way of a fill is not ours to remove, or hangs
  */
 export async function ensureAgentVolume(
   docker: Docker,
   labels: Readonly<Record<string, string>>,
   ulimits: readonly Docker.Ulimit[],
   onProgress: (step: string) => void,
+  hungMs = hungFillMs,
 ): Promise<AgentVolume> {
   const [files, baseImage] = await Promise.all([
     Promise.all(bundles.map(readBundle)),
@@ -91,15 +95,17 @@ export async function ensureAgentVolume(
     labels: { ...labels, [agentVolumeLabel]: 'agent' },
     ulimits: [...ulimits],
   };
+  const patience = AbortSignal.timeout(hungMs);
   let stillSince = Date.now();
   let stateBefore: string | undefined;
   for (;;) {
+    if (patience.aborted) throw hung(fill);
     // In this order: a volume that was there before there was no lock is whole.
     const isThere = await isAgentVolume(docker, fill.volume);
     const lock = await found(docker.getContainer(fill.lock).inspect());
     if (isThere && !lock) return { name: fill.volume, version };
     if (!lock) {
-      await fillVolume(docker, fill, files);
+      await fillVolume(docker, fill, files, patience);
       continue;
     }
     // Another process fills it, unless it died: then its container is not there, waits or has ended, and remains so.
@@ -136,7 +142,7 @@ interface Fill {
 }
 
 /** Does nothing when another process was faster. */
-async function fillVolume(docker: Docker, fill: Fill, files: readonly Bundle[]): Promise<void> {
+async function fillVolume(docker: Docker, fill: Fill, files: readonly Bundle[], patience: AbortSignal): Promise<void> {
   const common = { Image: fill.image, Labels: fill.labels, Cmd: [], User: '0:0', WorkingDir: '/' };
   let lock: Docker.Container;
   try {
@@ -149,7 +155,7 @@ async function fillVolume(docker: Docker, fill: Fill, files: readonly Bundle[]):
     // Another process may have been faster all along.
     if (!(await isAgentVolume(docker, fill.volume))) {
       await clear(docker, fill, fill.container);
-      await copyRuntime(docker, { ...common, name: fill.container }, fill, files);
+      await copyRuntime(docker, { ...common, name: fill.container }, fill, files, patience);
     }
   } catch (error) {
     await undoFill(docker, fill, undefined, lock.id).catch(() => {}); // the first error is the one to report
@@ -163,9 +169,19 @@ async function copyRuntime(
   common: Docker.ContainerCreateOptions,
   fill: Fill,
   files: readonly Bundle[],
+  patience: AbortSignal,
 ): Promise<void> {
   // Not by the container, which Podman would give one without labels.
   await docker.createVolume({ Name: fill.volume, Labels: fill.labels });
+  // Of one that is there the engine keeps the labels: it would be filled again and again.
+  if (!(await isAgentVolume(docker, fill.volume))) {
+    const users = `docker rm -f $(docker ps -aq --filter volume=${fill.volume})`;
+    throw new ContainerStartError({
+      reason:
+        `the volume ${fill.volume} has not the labels of Berth, and a container uses it. ` +
+        `Remove both: ${users}; docker volume rm ${fill.volume}`,
+    });
+  }
   const container = await docker.createContainer({
     ...common,
     Entrypoint: ['/bin/sh', '-c', fillScript],
@@ -188,7 +204,9 @@ async function copyRuntime(
     archive.finalize();
     await container.putArchive(Readable.from(archive), { path: '/.berth' });
     await container.start();
-    const { StatusCode } = await container.wait();
+    const { StatusCode } = await container.wait({ abortSignal: patience }).catch((error: unknown) => {
+      throw patience.aborted ? hung(fill) : error;
+    });
     if (StatusCode !== 0) {
       const log = (await container.logs({ stdout: true, stderr: true, tail: 20 })).toString();
       throw new ContainerStartError({ reason: 'its runtime could not be prepared', exitCode: StatusCode, log });
@@ -196,6 +214,11 @@ async function copyRuntime(
   } finally {
     await found(container.remove({ force: true }));
   }
+}
+
+function hung({ container, lock }: Fill): ContainerStartError {
+  const reason = `its runtime is not prepared, and that does not end. Remove what does it: docker rm -f ${container} ${lock}`;
+  return new ContainerStartError({ reason });
 }
 
 async function undoFill(docker: Docker, fill: Fill, container: string | undefined, lock: string): Promise<void> {

@@ -100,8 +100,11 @@ export interface Leftover {
 export interface Engine {
   /** How people write where it is: `unix:///var/run/docker.sock`. */
   readonly url: string;
-  /** Its containers see the files of this machine, with the same ids. */
-  readonly isLocal: boolean;
+  /**
+   * Whose files inside belong to this user of this machine, as `uid:gid`; `undefined` where nobody's do, and where
+   * containers do not see the files of this machine.
+   */
+  userInside(ids: { uid: number; gid: number }): Promise<string | undefined>;
 
   /** The image of sandboxes that ask for none; made when it is not there. */
   defaultImage(): Promise<string>;

@@ -65,7 +65,7 @@ export class RuntimeNotFoundError extends BerthError<{ runtime: string; known: r
   constructor(meta: { runtime: string; known: readonly string[] }) {
     super(
       `The container engine has no runtime ${meta.runtime}. It has: ${meta.known.join(', ')}. ` +
-        'Add others to "runtimes" in its /etc/docker/daemon.json.',
+        'Add others to "runtimes" in its /etc/docker/daemon.json; Podman has the one that its service was started with.',
       meta,
     );
   }

@@ -297,11 +297,11 @@ export class SandboxHost implements AsyncDisposable {
    */
   async #userOfWorkspace({ workspace }: CheckedCreateOptions): Promise<string | undefined> {
     const { getuid, getgid } = process;
-    if (!workspace || !('bind' in workspace) || !this.#engine.isLocal || !getuid || !getgid) return undefined;
-    if (getuid() !== 0) return `${getuid()}:${getgid()}`;
+    if (!workspace || !('bind' in workspace) || !getuid || !getgid) return undefined;
+    if (getuid() !== 0) return this.#engine.userInside({ uid: getuid(), gid: getgid() });
     // Where this process does not see it, the engine says whether it is there.
     const owner = await stat(workspace.bind).catch(() => undefined);
-    return owner && `${owner.uid}:${owner.gid}`;
+    return owner && this.#engine.userInside(owner);
   }
 
   #specFor(id: string, image: string, options: CheckedCreateOptions): ContainerSpec {

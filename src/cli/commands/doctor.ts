@@ -1,25 +1,20 @@
 import { constants } from 'node:fs';
-import { access, readFile, stat } from 'node:fs/promises';
+import { access, readFile, stat, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type Docker from 'dockerode';
 import { baseImageTag } from '../../engine/docker/base-image.ts';
 import { reasonOf, statusOf } from '../../engine/docker/failure.ts';
-import { EngineUnreachableError } from '../../engine/socket.ts';
+import { type EngineTraits, readTraits } from '../../engine/docker/traits.ts';
+import { type EngineAddress, EngineUnreachableError } from '../../engine/socket.ts';
+import { pickTransport } from '../../engine/transport/pick.ts';
 import { defaultStateDir } from '../../sandbox/state-dir.ts';
 import { openEngine } from '../engine.ts';
+import { engineFindings, type Finding, spaceFindings, watchFindings } from '../engine-findings.ts';
 import { exitCodes } from '../failure.ts';
 import { printJson } from '../output.ts';
 import { harmlessLine } from '../print/harmless.ts';
 import { openScreen } from '../print/screen.ts';
-
-/** One thing that Berth needs. `mend`: the commands that bring it, where it is missing. */
-interface Finding {
-  name: string;
-  ok: boolean;
-  detail: string;
-  mend?: string[];
-}
 
 /** Says what is missing, and how to mend it. Looks only: it makes nothing, and nothing that it asks for waits long. */
 export async function doctor({ json }: { json?: boolean }): Promise<number> {
@@ -38,9 +33,10 @@ export async function doctor({ json }: { json?: boolean }): Promise<number> {
 
 function print(findings: readonly Finding[]): void {
   const screen = openScreen(process.stdout);
-  const { red, green, bold } = screen.style;
-  for (const { name, ok, detail, mend = [] } of findings) {
-    screen.print([`${ok ? green('✓') : red('✗')} ${name.padEnd(17)}${harmlessLine(detail)}`]);
+  const { red, green, yellow, bold } = screen.style;
+  for (const { name, ok, warning, detail, mend = [] } of findings) {
+    const sign = warning ? yellow('!') : ok ? green('✓') : red('✗');
+    screen.print([`${sign} ${name.padEnd(17)}${harmlessLine(detail)}`]);
     for (const command of mend) screen.print([`    ${bold(command)}`]);
   }
 }
@@ -61,10 +57,12 @@ function number(version: string): number {
 
 async function checkEngine(): Promise<{ answers: boolean; findings: Finding[] }> {
   try {
-    const { docker, url, source, version, apiVersion } = await openEngine();
-    const detail = `${version} (API ${apiVersion}) at ${url}, ${source}`;
-    const [limits, image] = await Promise.all([checkLimits(docker), checkImage(docker)]);
-    return { answers: true, findings: [{ name: 'container engine', ok: true, detail }, ...limits, image] };
+    const { docker, address, url, source, version, apiVersion } = await openEngine();
+    const [traits, image] = await Promise.all([readTraits(docker), checkImage(docker)]);
+    const kind = `${traits.podman ? 'Podman ' : ''}${version}${traits.isRootless ? ', rootless' : ''}`;
+    const found = { name: 'container engine', ok: true, detail: `${kind} (API ${apiVersion}) at ${url}, ${source}` };
+    const machine = await checkMachine(address, traits);
+    return { answers: true, findings: [found, ...engineFindings(traits), ...machine, image] };
   } catch (error) {
     if (!(error instanceof EngineUnreachableError)) throw error;
     const { commands } = error.meta;
@@ -75,18 +73,24 @@ async function checkEngine(): Promise<{ answers: boolean; findings: Finding[] }>
   }
 }
 
-/** A note, where the engine takes limits and does not apply them: rootless Docker on cgroup v1, say. */
-async function checkLimits(docker: Docker): Promise<Finding[]> {
-  const info: { MemoryLimit?: boolean; CpuCfsQuota?: boolean; PidsLimit?: boolean; CgroupVersion?: string } =
-    await docker.info();
-  const missing = [
-    ...(info.MemoryLimit === false ? ['memory'] : []),
-    ...(info.CpuCfsQuota === false ? ['CPU'] : []),
-    ...(info.PidsLimit === false ? ['processes'] : []),
+/** What its machine has for sandboxes, where that is this one. */
+async function checkMachine(
+  address: EngineAddress,
+  { kernelVersion, rootDirectory }: EngineTraits,
+): Promise<Finding[]> {
+  const isLocalSocket = 'socketPath' in address;
+  if (pickTransport({ isLocalSocket, kernelVersion }) !== 'unix') return [];
+  const inotify = (name: string) => readFile(`/proc/sys/fs/inotify/${name}`, 'utf8').then(Number, () => Number.NaN);
+  const [space, watches, instances] = await Promise.all([
+    // It is not there for one who is in a container himself.
+    rootDirectory === undefined ? undefined : statfs(rootDirectory).catch(() => undefined),
+    inotify('max_user_watches'),
+    inotify('max_user_instances'),
+  ]);
+  return [
+    ...(space && rootDirectory !== undefined ? spaceFindings(rootDirectory, space.bavail * space.bsize) : []),
+    ...watchFindings({ watches, instances }),
   ];
-  if (missing.length === 0) return [];
-  const detail = `this engine (cgroup v${info.CgroupVersion ?? '?'}) limits no ${missing.join(', ')} of a sandbox`;
-  return [{ name: 'limits', ok: true, detail }];
 }
 
 async function checkImage(docker: Docker): Promise<Finding> {

@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -33,9 +34,8 @@ import { containerEvents } from './events.ts';
 import { engineFailure, reasonOf, statusOf } from './failure.ts';
 import { findContainers, inspectContainer, labelFilter } from './find.ts';
 import { inspectImage } from './images.ts';
-import { unenforcedLimits } from './limits.ts';
-import { isPodman, ownUlimits } from './podman.ts';
-import { findRuntime } from './runtime.ts';
+import { hasRuntime, runtimePath } from './runtime.ts';
+import { type EngineTraits, readTraits } from './traits.ts';
 import { containerUsage } from './usage.ts';
 
 export interface DockerEngineOptions {
@@ -64,25 +64,22 @@ const socketPatienceMs = 3_000;
 /** Docker Engine, and what speaks its API, through dockerode. */
 export class DockerEngine implements Engine {
   readonly url: string;
-  readonly isLocal: boolean;
   readonly #docker: Docker;
   readonly #options: DockerEngineOptions;
   readonly #arch: string;
-  /** Of all containers; empty: what the engine sets by itself. */
-  readonly #ulimits: readonly Docker.Ulimit[];
   readonly #isRemote: boolean;
+  /** Where its socket is, if its containers see the files of this machine. */
+  readonly #localSocket: string | undefined;
   readonly #pick: (runtimePath: string | undefined) => Transport;
   /** It turned out that no socket can be shared: `exec` for all from then on. */
   #sharesNoSocket = false;
   #agent: Promise<AgentVolume> | undefined;
-  #defaultRuntime: Promise<string | undefined> | undefined;
-  #unenforced: Promise<Partial<Record<LimitName, string>>> | undefined;
+  #knownTraits: Promise<EngineTraits> | undefined;
 
   private constructor(
     docker: Docker,
     url: string,
     { Arch = '', KernelVersion = '' }: Partial<Docker.DockerVersion>,
-    ulimits: readonly Docker.Ulimit[],
     address: Docker.DockerOptions,
     options: DockerEngineOptions,
   ) {
@@ -90,12 +87,11 @@ export class DockerEngine implements Engine {
     this.#docker = docker;
     this.#options = options;
     this.#arch = Arch;
-    this.#ulimits = ulimits;
     this.#isRemote = address.host !== undefined && isRemote(address.host);
-    const isLocalSocket = 'socketPath' in address;
-    this.isLocal = pickTransport({ isLocalSocket, kernelVersion: KernelVersion, runtimePath: undefined }) === 'unix';
-    this.#pick = (runtimePath) =>
-      options.transport ?? pickTransport({ isLocalSocket, kernelVersion: KernelVersion, runtimePath });
+    const pick = (runtimePath: string | undefined) =>
+      pickTransport({ isLocalSocket: 'socketPath' in address, kernelVersion: KernelVersion, runtimePath });
+    this.#localSocket = pick(undefined) === 'unix' ? address.socketPath : undefined;
+    this.#pick = (runtimePath) => options.transport ?? pick(runtimePath);
   }
 
   /** @throws {EngineUnreachableError} */
@@ -106,12 +102,19 @@ export class DockerEngine implements Engine {
     const docker = new Docker('socketPath' in address ? { host: undefined, ...address } : address);
     const url = found?.url ?? urlOf(address);
     try {
-      const version = await docker.version();
-      const ulimits = isPodman(version) ? await ownUlimits() : [];
-      return new DockerEngine(docker, url, version, ulimits, address, options);
+      return new DockerEngine(docker, url, await docker.version(), address, options);
     } catch (error) {
       throw await engineFailure(error, 'say its version', url);
     }
+  }
+
+  async userInside({ uid, gid }: { uid: number; gid: number }): Promise<string | undefined> {
+    if (this.#localSocket === undefined) return undefined;
+    const { isRootless, remapsUsers } = await this.#traits();
+    if (!isRootless) return remapsUsers ? undefined : `${uid}:${gid}`;
+    // Nobody else than the engine's own user is anyone inside. Its socket is his.
+    const owner = await stat(this.#localSocket).catch(() => undefined);
+    return owner?.uid === uid ? '0:0' : undefined;
   }
 
   async defaultImage(): Promise<string> {
@@ -124,20 +127,20 @@ export class DockerEngine implements Engine {
     if (this.#isRemote && spec.workspace && 'bind' in spec.workspace) {
       throw new WorkspaceUnreachableError({ path: spec.workspace.bind, url: this.url });
     }
-    const runtimePath = await this.#runtimePath(spec.runtime);
-    const [agent, image, unenforced] = await Promise.all([
-      this.#prepareAgent(),
-      this.#try('look for the image', () => inspectImage(this.#docker, spec.image, this.#arch)),
-      this.#unenforcedLimits(),
-    ]);
+    const { unenforced, ulimits, ...traits } = await this.#traitsWith(spec.runtime);
+    const runsBy = runtimePath(traits, spec.runtime);
     for (const limit of spec.required) {
-      const reason = unenforced[limit];
+      const reason = unenforced[limit]?.reason;
       if (reason !== undefined) throw new LimitUnsupportedError({ limit, reason });
     }
+    const [agent, image] = await Promise.all([
+      this.#prepareAgent(),
+      this.#try('look for the image', () => inspectImage(this.#docker, spec.image, this.#arch)),
+    ]);
     const labels = { ...this.#options.labels, ...spec.labels };
     const make = (transport: Transport) =>
-      createContainer(this.#docker, { ...spec, labels }, image, { agent, transport, ulimits: this.#ulimits });
-    let transport = this.#sharesNoSocket ? 'exec' : this.#pick(runtimePath);
+      createContainer(this.#docker, { ...spec, labels }, image, { agent, transport, ulimits });
+    let transport = this.#sharesNoSocket ? 'exec' : this.#pick(runsBy);
     const id = await this.#try('make a container', async () => {
       try {
         return await make(transport);
@@ -213,8 +216,8 @@ export class DockerEngine implements Engine {
 
   inspect(id: string): Promise<ContainerDetails | undefined> {
     return this.#try('look at a container', async () => {
-      const unenforced = Object.keys(await this.#unenforcedLimits()) as LimitName[]; // the keys of its type
-      return inspectContainer(this.#docker, id, unenforced);
+      const { unenforced } = await this.#traits();
+      return inspectContainer(this.#docker, id, Object.keys(unenforced) as LimitName[]); // the keys of its type
     });
   }
 
@@ -331,7 +334,7 @@ export class DockerEngine implements Engine {
   /** Looked at once per process; a failure is not kept. */
   async #ensureAgent(): Promise<AgentVolume> {
     const { labels, onProgress = () => {} } = this.#options;
-    this.#agent ??= ensureAgentVolume(this.#docker, labels, this.#ulimits, onProgress);
+    this.#agent ??= this.#traits().then(({ ulimits }) => ensureAgentVolume(this.#docker, labels, ulimits, onProgress));
     try {
       return await this.#agent;
     } catch (error) {
@@ -340,28 +343,23 @@ export class DockerEngine implements Engine {
     }
   }
 
-  /** That of the default is looked at once per process; a failure is not kept. */
-  async #runtimePath(name: string | undefined): Promise<string | undefined> {
-    const find = () => this.#try('say its runtimes', () => findRuntime(this.#docker, name));
-    if (name !== undefined) return find();
-    this.#defaultRuntime ??= find();
+  /** Looked at once per process; a failure is not kept. */
+  async #traits(): Promise<EngineTraits> {
+    this.#knownTraits ??= this.#try('say what it can do', () => readTraits(this.#docker));
     try {
-      return await this.#defaultRuntime;
+      return await this.#knownTraits;
     } catch (error) {
-      this.#defaultRuntime = undefined;
+      this.#knownTraits = undefined;
       throw error;
     }
   }
 
-  /** Looked at once per process; a failure is not kept. */
-  async #unenforcedLimits(): Promise<Partial<Record<LimitName, string>>> {
-    this.#unenforced ??= this.#try('say what it can do', () => unenforcedLimits(this.#docker));
-    try {
-      return await this.#unenforced;
-    } catch (error) {
-      this.#unenforced = undefined;
-      throw error;
-    }
+  /** Looked at again for a runtime that it did not have: an engine takes new ones while it runs. */
+  async #traitsWith(runtime: string | undefined): Promise<EngineTraits> {
+    const traits = await this.#traits();
+    if (runtime === undefined || hasRuntime(traits, runtime)) return traits;
+    this.#knownTraits = undefined;
+    return this.#traits();
   }
 
   /** A command in the container that copies between its standard streams and the sandbox-agent's socket. */

@@ -1,9 +1,12 @@
-import type Docker from 'dockerode';
 import { RuntimeNotFoundError } from '../errors.ts';
+import type { EngineTraits } from './traits.ts';
 
-interface Runtimes {
-  Runtimes?: Record<string, { path?: string }> | null;
-  DefaultRuntime?: string;
+type Runtimes = Pick<EngineTraits, 'runtimes' | 'defaultRuntime'>;
+
+/** Of an engine that does not say what it has, and of shims, the engine itself has to judge. */
+export function hasRuntime({ runtimes }: Runtimes, name: string): boolean {
+  // Names with dots are shims that the engine finds by themselves: io.containerd.kata.v2.
+  return name in runtimes || Object.keys(runtimes).length === 0 || name.includes('.');
 }
 
 /**
@@ -11,15 +14,11 @@ interface Runtimes {
  * engine does not say.
  * @throws {RuntimeNotFoundError}
  */
-export async function findRuntime(docker: Docker, name: string | undefined): Promise<string | undefined> {
-  const { Runtimes, DefaultRuntime }: Runtimes = await docker.info();
-  const runtimes = Runtimes ?? {};
-  const known = Object.keys(runtimes).sort();
-  // Names with dots are shims that the engine finds by themselves: io.containerd.kata.v2.
-  const isShim = name?.includes('.') === true;
-  if (name !== undefined && known.length > 0 && !known.includes(name) && !isShim) {
-    throw new RuntimeNotFoundError({ runtime: name, known });
+export function runtimePath(traits: Runtimes, name: string | undefined): string | undefined {
+  const { runtimes, defaultRuntime } = traits;
+  if (name !== undefined && !hasRuntime(traits, name)) {
+    throw new RuntimeNotFoundError({ runtime: name, known: Object.keys(runtimes).sort() });
   }
-  const asked = name ?? DefaultRuntime;
+  const asked = name ?? defaultRuntime;
   return (asked !== undefined && runtimes[asked]?.path) || name;
 }

@@ -79,6 +79,8 @@ export interface ContainerEnd {
   exitCode: number;
   oomKilled: boolean;
   at: Date;
+  /** What the engine was asked for, when that ended it. Engines forget: then it is left out, too. */
+  asked?: 'stop' | 'kill';
 }
 
 export interface ContainerEvent {

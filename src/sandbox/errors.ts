@@ -91,10 +91,11 @@ export class SandboxKeyConflictError extends BerthError<{
 export interface SandboxEnd {
   /**
    * `oom`: the kernel killed it for want of memory. `killed`: somebody killed it. `stopped`: it was asked to end.
-   * `idle`, `expired`: its `idleTimeout` or `maxLifetime` was over. `exited`: its sandbox-agent failed. `removed`: its
-   * container is gone. `restarted`, in `SandboxDiedError` only: it ended, and somebody has started it again since.
+   * `idle`, `expired`: its `idleTimeout` or `maxLifetime` was over. `exited`: its sandbox-agent failed. `lost`: it went with
+   * its engine or its machine. `removed`: its container is gone. `restarted`, in `SandboxDiedError` only: it ended, and
+   * somebody has started it again since.
    */
-  reason: 'oom' | 'killed' | 'stopped' | 'idle' | 'expired' | 'exited' | 'removed' | 'restarted';
+  reason: 'oom' | 'killed' | 'stopped' | 'idle' | 'expired' | 'exited' | 'lost' | 'removed' | 'restarted';
   exitCode?: number;
 }
 
@@ -111,6 +112,7 @@ export class SandboxDiedError extends BerthError<SandboxEnd & { sandboxId: strin
       stopped: 'it was stopped',
       idle: 'it was idle for the time of its idleTimeout',
       expired: 'the time of its maxLifetime was over',
+      lost: 'its engine or its machine went away',
       exited: `its sandbox-agent ended with code ${meta.exitCode}`,
       removed: 'its container was removed',
       restarted: 'somebody started it again meanwhile',

@@ -106,7 +106,6 @@ export class Sandbox implements AsyncDisposable {
   #run = new AbortController();
   /** Of looks and of changes of ours: what a look that began before a change found is no longer so. */
   #changes = 0;
-  #ended: SandboxEnd['reason'] | undefined;
   #lastLook: { startedAt: number; at: number; cpuMs: number } | undefined;
 
   /** @internal made by `SandboxHost` */
@@ -153,8 +152,7 @@ export class Sandbox implements AsyncDisposable {
   async info(): Promise<SandboxInfo> {
     const details = await this.#engine.inspect(this.#container.id);
     if (!details) throw new SandboxNotFoundError({ sandboxId: this.id });
-    const info = toInfo({ ...details, labels: this.#container.labels });
-    return info.end ? { ...info, end: this.#explain(info.end) } : info;
+    return toInfo({ ...details, labels: this.#container.labels });
   }
 
   /**
@@ -293,7 +291,6 @@ export class Sandbox implements AsyncDisposable {
 
   /** Ends all that runs: SIGTERM, and after 2 s SIGKILL to what is left. The files stay, for `start`. */
   async stop(): Promise<void> {
-    this.#ended = 'stopped';
     // What is frozen could not end by itself.
     if (await this.#isPaused()) await this.resume();
     const asked = this.#open().then((wire) => wire.call({ type: 'shutdown' }, 'ok'));
@@ -318,7 +315,6 @@ export class Sandbox implements AsyncDisposable {
 
   /** Removes the sandbox with its files; what waits for it gets `SandboxDiedError`. Twice is once. */
   async remove(): Promise<void> {
-    this.#ended = 'removed';
     await this.#disconnect(new SandboxDiedError({ sandboxId: this.id, reason: 'removed' }));
     await this.#engine.remove(this.#container.id);
     await this.#onRemove();
@@ -381,7 +377,6 @@ export class Sandbox implements AsyncDisposable {
           ended: run.signal,
         },
       });
-      this.#ended = undefined;
       return wire;
     } catch (error) {
       if (this.#closing.signal.aborted) throw this.#closing.signal.reason;
@@ -424,12 +419,14 @@ export class Sandbox implements AsyncDisposable {
       return new SandboxDiedError({ sandboxId: this.id, reason: 'restarted' }, options);
     }
     await this.#endOf(run);
-    // When the engine is gone too, all that is known is that the connection is.
-    const end = await this.#whyEnded().catch(() => undefined);
-    if (end) return new SandboxDiedError({ sandboxId: this.id, ...end }, options);
-    // It ended, and runs: somebody started it again.
-    if (run.aborted) return new SandboxDiedError({ sandboxId: this.id, reason: 'restarted' }, options);
-    return new WireClosedError({ sandboxId: this.id }, options);
+    // It may have gone with the engine. It ended, and runs: somebody started it again.
+    const end = await this.#whyEnded().then(
+      (found) => found ?? (run.aborted ? ({ reason: 'restarted' } as const) : undefined),
+      () => (run.aborted ? ({ reason: 'lost' } as const) : undefined),
+    );
+    // Of all else only that the connection is gone is known.
+    if (!end) return new WireClosedError({ sandboxId: this.id }, options);
+    return new SandboxDiedError({ sandboxId: this.id, ...end }, options);
   }
 
   /** A connection is gone before the engine says that the container is. Resolves then, or after some time. */
@@ -446,13 +443,7 @@ export class Sandbox implements AsyncDisposable {
   async #whyEnded(): Promise<SandboxEnd | undefined> {
     const details = await this.#engine.inspect(this.#container.id);
     if (!details) return { reason: 'removed' };
-    const end = whyEnded(details);
-    return end && this.#explain(end);
-  }
-
-  /** A kill that was ours is what it was for. */
-  #explain(end: SandboxEnd): SandboxEnd {
-    return end.exitCode === 137 && this.#ended ? { ...end, reason: this.#ended } : end;
+    return whyEnded(details);
   }
 }
 
@@ -464,11 +455,14 @@ function rejection(signal: AbortSignal): Promise<never> {
 function whyEnded({ state, end }: ContainerDetails): SandboxEnd | undefined {
   if (state === 'removing') return { reason: 'removed' };
   if (state !== 'exited' || !end) return undefined;
-  const { exitCode, oomKilled } = end;
-  // The engine says so of a container as soon as any process in it was killed for want of memory, and ever after.
-  if (oomKilled && exitCode === 137) return { reason: 'oom', exitCode };
-  // The first process of a container is killed from outside only.
-  if (exitCode === 137) return { reason: 'killed', exitCode };
+  const { exitCode, oomKilled, asked } = end;
+  if (exitCode === 137) {
+    if (asked) return { reason: asked === 'stop' ? 'stopped' : 'killed', exitCode };
+    // The engine says so of a container as soon as any process in it was killed for want of memory, and ever after.
+    return { reason: oomKilled ? 'oom' : 'killed', exitCode };
+  }
+  // No code of a program: what the engine writes when it starts, and what it had running runs no more.
+  if (exitCode === 255) return { reason: 'lost', exitCode };
   for (const reason of ['stopped', 'idle', 'expired'] as const) {
     if (exitCode === endCodes[reason]) return { reason, exitCode };
   }

@@ -1,5 +1,13 @@
 import type Docker from 'dockerode';
-import type { Container, ContainerDetails, ContainerLimits, ContainerState, LimitName } from '../engine.ts';
+import type {
+  Container,
+  ContainerDetails,
+  ContainerEnd,
+  ContainerLimits,
+  ContainerState,
+  LimitName,
+} from '../engine.ts';
+import { askedEnd } from './asked-end.ts';
 import { statusOf } from './failure.ts';
 
 /** What the engine's list wants in place of a record: every one must be there. */
@@ -41,10 +49,21 @@ export async function inspectContainer(
     labels: Config.Labels,
     limits: limitsOf(HostConfig),
     unlimited: limitNames.filter((name) => unenforced.includes(name) || !limitsOf(HostConfig)[name]),
-    ...(state === 'exited' && {
-      end: { exitCode: State.ExitCode, oomKilled: State.OOMKilled, at: new Date(State.FinishedAt) },
-    }),
+    ...(state === 'exited' && { end: await endOf(docker, id, State) }),
   };
+}
+
+async function endOf(
+  docker: Docker,
+  id: string,
+  { ExitCode: exitCode, OOMKilled: oomKilled, StartedAt, FinishedAt }: Docker.ContainerInspectInfo['State'],
+): Promise<ContainerEnd> {
+  const at = new Date(FinishedAt);
+  // Its first process is killed from outside only, or by the kernel.
+  const lifespan = { startedAt: new Date(StartedAt), endedAt: at };
+  // An engine that keeps no events does not know.
+  const asked = exitCode === 137 ? await askedEnd(docker, id, lifespan).catch(() => undefined) : undefined;
+  return { exitCode, oomKilled, at, ...(asked && { asked }) };
 }
 
 const limitNames = ['memory', 'cpus', 'pids', 'disk'] as const;

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { access, chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { access, chmod, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -38,6 +39,8 @@ export interface SecondEngine extends AsyncDisposable {
   docker: Docker;
   /** Ends dockerd. With `--live-restore` what runs in its containers goes on. */
   stop(): Promise<void>;
+  /** Kills it and all that it runs, as a machine that loses its power does. */
+  crash(): Promise<void>;
   /** Starts dockerd again; resolves when it answers. */
   start(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
@@ -107,6 +110,21 @@ async function serve(folder: string, command: readonly string[]): Promise<Second
     running = run();
     await answers(local, running.daemon, () => log);
   }
+  async function crash(): Promise<void> {
+    const containers = await Promise.all(
+      (await local.listContainers()).map(({ Id }) => local.getContainer(Id).inspect()),
+    );
+    const names = await readdir('/proc');
+    const commands = await Promise.all(
+      names.map(async (name) => ({ name, text: await readFile(`/proc/${name}/cmdline`, 'utf8').catch(() => '') })),
+    );
+    // The daemons first: none is to see another one's end.
+    const daemons = commands.flatMap(({ name, text }) => (text.includes(`${folder}/`) ? [Number(name)] : []));
+    const pids = [...daemons, ...containers.map(({ State }) => State.Pid)];
+    for (const pid of pids) process.kill(pid, 'SIGKILL');
+    // Not all of them are children of this process; a containerd does not start while the one before is there.
+    while (pids.some((pid) => existsSync(`/proc/${pid}`))) await wait(50);
+  }
   async function end(): Promise<void> {
     await stop();
     // With a user namespace it mounts below a folder of its own.
@@ -120,7 +138,7 @@ async function serve(folder: string, command: readonly string[]): Promise<Second
   try {
     await answers(local, running.daemon, () => log);
     await loadBaseImage(socketPath);
-    return { address: { socketPath }, docker: local, stop, start, [Symbol.asyncDispose]: end };
+    return { address: { socketPath }, docker: local, stop, crash, start, [Symbol.asyncDispose]: end };
   } catch (error) {
     await end();
     throw error;

@@ -158,8 +158,12 @@ test('stops asking when it is aborted', async () => {
 });
 
 describe('the commands that mend it', () => {
-  const attempt = (reason: EngineAttempt['reason'], source = 'default socket'): EngineAttempt => ({
-    url: 'unix:///var/run/docker.sock',
+  const attempt = (
+    reason: EngineAttempt['reason'],
+    source = 'default socket',
+    url = 'unix:///var/run/docker.sock',
+  ): EngineAttempt => ({
+    url,
     source,
     reason,
     detail: 'why',
@@ -229,11 +233,49 @@ describe('the commands that mend it', () => {
       ['sudo usermod -aG docker ann'],
     ],
     ['an engine that somebody chose', attempt('refused', 'DOCKER_HOST'), linux(['debian']), []],
+    [
+      'Docker that was in use',
+      attempt('absent', 'in use'),
+      linux(['debian'], { isRoot: true, dockerd: '/usr/sbin/dockerd' }),
+      ['systemctl enable --now docker'],
+    ],
+    ['Docker that was in use from a container', attempt('absent', 'in use'), linux(['debian']), []],
+    [
+      'another engine that was in use',
+      attempt('absent', 'in use', 'unix:///run/user/1000/docker.sock'),
+      linux(['debian'], { dockerd: '/usr/sbin/dockerd' }),
+      [],
+    ],
+    ['macOS with an engine that was in use', attempt('absent', 'in use'), linux([], { platform: 'darwin' }), []],
+    [
+      'rootless Docker that is stopped',
+      attempt('refused', 'rootless Docker', 'unix:///run/user/1000/docker.sock'),
+      linux(['debian'], { dockerd: '/usr/sbin/dockerd' }),
+      ['systemctl --user start docker'],
+    ],
+    [
+      'Podman of root only',
+      attempt('forbidden', 'Podman', 'unix:///run/podman/podman.sock'),
+      linux(['debian']),
+      ['systemctl --user enable --now podman.socket'],
+    ],
     ['an unknown system', attempt('absent'), linux(['plan9']), []],
   ])('on %s', (_name, tried, system, commands) => {
     expect(engineCommands([tried], system)).toEqual(commands);
     const problem = engineProblem([tried], commands);
     expect(problem).not.toContain('\n');
     expect(problem).toContain(commands.join(' && '));
+  });
+
+  test('an engine that was chosen or used is to be started, not to be installed', () => {
+    const problem = (...its: Parameters<typeof attempt>) => engineProblem([attempt(...its)], []);
+    expect(problem('refused', 'DOCKER_HOST')).toMatch(/^The container engine of DOCKER_HOST .*: why\. Start it\.$/);
+    expect(problem('absent', 'in use', 'unix:///a.sock')).toBe(
+      "The container engine at unix:///a.sock can't be used: why. Start it.",
+    );
+    expect(problem('failed', 'in use')).toContain('See whether it runs and can be reached.');
+    expect(problem('unsupported', 'DOCKER_CONTEXT')).toMatch(/: why\.$/);
+    expect(problem('refused', 'Colima')).toMatch(/Start it\.$/);
+    expect(problem('absent')).toContain('Install one');
   });
 });

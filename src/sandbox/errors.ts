@@ -200,8 +200,8 @@ export class InvalidArchiveError extends BerthError<{ reason: string }> {
   }
   readonly code = 'invalid_archive';
   override readonly status = 502;
-  constructor(meta: { reason: string }) {
-    super(`The archive was refused: ${meta.reason}.`, meta);
+  constructor(meta: { reason: string }, options?: ErrorOptions) {
+    super(`The archive was refused: ${meta.reason}.`, meta, options);
   }
 }
 

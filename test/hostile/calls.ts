@@ -1,10 +1,9 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, realpath, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { pack } from 'tar-stream';
-import { unpackArchive } from '../../src/sandbox/fs/unpack-archive.ts';
 import type { Process } from '../../src/sandbox/process/exec.ts';
 import type { Pty } from '../../src/sandbox/pty/pty.ts';
 import type { Sandbox } from '../../src/sandbox/sandbox.ts';
@@ -34,6 +33,7 @@ export const calls: Record<string, (sandbox: Sandbox) => Promise<unknown>> = {
   exec: (sandbox) => sandbox.exec('true'),
   'exec with input': (sandbox) => sandbox.exec(['cat'], { stdin: Readable.from(['one', 'two']), onStdout: () => {} }),
   'exec that keeps little': (sandbox) => sandbox.exec('true', { maxOutput: 3 }),
+  'exec that tells of memory': (sandbox) => sandbox.exec('true', { onOomKill: () => {} }),
   'many exec at once': (sandbox) => Promise.all(Array.from({ length: 20 }, () => sandbox.exec('true'))),
   spawn: async (sandbox) => {
     const process = await sandbox.spawn('cat');
@@ -48,7 +48,7 @@ export const calls: Record<string, (sandbox: Sandbox) => Promise<unknown>> = {
   attach: async (sandbox) => follow(await sandbox.attach('p_1', { stdout: 2 })),
   pty: async (sandbox) => use(await sandbox.pty({ cols: 80, rows: 24 })),
   attachPty: async (sandbox) => use(await sandbox.attachPty('p_1')),
-  processes: (sandbox) => sandbox.processes(),
+  processes: (sandbox) => sandbox.processes({ all: true }),
   session: async (sandbox) => {
     const session = await sandbox.session('name');
     await session.exec('true');
@@ -64,6 +64,13 @@ export const calls: Record<string, (sandbox: Sandbox) => Promise<unknown>> = {
   exists: (sandbox) => sandbox.fs.exists('file'),
   readdir: (sandbox) => sandbox.fs.readdir('.'),
   'readdir with stats': (sandbox) => sandbox.fs.readdir('.', { withStats: true }),
+  entries: async (sandbox) => {
+    for await (const _ of sandbox.fs.entries('.', { withStats: true }));
+  },
+  watch: async (sandbox) => {
+    await using watch = sandbox.fs.watch('.', { recursive: true });
+    for await (const _ of watch);
+  },
   truncate: (sandbox) => sandbox.fs.truncate('file', 3),
   mkdir: (sandbox) => sandbox.fs.mkdir('directory', { recursive: true }),
   rm: (sandbox) => sandbox.fs.rm('file', { force: true }),
@@ -80,10 +87,26 @@ export const calls: Record<string, (sandbox: Sandbox) => Promise<unknown>> = {
   download: (sandbox) => pipeline(sandbox.fs.download('tree'), nowhere()),
   'download to the host': async (sandbox) => {
     const folder = await mkdtemp(join(tmpdir(), 'berth-test-fuzz-'));
+    const parent = join(folder, 'parent');
+    await mkdir(parent);
     try {
-      return await unpackArchive(sandbox.fs.download('tree'), join(folder, 'tree'), { maxBytes: 1024 * 1024 });
+      await sandbox.fs.downloadTo('tree', join(parent, 'tree'), { maxBytes: 1024 * 1024 });
     } finally {
+      const [beside, made] = await Promise.all([readdir(folder), readdir(parent)]);
+      const links = await linksOut(join(parent, 'tree'));
       await rm(folder, { recursive: true, force: true });
+      // Not a BerthError: the fuzz fails with it.
+      if (beside.length > 1 || made.some((name) => name !== 'tree') || links.length > 0) {
+        // biome-ignore lint/correctness/noUnsafeFinally: it is what matters, whatever came before
+        throw new Error(`outside of its target: ${[...beside, ...made, ...links]}`);
+      }
     }
   },
 };
+
+async function linksOut(root: string): Promise<string[]> {
+  const entries = await readdir(root, { recursive: true, withFileTypes: true }).catch(() => []);
+  const links = entries.filter((entry) => entry.isSymbolicLink()).map((entry) => join(entry.parentPath, entry.name));
+  const targets = await Promise.all(links.map((link) => realpath(link).catch(() => root)));
+  return targets.filter((target) => target !== root && !target.startsWith(`${root}/`));
+}

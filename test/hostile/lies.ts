@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { encodeFrame, type Frame } from '../../src/protocol/frame.ts';
 import { limits } from '../../src/protocol/limits.ts';
-import type { Lie, LyingWire } from './lying-agent.ts';
+import type { Lie, LyingWire, Rejoining } from './lying-agent.ts';
+import { type LyingEntry, lyingTar, tarOf } from './tars.ts';
 
 /** A lie that can be written down: in place of what is said at `at`, or with it. */
 export type LieSpec = { at: number } & Deed;
@@ -20,7 +21,13 @@ type Deed =
   | { kind: 'garbage'; bytes: Uint8Array; beneath: boolean }
   /** The same payload, as often as the host takes it. */
   | { kind: 'endless'; mebibytes: number; unasked: boolean }
-  | { kind: 'pings'; count: number };
+  | { kind: 'pings'; count: number }
+  /** In place of an archive, wherever that comes. */
+  | { kind: 'tar'; entries: LyingEntry[] }
+  /** Reads no more from here on. */
+  | { kind: 'deafen' }
+  /** The transport breaks, and to the host that joins it again this is said. */
+  | ({ kind: 'break' } & Rejoining);
 
 const number = fc.constantFrom(-1, 0, 1, 2, 3, 7, 255, 65_536, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 53, 1e308, 0.5);
 
@@ -105,7 +112,10 @@ const deed: fc.Arbitrary<Deed> = fc.oneof(
         'fs.stat',
         'fs.target',
         'fs.found',
+        'fs.watching',
+        'memory.kills',
         'welcome',
+        'resumed',
         'hello',
         'refused',
         'ping',
@@ -130,13 +140,22 @@ const deed: fc.Arbitrary<Deed> = fc.oneof(
     }),
   },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('pings' as const), count: fc.constantFrom(1, 1_000) }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('tar' as const), entries: lyingTar }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('deafen' as const) }) },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      kind: fc.constant('break' as const),
+      answer: fc.constantFrom('resumed', 'resumed', 'resumed', 'unknown_connection', 'refused', 'welcome'),
+      shift: fc.oneof({ weight: 2, arbitrary: fc.constant(0) }, fc.integer({ min: -3, max: 3 }), number),
+      times: fc.constantFrom(0, 0, 1, 20),
+    }),
+  },
 );
 
-/**
- * Most lies come early: there are few things to say in most conversations. The two of the handshake are not bent: for
- * each the host may wait 10 s.
- */
+/** Most lies come early: there are few things to say in most conversations, of which the first two are the handshake. */
 const at = fc.oneof(
+  { weight: 1, arbitrary: fc.integer({ min: 0, max: 1 }) },
   { weight: 6, arbitrary: fc.integer({ min: 2, max: 9 }) },
   { weight: 1, arbitrary: fc.integer({ min: 2, max: 60 }) },
 );
@@ -151,7 +170,7 @@ export function teller(specs: readonly LieSpec[]): Lie {
   const held: Frame[] = [];
   let stalls = false;
   return async (honest, at, wire) => {
-    const [spec, ...further] = specs.filter((one) => one.at === at);
+    const [spec, ...further] = specs.filter((one) => (one.kind === 'tar' ? isTar(honest) : one.at === at));
     if (stalls) return;
     if (!spec) wire.say(honest);
     else stalls = await tell(spec, honest, wire, held);
@@ -219,11 +238,25 @@ async function tell(spec: LieSpec, honest: Frame, wire: LyingWire, held: Frame[]
     case 'endless':
       await goOn(spec, honest, wire);
       return false;
+    case 'tar':
+      wire.say(isTar(honest) ? { ...honest, payload: tarOf(spec.entries) } : honest);
+      return false;
+    case 'deafen':
+      wire.deafen();
+      wire.say(honest);
+      return false;
+    case 'break':
+      wire.break(spec);
+      return false;
     case 'pings':
       for (let count = 0; count < spec.count; count++) wire.ping();
       wire.say(honest);
       return false;
   }
+}
+
+function isTar(frame: Frame): frame is Extract<Frame, { kind: 'data' }> {
+  return frame.kind === 'data' && Buffer.from(frame.payload).toString('latin1', 257, 262) === 'ustar';
 }
 
 async function goOn({ mebibytes, unasked }: { mebibytes: number; unasked: boolean }, honest: Frame, wire: LyingWire) {
@@ -259,6 +292,7 @@ function answerOf({ type, requestId }: Extract<Deed, { kind: 'answer' }>): Frame
     'process.started': { processId: 'p_2', pid: 8 },
     'fs.target': { target: '' },
     'fs.found': { total: 2 ** 53 - 1, truncated: true },
+    'memory.kills': { kills: 2 ** 53 - 1 },
   };
   return { kind: 'message', payload: Buffer.from(JSON.stringify({ type, requestId, ...more[type] })) };
 }

@@ -17,6 +17,7 @@ import {
   parseRequest,
   type Request,
 } from '../../src/protocol/messages.ts';
+import type { ProcessStarted } from '../../src/protocol/process.ts';
 import { encodeRecord } from '../../src/protocol/records.ts';
 
 /** Says something else than what an honest sandbox-agent would say; `at` counts what that says, from 0. */
@@ -34,7 +35,19 @@ export interface LyingWire {
   drained(): Promise<boolean>;
   /** Resolves when the host grants so many bytes more of a stream; `false`: it has closed the connection. */
   granted(stream: number, bytes: number): Promise<boolean>;
+  /** Reads nothing any more. */
+  deafen(): void;
+  /** Breaks the transport; to a host that comes back with it, this is said. */
+  break(rejoining: Rejoining): void;
   close(): void;
+}
+
+export interface Rejoining {
+  answer: 'resumed' | 'unknown_connection' | 'refused' | 'welcome';
+  /** On the number of frames that it says it has. */
+  shift: number;
+  /** How often it breaks again as soon as it is joined. */
+  times: number;
 }
 
 /** A sandbox-agent that keeps to the protocol where `lie` lets it: it answers each request with something that fits. */
@@ -47,6 +60,13 @@ export class LyingAgent implements AsyncDisposable {
   /** What is being said, or is still to be said. */
   #busy = 0;
   #lastActive = 0;
+  /** Of the connection, over all its transports: what was to be said, and how many frames have come. */
+  #sent: Frame[] = [];
+  #received = 0;
+  #atEndOfInput = new Map<number, Frame[]>();
+  #rejoining: Rejoining = { answer: 'resumed', shift: 0, times: 0 };
+  /** Handshakes so far. */
+  joined = 0;
 
   private constructor(path: string) {
     this.#path = path;
@@ -72,6 +92,8 @@ export class LyingAgent implements AsyncDisposable {
     for (const connection of this.#connections) connection.destroy();
     this.#lie = lie;
     this.#said = 0;
+    this.#rejoining = { answer: 'resumed', shift: 0, times: 0 };
+    this.joined = 0;
     this.#lastActive = performance.now();
   }
 
@@ -119,6 +141,11 @@ export class LyingAgent implements AsyncDisposable {
         grants.set(stream, (grants.get(stream) ?? limits.window) - bytes);
         return !connection.destroyed;
       },
+      deafen: () => socket.pause(),
+      break: (rejoining) => {
+        this.#rejoining = rejoining;
+        connection.destroy();
+      },
       close: () => connection.destroy(),
     };
 
@@ -133,28 +160,51 @@ export class LyingAgent implements AsyncDisposable {
         });
       }
     };
+    /** What a connection counts, and says again over its next transport. */
+    const tell = (frames: Frame[]) => {
+      this.#sent.push(...frames);
+      say(frames);
+    };
+    const begin = () => {
+      this.#sent = [];
+      this.#received = 0;
+      this.#atEndOfInput.clear();
+      say([message(welcome)]);
+    };
+    const rejoin = (received: number) => {
+      const { answer, shift, times } = this.#rejoining;
+      if (answer === 'welcome') return begin();
+      if (answer === 'refused') return say([message({ type: 'refused' })]);
+      if (answer === 'unknown_connection') return say([message({ type: 'unknown_connection', boot: welcome.boot })]);
+      say([message({ type: 'resumed', received: this.#received + shift })]);
+      if (times === 0) return say(this.#sent.slice(received));
+      this.#rejoining = { answer, shift, times: times - 1 };
+      before = before.then(() => void setTimeout(() => connection.destroy(), 1)); // behind what is said
+    };
     let authenticated = false;
-    const atEndOfInput = new Map<number, Frame[]>();
     const take = (frame: Frame) => {
+      if (authenticated && frame.kind !== 'ack') this.#received += 1;
       if (frame.kind === 'credit') {
         grants.set(frame.stream, (grants.get(frame.stream) ?? limits.window) + frame.bytes);
         onGrant();
       } else if (frame.kind === 'data') {
-        say([{ kind: 'credit', stream: frame.stream, bytes: frame.payload.length }]);
+        tell([{ kind: 'credit', stream: frame.stream, bytes: frame.payload.length }]);
       } else if (frame.kind === 'ack') {
         return;
       } else if (frame.kind !== 'message') {
-        say(atEndOfInput.get(frame.stream) ?? []);
-        atEndOfInput.delete(frame.stream);
+        tell(this.#atEndOfInput.get(frame.stream) ?? []);
+        this.#atEndOfInput.delete(frame.stream);
       } else if (!authenticated) {
-        parseAuthenticate(frame.payload);
+        const { resume } = parseAuthenticate(frame.payload);
         authenticated = true;
-        say([message(welcome)]);
+        this.joined += 1;
+        if (resume) rejoin(resume.received);
+        else begin();
       } else {
         const request = parseRequest(frame.payload);
         const { now, atEnd } = answersTo(request);
-        say(now);
-        if (atEnd) atEndOfInput.set(atEnd.input, atEnd.frames);
+        tell(now);
+        if (atEnd) this.#atEndOfInput.set(atEnd.input, atEnd.frames);
       }
     };
     socket.on('error', () => {});
@@ -226,7 +276,11 @@ function answersTo(request: Request): Answers {
     ...pieces.map((payload): Frame => ({ kind: 'data', stream: id, payload })),
     { kind: 'end', stream: id },
   ];
-  const run = (input: number | undefined, outputs: (number | undefined)[]): Answers => {
+  const run = (
+    input: number | undefined,
+    outputs: (number | undefined)[],
+    more: Pick<ProcessStarted, 'view'> = {},
+  ): Answers => {
     const ids = outputs.filter((id) => id !== undefined);
     const end = {
       exitCode: 0,
@@ -237,13 +291,14 @@ function answersTo(request: Request): Answers {
       stderrBytes: 7,
       durationMs: 1,
     };
-    const now = [message({ type: 'process.started', requestId, processId: 'p_1', pid: 7 })];
+    const now = [message({ type: 'process.started', requestId, processId: 'p_1', pid: 7, ...more })];
     const frames = [
       ...ids.flatMap((id) => stream(id, Buffer.from('one '), Buffer.from('two'))),
       message({ type: 'process.exited', requestId, end }),
     ];
     return input === undefined ? { now: [...now, ...frames] } : { now, atEnd: { input, frames } };
   };
+  const view = { size: { columns: 80, rows: 24 }, screenBytes: 3, from: 12 };
   const found: Answer = { type: 'fs.found', requestId, total: 2, truncated: false };
   switch (request.type) {
     case 'process.start':
@@ -251,13 +306,32 @@ function answersTo(request: Request): Answers {
     case 'process.attach':
       return run(undefined, [request.stdout?.stream, request.stderr?.stream]);
     case 'pty.open':
-      return run(request.input, [request.output]);
+      return run(request.input, [request.output], { view });
     case 'pty.attach':
-      return run(request.input, [request.output.stream]);
+      return run(request.input, [request.output.stream], { view });
+    case 'memory.watch':
+      return { now: [message({ type: 'memory.kills', requestId, kills: 1 })] };
     case 'process.list':
       return { now: [...stream(request.stream, encodeRecord(listed), encodeRecord(listed)), ok] };
     case 'fs.stat':
-      return { now: [message({ type: 'fs.stat', requestId, stats })] };
+      return {
+        now: [
+          message({
+            type: 'fs.stat',
+            requestId,
+            stats: request.path.endsWith('tree') ? { ...stats, kind: 'directory' } : stats,
+          }),
+        ],
+      };
+    case 'fs.watch': {
+      const changes = [
+        { type: 'create', path: 'a/b', directory: false },
+        { type: 'rename', from: 'a/b', path: 'c', directory: true },
+        { type: 'overflow' },
+      ];
+      const watching = message({ type: 'fs.watching', requestId });
+      return { now: [watching, ...stream(request.stream, ...changes.map(encodeRecord)), ok] };
+    }
     case 'fs.readlink':
     case 'fs.realpath':
       return { now: [message({ type: 'fs.target', requestId, target: '/a/b' })] };

@@ -11,8 +11,9 @@ import { type ArchiveEntry, readArchive } from './read-archive.ts';
 /** What an entry takes of a disk besides its content, about. */
 const entryBytes = 4_096;
 
-/** Names and targets of the links of one archive, which are held in memory until all files are written. */
-const maxLinkBytes = 16 * 1024 * 1024;
+/** What the links of one archive take of the memory, in which they are held until all files are written, about. */
+const maxLinkBytes = 32 * 1024 * 1024;
+const linkBytes = 200;
 
 interface UnpackOptions {
   maxBytes?: number;
@@ -45,7 +46,7 @@ export async function unpackArchive(
   try {
     if (signal) addAbortSignal(signal, tar);
     const tree = new Tree(part, maxBytes, refuseLinks);
-    for await (const entry of readArchive(tar)) await tree.add(entry);
+    for await (const entry of readArchive(tar)) await named(entry.name, tree.add(entry));
     const leftOut = await tree.finish();
     await rename(part, target);
     return { leftOut };
@@ -94,7 +95,7 @@ class Tree {
         }
         // Now, while no link can lead this astray. What the archive has below a link thus makes the link fail later.
         await mkdir(hostPath(dirname(path)), { recursive: true });
-        this.#linkBytes += Buffer.byteLength(name) + Buffer.byteLength(linkTarget);
+        this.#linkBytes += linkBytes + Buffer.byteLength(path) + Buffer.byteLength(linkTarget);
         if (this.#linkBytes > maxLinkBytes) throw new InvalidArchiveError({ reason: 'it has too many links' });
         this.#links.push({ path, target: linkTarget });
         return;
@@ -118,7 +119,7 @@ class Tree {
     for (const { path, target } of this.#links) {
       const name = path.slice(this.#root.length + 1);
       if (staysInside(name, target)) {
-        await symlink(hostPath(target), hostPath(path));
+        await named(name, symlink(hostPath(target), hostPath(path)));
       } else {
         leftOut.push({ path: name, reason: `it is a link to ${target}, outside of what is copied` });
       }
@@ -134,6 +135,22 @@ class Tree {
       throw new UnsafeEntryError({ entry: name, reason: 'its name leads out of the directory' });
     }
     return join(this.#root, ...parts.slice(1));
+  }
+}
+
+/** What the kernel says of names that are too long, or that two entries have: the archive's fault, not the disk's. */
+const faultsOfNames = ['EEXIST', 'EISDIR', 'ELOOP', 'ENAMETOOLONG', 'ENOTDIR'];
+
+async function named(entry: string, work: Promise<void>): Promise<void> {
+  try {
+    await work;
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+    if (!faultsOfNames.includes(code)) throw error;
+    throw new InvalidArchiveError(
+      { reason: `its entry ${JSON.stringify(entry)} can't be made: ${code}` },
+      { cause: error },
+    );
   }
 }
 

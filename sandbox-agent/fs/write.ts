@@ -1,4 +1,4 @@
-import { constants } from 'node:fs';
+import { constants, type Stats } from 'node:fs';
 import { rm, rmdir } from 'node:fs/promises';
 import { dirname } from 'node:path/posix';
 import type { FsWrite } from '../../src/protocol/fs.ts';
@@ -25,10 +25,9 @@ export async function writeFile(request: FsWrite, stream: WireStream): Promise<v
  * power does, and its sandboxes with it. It would cost each small write some milliseconds.
  */
 async function replace(request: FsWrite, stream: WireStream): Promise<void> {
-  const path = await afterLinks(request.path);
-  const old = await existing(path);
+  const [path, old] = await afterLinks(request.path);
   if (old?.isDirectory() || path.endsWith('/')) throw new RequestError('EISDIR', `EISDIR: ${path} is a directory`);
-  const parents = makeDirectory(dirname(path), { recursive: true });
+  const parents = old ? undefined : makeDirectory(dirname(path), { recursive: true });
   await withPart(dirname(path), async (part) => {
     try {
       const file = await createPart(part, path);
@@ -76,26 +75,23 @@ async function writeStream(file: number, stream: WireStream): Promise<void> {
 }
 
 /**
- * The file that a path means when links at its end are followed, also where the last of them points to nothing yet.
- * Targets are joined as they are: only the kernel knows what `..` means after a link.
+ * The file that a path means when links at its end are followed, also where the last of them points to nothing yet; and
+ * what is there. Targets are joined as they are: only the kernel knows what `..` means after a link.
  */
-async function afterLinks(path: string): Promise<string> {
+async function afterLinks(path: string): Promise<[path: string, old: Stats | undefined]> {
   const linksOfLinux = 40;
   for (let hops = 0; hops <= linksOfLinux; hops += 1) {
-    try {
-      const target = nameOfBytes(await calls.readlink(kernelPath(path)));
-      path = target.startsWith('/') ? target : `${dirname(path)}/${target}`;
-    } catch (error) {
-      if (hasCode(error, 'EINVAL', 'ENOENT')) return path;
-      throw error;
-    }
+    const old = await existing(path, calls.lstat);
+    if (!old?.isSymbolicLink()) return [path, old];
+    const target = nameOfBytes(await calls.readlink(kernelPath(path)));
+    path = target.startsWith('/') ? target : `${dirname(path)}/${target}`;
   }
   throw new RequestError('ELOOP', `ELOOP: too many links at ${path}`);
 }
 
-async function existing(path: string) {
+async function existing(path: string, stat = calls.stat): Promise<Stats | undefined> {
   try {
-    return await calls.stat(kernelPath(path));
+    return await stat(kernelPath(path));
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return undefined;
     throw error;

@@ -6,8 +6,8 @@ export type DeliveredFrame = Exclude<Frame, { kind: 'ack' }>;
 
 /** Pieces up to this size are joined with their neighbours: a copy takes less than what each of them takes on its way. */
 const joinBytes = 8 * 1024;
-/** An ack costs little beside so much, ... */
-const ackBytes = 256 * 1024;
+/** An ack wakes the other side up, which costs little beside so much, ... */
+const ackBytes = 1024 * 1024;
 const ackFrames = 512;
 /** ... and what comes alone is acknowledged a little later, so that its sender need not keep it. */
 const ackDelayMs = 200;

@@ -10,6 +10,9 @@ const bundles = [
   { source: 'sandbox-agent/pty/screen-thread.ts', file: join(root, 'dist/sandbox-agent-screen.cjs') },
 ];
 
+/** The terms of what others wrote and is in them: a copy must come with these. */
+const licenses = join(root, 'dist/sandbox-agent-licenses.txt');
+
 /**
  * Makes the files of which the sandbox-agent consists, unless those there are made of the same sources: their first lines
  * say of which.
@@ -17,24 +20,55 @@ const bundles = [
  */
 export async function bundleAgent(progress) {
   const mark = `// ${await hashSources()}\n`;
-  const starts = await Promise.all(bundles.map(({ file }) => readStart(file, mark.length)));
+  const files = [...bundles.map(({ file }) => file), licenses];
+  const starts = await Promise.all(files.map((file) => readStart(file, mark.length)));
   if (starts.every((start) => start === mark)) return;
   progress.step('Bundling the sandbox-agent');
   const { build } = await import('esbuild');
   await mkdir(join(root, 'dist'), { recursive: true });
+  /** @type {Set<string>} */
+  const packages = new Set();
   for (const { source, file } of bundles) {
-    const { outputFiles } = await build({ ...options, entryPoints: [join(root, source)] });
-    // Whole or not at all: another process may be reading the one before.
-    const part = `${file}.${process.pid}.part`;
-    await writeFile(part, mark + outputFiles[0]?.text);
-    await rename(part, file);
+    const { outputFiles, metafile } = await build({ ...options, entryPoints: [join(root, source)] });
+    await replace(file, mark + outputFiles[0]?.text);
+    for (const input of Object.keys(metafile.inputs)) {
+      const [found] = /^node_modules\/(@[^/]+\/)?[^/]+/.exec(input) ?? [];
+      if (found) packages.add(found);
+    }
   }
+  const terms = await Promise.all([...packages].sort().map(termsOf));
+  await replace(licenses, mark + terms.join('\n'));
 }
 
-/** @type {import('esbuild').BuildOptions & { write: false }} */
+/**
+ * Whole or not at all: another process may be reading the one before.
+ * @param {string} file
+ * @param {string} text
+ */
+async function replace(file, text) {
+  const part = `${file}.${process.pid}.part`;
+  await writeFile(part, text);
+  await rename(part, file);
+}
+
+/** @param {string} folder - of a package */
+async function termsOf(folder) {
+  const { name, version, license } = JSON.parse(await readFile(join(root, folder, 'package.json'), 'utf8'));
+  const own = (await readdir(join(root, folder))).find((file) => /^licen[cs]e/i.test(file));
+  // Its packages come without.
+  const file = own ? join(folder, own) : name.startsWith('@xterm/') ? 'scripts/xterm-license.txt' : undefined;
+  if (!file)
+    throw new Error(`${name} comes without its license (${license}): say in scripts/agent-bundle.js where it is.`);
+  const text = await readFile(join(root, file), 'utf8');
+  return `${name} ${version} (${license})\n\n${text.trim()}\n\n${'-'.repeat(80)}\n`;
+}
+
+/** @type {import('esbuild').BuildOptions & { write: false, metafile: true }} */
 const options = {
   bundle: true,
   write: false,
+  metafile: true,
+  absWorkingDir: root,
   platform: 'node',
   target: 'node26',
   format: 'cjs',
@@ -42,6 +76,7 @@ const options = {
   minifyWhitespace: true,
   minifySyntax: true,
   keepNames: false,
+  // All of it is in a file of its own.
   legalComments: 'none',
   logLevel: 'warning',
 };

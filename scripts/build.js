@@ -8,6 +8,6 @@ await prepare({ engine: false, quiet: true });
 const dist = new URL('../dist/', import.meta.url);
 // The sandbox-agent is made by prepare(), and may be in use.
 for (const name of await readdir(dist)) {
-  if (!name.startsWith('sandbox-agent.')) await rm(new URL(name, dist), { recursive: true });
+  if (!/^sandbox-agent[.-]/.test(name)) await rm(new URL(name, dist), { recursive: true });
 }
 process.exitCode = await run('tsc', ['-p', 'tsconfig.build.json']);

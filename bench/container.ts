@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import type { Duplex } from 'node:stream';
 import Docker from 'dockerode';
+import { execa } from 'execa';
 import { baseImageTag } from '../src/engine/docker/base-image.ts';
 import { findEngine } from '../src/engine/socket.ts';
 
@@ -37,7 +38,12 @@ export async function engineExec(
   if (ExitCode !== 0) throw new Error(`${command[0]} ended with ${ExitCode}`);
 }
 
-/** What `docker run --rm IMAGE true` asks of the engine: create, attach, start, wait for the removal. */
+/** As a user does. */
+export async function dockerRun(): Promise<void> {
+  await execa('docker', ['run', '--rm', '--network', 'none', '--label', 'berth.bench=1', image, 'true']);
+}
+
+/** What `docker run --rm` asks of the engine, without the start of that program: create, attach, start, wait for the removal. */
 export async function engineRun(): Promise<void> {
   const made = await docker.createContainer({ ...common, Cmd: ['true'] });
   const stream = await made.attach({ stream: true, stdout: true, stderr: true });

@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import { type Sandbox, SandboxHost } from 'berth/sandbox';
 import { compare } from './compare.ts';
-import { docker, engineRun } from './container.ts';
+import { docker, dockerRun, engineRun } from './container.ts';
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
@@ -14,15 +14,12 @@ const tidiedMs = 5_000;
 await using host = await SandboxHost.open();
 await using pooled = await SandboxHost.open({ pool: 1 });
 const made: Sandbox[] = [];
+const engine = { 'docker run --rm': dockerRun, 'the same calls of its API': engineRun };
 try {
-  await compare(
-    'create to ready',
-    { berth: async () => made.push(await host.create()), 'docker run --rm': engineRun },
-    { rounds: 20 },
-  );
+  await compare('create to ready', { berth: async () => made.push(await host.create()), ...engine }, { rounds: 20 });
   await compare(
     'create to ready, from a pool',
-    { berth: async () => made.push(await pooled.create()), 'docker run --rm': engineRun },
+    { berth: async () => made.push(await pooled.create()), ...engine },
     { rounds: 20, before: () => pooled.warm() },
   );
   await removeAll();

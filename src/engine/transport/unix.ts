@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { type ConnectOpts, createConnection, type Socket } from 'node:net';
 import { basename, dirname } from 'node:path';
 import { WireProtocolError } from '../../protocol/errors.ts';
@@ -14,7 +14,7 @@ export async function withSocketPath<T>(path: string, use: (path: string) => Pro
   try {
     return await use(`/proc/self/fd/${directory.fd}/${basename(path)}`);
   } finally {
-    await directory.close();
+    closeLater(directory);
   }
 }
 
@@ -56,6 +56,14 @@ export async function connectAgent(path: string): Promise<Socket> {
     const socket = await connectUnix(`/proc/self/fd/${file.fd}`, { onread: { buffer, callback } });
     return socket;
   } finally {
-    await file.close();
+    closeLater(file);
   }
+}
+
+/**
+ * Whoever waited for the end of this would have no listener on a socket meanwhile: an error of that, as when the
+ * sandbox-agent ends at this moment, would be nobody's, and end the process.
+ */
+function closeLater(file: FileHandle): void {
+  file.close().catch(() => {}); // it was opened for its path only: there is nothing to lose
 }

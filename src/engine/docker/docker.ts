@@ -222,9 +222,16 @@ export class DockerEngine implements Engine {
   }
 
   usage(id: string, options: { disk: boolean }): Promise<ContainerUsage | undefined> {
+    const operation = 'measure a container';
+    const measure = async () => {
+      const [usage, { unenforced }] = await Promise.all([containerUsage(this.#docker, id, options), this.#traits()]);
+      const { memory, cpus, pids } = unenforced;
+      // Then a container has no cgroup of its own, and what the engine tells is of the whole machine.
+      if (usage?.startedAt && memory && cpus && pids) throw new EngineError({ operation, reason: memory.reason });
+      return usage;
+    };
     // It may have millions of files to look at.
-    const limitMs = options.disk ? noLimit : answerMs;
-    return this.#try('measure a container', () => containerUsage(this.#docker, id, options), limitMs);
+    return this.#try(operation, measure, options.disk ? noLimit : answerMs);
   }
 
   async ended(id: string, signal: AbortSignal): Promise<void> {

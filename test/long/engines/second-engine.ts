@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { access, chmod, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { access, chmod, chown, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -17,6 +17,16 @@ export const reasonToSkip: string | undefined = await (async () => {
     () => false,
   );
   return isDebian ? undefined : 'needs Debian, for its packages';
+})();
+
+/** As `reasonToSkip`, of engines that belong to a user. */
+export const reasonToSkipRootless: string | undefined = await (async () => {
+  const setting = (name: string) => readFile(`/proc/sys/${name}`, 'utf8').catch(() => '');
+  const isForbidden =
+    (await setting('user/max_user_namespaces')).trim() === '0' ||
+    (await setting('kernel/unprivileged_userns_clone')).trim() === '0' ||
+    (await setting('kernel/apparmor_restrict_unprivileged_userns')).trim() === '1';
+  return reasonToSkip ?? (isForbidden ? 'needs a kernel that lets users make user namespaces' : undefined);
 })();
 
 /** Installs what is missing of Debian's packages, each known by a program of it. */
@@ -37,6 +47,8 @@ export async function install(programs: Readonly<Record<string, string>>): Promi
 export interface SecondEngine extends AsyncDisposable {
   address: Docker.DockerOptions;
   docker: Docker;
+  /** Whose it is, where that is not root. */
+  owner?: Owner;
   /** Ends dockerd. With `--live-restore` what runs in its containers goes on. */
   stop(): Promise<void>;
   /** Kills it and all that it runs, as a machine that loses its power does. */
@@ -46,7 +58,14 @@ export interface SecondEngine extends AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
+export interface Owner {
+  uid: number;
+  gid: number;
+}
+
 export interface SecondEngineOptions {
+  /** It belongs to a user of the test. */
+  isRootless?: boolean;
   /** The program and its arguments before those of dockerd, such as `nsenter --net=…`. */
   within?: readonly string[];
   arguments?: readonly string[];
@@ -61,11 +80,14 @@ export async function startEngine(options: SecondEngineOptions = {}): Promise<Se
   const folder = await mkdtemp(join(tmpdir(), 'be-'));
   // With a user namespace the root of containers is nobody here, and must get to their files.
   await chmod(folder, 0o711);
+  const user = options.isRootless ? await makeUser(folder) : undefined;
   const socketPath = join(folder, 's');
   await writeFile(join(folder, 'daemon.json'), JSON.stringify(options.config ?? {}));
   const command = [
     ...(options.within ?? []),
+    ...(user ? [...user.as, 'rootlesskit', `--state-dir=${join(folder, 'namespaces')}`, ...inNamespaces] : []),
     'dockerd',
+    ...(user ? ['--rootless'] : []),
     `--config-file=${join(folder, 'daemon.json')}`,
     `--data-root=${join(folder, 'data')}`,
     `--exec-root=${join(folder, 'exec')}`,
@@ -79,23 +101,85 @@ export async function startEngine(options: SecondEngineOptions = {}): Promise<Se
     ...(options.arguments ?? []),
     ...((await options.prepare?.(folder)) ?? []),
   ];
-  return serve(folder, command);
+  return serve(folder, command, user);
 }
 
+/**
+ * With the network of the machine: one of its own would take a further program. And with a /run of its own, of links to
+ * what is outside; where Docker has its files there are those of root.
+ */
+const inNamespaces = [
+  '--net=host',
+  '--copy-up=/run',
+  'sh',
+  '-c',
+  'rm -f /run/docker /run/containerd && exec "$@"',
+  'sh',
+];
+
 /** Podman's service, which speaks the engine's API. */
-export async function startPodman(): Promise<SecondEngine> {
+export async function startPodman({ isRootless }: Pick<SecondEngineOptions, 'isRootless'> = {}): Promise<SecondEngine> {
   const folder = await mkdtemp(join(tmpdir(), 'be-'));
-  const own = [`--root=${join(folder, 'data')}`, `--runroot=${join(folder, 'exec')}`];
-  return serve(folder, ['podman', ...own, 'system', 'service', '--time=0', `unix://${join(folder, 's')}`]);
+  await chmod(folder, 0o711);
+  const user = isRootless ? await makeUser(folder) : undefined;
+  const own = [
+    `--root=${join(folder, 'data')}`,
+    `--runroot=${join(folder, 'exec')}`,
+    // By itself it takes copies where it is rootless.
+    '--storage-driver=overlay',
+  ];
+  const service = ['podman', ...own, 'system', 'service', '--time=0', `unix://${join(folder, 's')}`];
+  return serve(folder, [...(user?.as ?? []), ...service], user);
+}
+
+interface User extends Owner {
+  /** The program and its arguments before those of a command of this user. */
+  as: string[];
+  /** Ends what runs of it. */
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** A user of the test, with ids for containers, to whom the folder is given. */
+async function makeUser(folder: string): Promise<User> {
+  const name = `berth-${process.pid}`;
+  await execa('useradd', ['--no-create-home', '--home-dir', folder, '--shell', '/bin/sh', name]);
+  const ids = await Promise.all(['-u', '-g'].map(async (which) => Number((await execa('id', [which, name])).stdout)));
+  const [uid = 0, gid = 0] = ids;
+  await mkdir(join(folder, 'run'));
+  for (const path of [folder, join(folder, 'run')]) await chown(path, uid, gid);
+  return {
+    uid,
+    gid,
+    as: [
+      ...['setpriv', `--reuid=${uid}`, `--regid=${gid}`, '--init-groups'],
+      ...['env', `HOME=${folder}`, `XDG_RUNTIME_DIR=${join(folder, 'run')}`],
+    ],
+    async [Symbol.asyncDispose]() {
+      // Podman leaves one that keeps its namespace, and others that wait for minutes.
+      for (const pid of await processesOf(uid)) process.kill(pid, 'SIGKILL');
+      while ((await processesOf(uid)).length > 0) await wait(20);
+      await execa('userdel', [name]);
+    },
+  };
+}
+
+async function processesOf(uid: number): Promise<number[]> {
+  const owners = (await readdir('/proc'))
+    .filter((name) => /^\d+$/.test(name))
+    .map(async (name) => ({ pid: Number(name), uid: (await stat(`/proc/${name}`).catch(() => undefined))?.uid }));
+  return (await Promise.all(owners)).filter((one) => one.uid === uid).map(({ pid }) => pid);
 }
 
 /** @param command - serves the engine's API at the socket `s` in the folder, which belongs to it */
-async function serve(folder: string, command: readonly string[]): Promise<SecondEngine> {
+async function serve(folder: string, command: readonly string[], user?: User): Promise<SecondEngine> {
   const socketPath = join(folder, 's');
   let log = '';
   const local = new Docker({ socketPath, host: undefined });
   const run = () => {
-    const daemon = spawn(command[0] ?? '', command.slice(1), { stdio: ['ignore', 'ignore', 'pipe'] });
+    const daemon = spawn(command[0] ?? '', command.slice(1), {
+      cwd: folder,
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
     daemon.stderr.on('data', (chunk: Buffer) => {
       log = (log + chunk).slice(-4_000);
     });
@@ -127,6 +211,7 @@ async function serve(folder: string, command: readonly string[]): Promise<Second
   }
   async function end(): Promise<void> {
     await stop();
+    await user?.[Symbol.asyncDispose]();
     // With a user namespace it mounts below a folder of its own.
     const mounts = await readFile('/proc/self/mounts', 'utf8');
     const ours = mounts.split('\n').flatMap((line) => line.split(' ')[1] ?? []);
@@ -138,7 +223,8 @@ async function serve(folder: string, command: readonly string[]): Promise<Second
   try {
     await answers(local, running.daemon, () => log);
     await loadBaseImage(socketPath);
-    return { address: { socketPath }, docker: local, stop, crash, start, [Symbol.asyncDispose]: end };
+    const engine = { address: { socketPath }, docker: local, stop, crash, start, [Symbol.asyncDispose]: end };
+    return user ? { ...engine, owner: user } : engine;
   } catch (error) {
     await end();
     throw error;

@@ -173,6 +173,7 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
   const mux = new Mux({
     side: 'agent',
     send: (pieces) => attached?.send(pieces),
+    isBehind: () => attached?.isBehind ?? false,
     onMessage: (payload) => void answer(parseRequest(payload)),
   });
   const send = (message: AgentMessage) => mux.sendMessage(encodeMessage(message));
@@ -249,6 +250,8 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
       if (!sandbox.ending) send(answer);
     } catch (error) {
       if (sandbox.ending) return;
+      // It named a stream that it may not, and will take the next for another one, too.
+      if (error instanceof WireProtocolError) return connection.end();
       for (const stream of streams) {
         stream.reset();
         stream.cancel();

@@ -17,6 +17,8 @@ const frameOverhead = 128;
 export interface DeliveryOptions {
   /** Takes pieces for the other side, in order; a WebSocket message together. Not called while detached. */
   send: (pieces: readonly Uint8Array[]) => void;
+  /** Whether the other side does not read as fast as it is sent to. Left out: never. */
+  isBehind?: (() => boolean) | undefined;
   /** What was full is no longer. */
   onRoom: () => void;
 }
@@ -153,6 +155,12 @@ export class Delivery {
   }
 
   #ack(): void {
+    // One who sends and does not read would fill the memory with them; in the end one says as much as many.
+    if (this.#options.isBehind?.()) {
+      clearTimeout(this.#ackTimer);
+      this.#ackTimer = setTimeout(() => this.#ack(), ackDelayMs).unref();
+      return;
+    }
     const frames = this.#unackedFrames;
     this.#forgetAck();
     this.#emit(encodeFrame({ kind: 'ack', frames }));

@@ -48,10 +48,13 @@ export class ReceiveWindow {
     if (this.#unread + this.#ungranted > limits.window) throw new WireProtocolError('a stream sent more than it may');
   }
 
-  /** @returns the bytes to grant now, 0 for none */
-  read(bytes: number): number {
+  read(bytes: number): void {
     this.#unread -= bytes;
     this.#ungranted += bytes;
+  }
+
+  /** @returns the bytes to grant now, 0 for none */
+  takeGrant(): number {
     if (this.#ungranted < limits.window / 4) return 0;
     const grant = this.#ungranted;
     this.#ungranted = 0;

@@ -1,6 +1,17 @@
 import * as v from 'valibot';
 import { limits } from './limits.ts';
-import { absolutePath, byteCount, fileName, mode, requestId, streamId, time, uint32 } from './values.ts';
+import {
+  absolutePath,
+  byteCount,
+  entryName,
+  fileName,
+  mode,
+  pathBelow,
+  requestId,
+  streamId,
+  time,
+  uint32,
+} from './values.ts';
 
 // Every operation runs with the rights of the sandbox's user. A failure answers `error` with the POSIX name as code.
 // The answer is `ok` where nothing else is said; where there is a stream it comes after the stream's end.
@@ -229,15 +240,15 @@ export const fsFound = v.strictObject({
 });
 
 /** A line of `fs.readdir`. `stats` are those of the entry itself, links not followed. */
-export const fsEntry = v.strictObject({ name: fileName, stats: v.optional(fsStats) });
+export const fsEntry = v.strictObject({ name: entryName, stats: v.optional(fsStats) });
 export type FsEntry = v.InferOutput<typeof fsEntry>;
 
 /** A line of `fs.glob`: relative to the directory that was searched. */
-export const fsPath = v.strictObject({ path: fileName });
+export const fsPath = v.strictObject({ path: pathBelow });
 
 /** A line of `fs.grep`. `path` is relative to the directory, or the name of the file; `line` counts from 1; `text` is cut at 500 characters. */
 export const fsMatch = v.strictObject({
-  path: fileName,
+  path: pathBelow,
   line: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
   text: v.pipe(v.string(), v.maxLength(500)),
 });
@@ -247,14 +258,15 @@ export type FsMatch = v.InferOutput<typeof fsMatch>;
 export const fsWatching = v.strictObject({ type: v.literal('fs.watching'), requestId });
 
 /** Relative to what is watched; empty for that itself. */
-const place = { path: emptyOrName, directory: v.boolean() };
+const watched = v.union([v.literal(''), pathBelow]);
+const place = { path: watched, directory: v.boolean() };
 
 /** A line of `fs.watch`. `overflow`: there was more than could be kept; anything may have changed. */
 export const fsChange = v.variant('type', [
   v.strictObject({ type: v.literal('create'), ...place }),
   v.strictObject({ type: v.literal('change'), ...place }),
   v.strictObject({ type: v.literal('remove'), ...place }),
-  v.strictObject({ type: v.literal('rename'), from: emptyOrName, ...place }),
+  v.strictObject({ type: v.literal('rename'), from: watched, ...place }),
   v.strictObject({ type: v.literal('overflow') }),
 ]);
 export type FsChange = v.InferOutput<typeof fsChange>;

@@ -10,6 +10,8 @@ export interface MuxOptions {
   side: 'host' | 'agent';
   /** Takes pieces for the other side, in order; a WebSocket message together. */
   send: (pieces: readonly Uint8Array[]) => void;
+  /** Whether the other side does not read as fast as it is sent to. Left out: never. */
+  isBehind?: () => boolean;
   /** Called with each message. What it throws goes to the caller of `receive`. */
   onMessage: (payload: Uint8Array) => void;
 }
@@ -37,8 +39,9 @@ export class Mux {
     this.#lastOwn = options.side === 'host' ? -1 : 0;
     this.#delivery = new Delivery({
       send: options.send,
+      isBehind: options.isBehind,
       onRoom: () => {
-        for (const stream of this.#streams.values()) stream.wakeWriter();
+        for (const stream of this.#streams.values()) stream.onRoom();
       },
     });
   }
@@ -304,8 +307,9 @@ export class WireStream {
   }
 
   /** There may be room again. @internal */
-  wakeWriter(): void {
+  onRoom(): void {
     this.#sendWindow.wake();
+    this.#grant();
   }
 
   /** The connection is gone. @internal */
@@ -328,9 +332,18 @@ export class WireStream {
 
   #take(): Uint8Array | undefined {
     const chunk = this.#queue.shift();
-    const grant = chunk ? this.#receiveWindow.read(chunk.length) : 0;
-    if (grant > 0 && this.#receiving === 'open') this.#delivery.send({ kind: 'credit', stream: this.id, bytes: grant });
+    if (chunk) {
+      this.#receiveWindow.read(chunk.length);
+      this.#grant();
+    }
     return chunk;
+  }
+
+  /** Where there is no room for it, one who acknowledges nothing would be granted more and more, all of it held here. */
+  #grant(): void {
+    if (this.#receiving !== 'open' || this.#delivery.isFull) return;
+    const bytes = this.#receiveWindow.takeGrant();
+    if (bytes > 0) this.#delivery.send({ kind: 'credit', stream: this.id, bytes });
   }
 
   #closeSending(state: 'ended' | WireStreamError): void {

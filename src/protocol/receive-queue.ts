@@ -37,6 +37,13 @@ export class ReceiveQueue {
     return this.#chunks.shift();
   }
 
+  shiftAll(): Uint8Array[] {
+    this.#seal();
+    const all = this.#chunks;
+    this.#chunks = [];
+    return all;
+  }
+
   clear(): void {
     this.#chunks = [];
     this.#tail = undefined;

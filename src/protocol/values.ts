@@ -47,6 +47,18 @@ export const fileName = v.pipe(
   v.check(isName, 'holds half a character'),
 );
 
+/** One name in a directory. */
+export const entryName = v.pipe(
+  fileName,
+  v.check((value) => value !== '.' && value !== '..' && !value.includes('/'), 'is more than a name'),
+);
+
+/** A path of something below a directory: joined to another one, it does not lead out of that. */
+export const pathBelow = v.pipe(
+  fileName,
+  v.check((value) => !value.startsWith('/') && !value.split('/').includes('..'), 'leads out'),
+);
+
 /** Absolute, and as it is: `.`, `..` and links in it mean what they mean to the kernel. */
 export const absolutePath = v.pipe(fileName, v.startsWith('/'));
 

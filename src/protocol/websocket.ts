@@ -83,6 +83,11 @@ export class WebSocket {
     }
   }
 
+  /** The other side does not read as fast as it is sent to. */
+  get isBehind(): boolean {
+    return this.#stream.writableNeedDrain;
+  }
+
   /** Sends one message, which consists of these pieces. They must not change afterwards. */
   send(pieces: readonly Uint8Array[]): void {
     if (this.#head === undefined) this.#write(opcodes.binary, pieces);
@@ -257,7 +262,7 @@ export class WebSocket {
     this.#control = Buffer.alloc(0);
     if (this.#opcode === opcodes.ping) {
       // One who asks and reads no answer gets no more of them.
-      if (!this.#stream.writableNeedDrain) this.#write(opcodes.pong, [control]);
+      if (!this.isBehind) this.#write(opcodes.pong, [control]);
     } else if (this.#opcode === opcodes.pong) {
       this.#handlers.onPong();
     } else if (this.#opcode === opcodes.close) {

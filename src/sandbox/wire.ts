@@ -97,12 +97,14 @@ export class Wire {
   #heartbeat: NodeJS.Timeout | undefined;
   #heard = true;
   #missed = 0;
+  #lastJoined = 0;
 
   private constructor(options: WireOptions) {
     this.#options = options;
     this.#mux = new Mux({
       side: 'host',
       send: (pieces) => this.#socket?.send(pieces),
+      isBehind: () => this.#socket?.isBehind ?? false,
       onMessage: this.#onAnswer,
     });
   }
@@ -273,6 +275,7 @@ export class Wire {
         else this.#begin(payload);
         clearTimeout(timer);
         isJoined = true;
+        this.#lastJoined = performance.now();
         resolve();
       };
       let step = (payload: Uint8Array) => {
@@ -341,13 +344,17 @@ export class Wire {
     else void this.#rejoin(rejoin, error);
   }
 
-  /** The first try is at once: most often it is only the transport that has gone. */
+  /**
+   * The first try is at once: most often it is only the transport that has gone. One that breaks as soon as it is joined
+   * must not keep the host busy.
+   */
   async #rejoin({ connect, state, ended }: Rejoin, cause: Error | undefined): Promise<void> {
     this.#mux.detach();
     const signal = AbortSignal.any([ended, this.#stop.signal]);
     let failure = cause;
     let since = performance.now();
-    for (let waitMs = 0; !this.#ending; waitMs = Math.min(2 * waitMs || firstRetryMs, maxRetryMs)) {
+    const firstMs = since - this.#lastJoined < firstRetryMs ? firstRetryMs : 0;
+    for (let waitMs = firstMs; !this.#ending; waitMs = Math.min(2 * waitMs || firstRetryMs, maxRetryMs)) {
       if (waitMs > 0) {
         await wait(waitMs, undefined, { signal }).catch(() => {}); // looked at now
         const now = ended.aborted ? 'ended' : await state().catch(() => 'unknown');

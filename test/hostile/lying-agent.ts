@@ -65,8 +65,9 @@ export class LyingAgent implements AsyncDisposable {
   #received = 0;
   #atEndOfInput = new Map<number, Frame[]>();
   #rejoining: Rejoining = { answer: 'resumed', shift: 0, times: 0 };
-  /** Handshakes so far. */
+  /** How often a host has joined, and asked. */
   joined = 0;
+  asked = 0;
 
   private constructor(path: string) {
     this.#path = path;
@@ -94,6 +95,7 @@ export class LyingAgent implements AsyncDisposable {
     this.#said = 0;
     this.#rejoining = { answer: 'resumed', shift: 0, times: 0 };
     this.joined = 0;
+    this.asked = 0;
     this.#lastActive = performance.now();
   }
 
@@ -201,6 +203,7 @@ export class LyingAgent implements AsyncDisposable {
         if (resume) rejoin(resume.received);
         else begin();
       } else {
+        this.asked += 1;
         const request = parseRequest(frame.payload);
         const { now, atEnd } = answersTo(request);
         tell(now);

@@ -145,6 +145,41 @@ test('a side that acknowledges nothing stops the other, which then keeps no more
   host.close();
 });
 
+test('a side that acknowledges nothing is granted nothing more, and is held to that', async () => {
+  const host = new Mux({ side: 'host', send: () => {}, onMessage: () => {} });
+  for (let bytes = 0; bytes < limits.unacknowledged; bytes += limits.message) {
+    host.sendMessage(new Uint8Array(limits.message));
+  }
+  const reading = host.open({ send: false, receive: true });
+  const window = encodeFrame({ kind: 'data', stream: reading.id, payload: new Uint8Array(limits.data) });
+  for (let left = limits.window; left > 0; left -= limits.data) {
+    host.receive(Buffer.concat(window));
+    await reading.read();
+  }
+  expect(() => host.receive(Buffer.concat(window))).toThrow(WireProtocolError);
+  host.close();
+});
+
+test('one who does not read is sent no acks, and one for all when it reads again', async () => {
+  let isBehind = true;
+  const sent: Uint8Array[] = [];
+  const host = new Mux({
+    side: 'host',
+    send: (pieces) => sent.push(...pieces),
+    isBehind: () => isBehind,
+    onMessage: () => {},
+  });
+  const message = Buffer.concat(encodeFrame({ kind: 'message', payload: Buffer.from('{}') }));
+  host.receive(Buffer.concat(Array(10_000).fill(message)));
+  await turn();
+  expect(sent).toEqual([]);
+  isBehind = false;
+  host.receive(message);
+  await turn();
+  expect(Buffer.concat(sent)).toEqual(ack(10_001));
+  host.close();
+});
+
 test.for<[what: string, frames: number[]]>([
   ['more than was sent', [3]],
   ['the same twice', [2, 1]],

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { WireProtocolError } from '../../src/protocol/errors.ts';
-import { fsEntry, fsMatch, fsPath } from '../../src/protocol/fs.ts';
+import { fsChange, fsEntry, fsMatch, fsPath } from '../../src/protocol/fs.ts';
 import { protocolVersion, signedText } from '../../src/protocol/handshake.ts';
 import { limits } from '../../src/protocol/limits.ts';
 import {
@@ -245,6 +245,15 @@ test('sizes are those in bytes of UTF-8, and nothing that the kernel would cut a
   expect(() => parseRequest(bytes({ type: 'fs.symlink', requestId, target: 'a\0b', path: '/x' }))).toThrow(
     WireProtocolError,
   );
+});
+
+test.for(['..', '../x', 'a/../../x', '/etc/passwd'])('what is said to be in a directory is: not %s', (path) => {
+  expect(() => parser(fsEntry)(bytes({ name: path }))).toThrow(WireProtocolError);
+  expect(() => parser(fsPath)(bytes({ path }))).toThrow(WireProtocolError);
+  expect(() => parser(fsMatch)(bytes({ path, line: 1, text: '' }))).toThrow(WireProtocolError);
+  const change = { type: 'rename', from: 'a', path: 'b', directory: false };
+  expect(() => parser(fsChange)(bytes({ ...change, path }))).toThrow(WireProtocolError);
+  expect(() => parser(fsChange)(bytes({ ...change, from: path }))).toThrow(WireProtocolError);
 });
 
 describe('the handshake', () => {

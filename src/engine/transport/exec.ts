@@ -2,6 +2,8 @@ import { Duplex } from 'node:stream';
 
 const headerBytes = 8;
 const standardOutput = 1;
+/** What is passed on of standard error: it tells why there is no wire, and may go on without end. */
+const errorBytes = 4 * 1024;
 
 type Done = (error?: Error | null) => void;
 
@@ -16,6 +18,7 @@ export class ExecStream extends Duplex {
   readonly #header = Buffer.alloc(headerBytes);
   #headerFilled = 0;
   #pieceLeft = 0;
+  #errorLeft = errorBytes;
 
   constructor(connection: Duplex, onStderr: (chunk: Buffer) => void) {
     super();
@@ -67,7 +70,7 @@ export class ExecStream extends Duplex {
         this.#pieceLeft -= piece.length;
         at += piece.length;
         if (this.#header[0] === standardOutput) wantsMore = this.push(piece);
-        else this.#onStderr(piece);
+        else this.#passError(piece);
         continue;
       }
       const copied = chunk.copy(this.#header, this.#headerFilled, at, at + headerBytes - this.#headerFilled);
@@ -79,5 +82,10 @@ export class ExecStream extends Duplex {
       }
     }
     return wantsMore;
+  }
+
+  #passError(piece: Buffer): void {
+    if (this.#errorLeft > 0) this.#onStderr(piece.subarray(0, this.#errorLeft));
+    this.#errorLeft = Math.max(0, this.#errorLeft - piece.length);
   }
 }

@@ -7,6 +7,7 @@ import { type FsStats, fsEntry, fsMatch, fsPath } from '../../protocol/fs.ts';
 import { limits } from '../../protocol/limits.ts';
 import { parser } from '../../protocol/messages.ts';
 import type { StreamDirections, WireStream } from '../../protocol/mux.ts';
+import { ReceiveQueue } from '../../protocol/receive-queue.ts';
 import { decodeRecords } from '../../protocol/records.ts';
 import { FileError } from '../errors.ts';
 import {
@@ -40,6 +41,9 @@ import { Watch } from './watch.ts';
 
 /** The most that a call holds in memory: what a string can be. A sandbox can send without end. */
 const maxHeldBytes = constants.MAX_STRING_LENGTH;
+
+/** Characters of the names in a directory that is held as a whole: those of as many entries as it may have. */
+const maxListedLength = 255 * limits.listed;
 
 /** ECMA-262, 21.4.1.1. */
 const maxDateMs = 8.64e15;
@@ -116,17 +120,17 @@ export class FileSystem {
 
   /** The file's bytes, all of them in memory, as in `readFile`. */
   async readFileBuffer(path: string): Promise<Buffer> {
-    const chunks: Uint8Array[] = [];
+    const held = new ReceiveQueue();
     let bytes = 0;
     for await (const chunk of this.createReadStream(path)) {
-      chunks.push(chunk);
+      held.push(chunk);
       bytes += chunk.length;
       if (bytes > maxHeldBytes) {
         const detail = `it has more than ${maxHeldBytes} bytes: read it with createReadStream()`;
         throw new FileError({ code: 'EFBIG', path: this.resolve(path), operation: 'read', detail });
       }
     }
-    return Buffer.concat(chunks);
+    return Buffer.concat(held.shiftAll());
   }
 
   /**
@@ -186,17 +190,20 @@ export class FileSystem {
 
   /**
    * The names in a directory, in its own order; `withStats` gives entries, links not followed.
-   * @throws {FileError} `EOVERFLOW`: there are more than 100,000. `entries` gives any number
+   * @throws {FileError} `EOVERFLOW`: there are more than 100,000, or their names and what links say are more than 25
+   * million characters. `entries` gives any number
    * @example const names = await sandbox.fs.readdir('src');
    */
   readdir(path: string, options?: { withStats?: false; signal?: AbortSignal }): Promise<string[]>;
   readdir(path: string, options: { withStats: true; signal?: AbortSignal }): Promise<DirectoryEntry[]>;
   async readdir(path: string, options: ListOptions = {}): Promise<string[] | DirectoryEntry[]> {
     const found: (string | DirectoryEntry)[] = [];
+    let length = 0;
     for await (const entry of this.#list('readdir', path, options)) {
       found.push(entry);
-      if (found.length > limits.listed) {
-        const detail = `it has more than ${limits.listed} entries: read it with entries()`;
+      length += typeof entry === 'string' ? entry.length : entry.name.length + (entry.stats.linkTarget?.length ?? 0);
+      if (found.length > limits.listed || length > maxListedLength) {
+        const detail = `it has more than ${limits.listed} entries, or very long ones: read it with entries()`;
         throw new FileError({ code: 'EOVERFLOW', path: this.resolve(path), operation: 'readdir', detail });
       }
     }

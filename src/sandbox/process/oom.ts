@@ -1,7 +1,10 @@
+import { setTimeout as wait } from 'node:timers/promises';
 import type { Wire } from '../wire.ts';
 
 /** A watch that nobody ends is over after this. */
 const waitMs = 10_000;
+/** A sandbox-agent that answers at once, again and again, must not keep the host busy. */
+const pauseMs = 100;
 
 /** How many processes of the sandbox the kernel has killed for want of memory since its start. */
 export async function oomKills(wire: Wire, after = 0, forMs = 1): Promise<number> {
@@ -20,10 +23,24 @@ export async function watchOomKills(
     if (kills > told) onKill(kills - told);
     told = Math.max(told, kills);
   };
-  const over = ended.then(() => undefined);
-  for (let isOver = false; !isOver; ) {
-    const kills = await Promise.race([oomKills(wire, told, waitMs), over]);
-    isOver = kills === undefined;
-    tell(kills ?? (await oomKills(wire, told)));
+  // Not `Promise.race`: a promise that stays open keeps something of each race that it was in.
+  let isOver = false;
+  let stop = () => {};
+  const end = () => {
+    isOver = true;
+    stop();
+  };
+  ended.then(end, end);
+  const unlessOver = <Result>(work: () => Promise<Result>): Promise<Result | undefined> =>
+    new Promise((resolve, reject) => {
+      stop = () => resolve(undefined);
+      if (isOver) stop();
+      else work().then(resolve, reject);
+    });
+  while (!isOver) {
+    tell((await unlessOver(() => oomKills(wire, told, waitMs))) ?? told);
+    await unlessOver(() => wait(pauseMs));
   }
+  await ended;
+  tell(await oomKills(wire, told));
 }

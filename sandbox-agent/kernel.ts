@@ -2,6 +2,7 @@ import { dlopen, getRawPointer } from 'node:ffi';
 import { closeSync, constants as fsConstants, openSync } from 'node:fs';
 import { constants } from 'node:os';
 import { getSystemErrorName } from 'node:util';
+import { bytesOfName, nameBytes } from '../src/protocol/names.ts';
 import type { TerminalSize } from '../src/protocol/values.ts';
 
 // What Node has no function for. All of it is libc's, in this process already.
@@ -285,7 +286,7 @@ function addTerminal(fileActions: Buffer, path: string): void {
 }
 
 function cString(text: string): Buffer {
-  return Buffer.from(`${text}\0`);
+  return bytesOfName(`${text}\0`);
 }
 
 /** `char *[]` with its strings behind it, in memory that does not move. */
@@ -298,7 +299,7 @@ function stringTable(strings: readonly string[]): Uint8Array {
   let address = getRawPointer(memory) + BigInt(tableBytes);
   strings.forEach((text, index) => {
     table[index] = address;
-    address += BigInt(Buffer.byteLength(text) + 1);
+    address += BigInt(nameBytes(text) + 1);
   });
   return new Uint8Array(memory);
 }

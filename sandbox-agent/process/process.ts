@@ -1,4 +1,3 @@
-import { statSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { constants } from 'node:os';
 import type { Readable } from 'node:stream';
@@ -81,9 +80,6 @@ export class SandboxProcess {
    * @throws {RequestError} no working directory, or the sandbox has no room for another process
    */
   static start(command: Command, kept: KeptDirectory): SandboxProcess {
-    if (!statSync(command.cwd).isDirectory()) {
-      throw new RequestError('ENOTDIR', `the working directory ${command.cwd} is no directory`);
-    }
     const started = spawn(command);
     const { processId, sessionId, key, argv, terminal } = command;
     const start = {
@@ -311,7 +307,8 @@ export class SandboxProcess {
     this.end = {
       exitCode,
       signal,
-      timedOut: this.#timedOut,
+      // It may have ended by itself in the moment before.
+      timedOut: this.#timedOut && signal === 'SIGKILL',
       oomKilled: outOfMemoryKills() > this.#oomKillsBefore,
       stdoutBytes: this.stdout.total,
       stderrBytes: this.stderr.total,

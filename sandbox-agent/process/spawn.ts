@@ -1,9 +1,10 @@
-import { closeSync, statSync } from 'node:fs';
+import { accessSync, closeSync, constants, statSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { resolve } from 'node:path';
 import type { Readable } from 'node:stream';
 import type { TerminalSize } from '../../src/protocol/values.ts';
 import { RequestError } from '../errors.ts';
+import { kernelPath } from '../fs/path.ts';
 import { asCommand } from '../identity.ts';
 import {
   makePipe,
@@ -105,6 +106,7 @@ function start(command: Command, stdio: Program['stdio']): Pick<Spawned, 'pid' |
   const groups = [...command.identity.groups.filter((group) => !isTree(group)), ...command.trees];
   const pid = withUmask(command.umask, () =>
     asCommand({ ...command.identity, groups }, () => {
+      checkDirectory(command.cwd);
       const pid = startKilledFirst(() => search(command, stdio));
       setGroupPriority(pid, niceOfCommands);
       return pid;
@@ -113,8 +115,21 @@ function start(command: Command, stdio: Program['stdio']): Pick<Spawned, 'pid' |
   return { pid, exit: exitOf(pid) };
 }
 
+/** Looked at alone: what is wrong with it would be told of the program. @throws {RequestError} */
+function checkDirectory(path: string): void {
+  try {
+    if (!statSync(kernelPath(path)).isDirectory())
+      throw Object.assign(new Error('is no directory'), { code: 'ENOTDIR' });
+    accessSync(kernelPath(path), constants.X_OK);
+  } catch (error) {
+    const { code = 'EIO', message } = error as NodeJS.ErrnoException;
+    throw new RequestError(code, `the working directory ${path} can't be entered: ${message}`);
+  }
+}
+
 /** @throws {RequestError} it is not the program's fault */
 function failureOf(error: unknown): NodeJS.ErrnoException {
+  if (error instanceof RequestError) throw error;
   const failure = error as NodeJS.ErrnoException;
   switch (failure.code) {
     case 'EAGAIN':
@@ -153,7 +168,7 @@ function search({ argv, cwd, env }: Command, stdio: Program['stdio']): number {
     for (const directory of (env.PATH ?? '').split(':')) {
       const path = resolve(cwd, directory, file);
       try {
-        if (statSync(path, { throwIfNoEntry: false })?.isFile()) return run(path);
+        if (statSync(kernelPath(path), { throwIfNoEntry: false })?.isFile()) return run(path);
       } catch (error) {
         const { code } = error as NodeJS.ErrnoException;
         // One that may not be looked at or executed is passed over, and told when there is no other.

@@ -25,8 +25,8 @@ export const limits = {
   unacknowledged: 16 * MiB,
   /** PATH_MAX of Linux. */
   path: 4_096,
-  /** MAX_ARG_STRLEN of Linux: one argument, or one `NAME=value` of the environment. */
-  argument: 128 * KiB,
+  /** MAX_ARG_STRLEN of Linux, without the NUL: one argument, or one `NAME=value` of the environment. */
+  argument: 128 * KiB - 1,
   /** Arguments of one command (a number); `message` bounds what they hold together. */
   arguments: 16_384,
   /** Variables of one environment (a number). */

@@ -36,7 +36,8 @@ export const name = v.pipe(text(limits.name), v.minLength(1));
 /** The id of a process or session: chosen by the side that makes it. */
 export const id = v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]{1,64}$/));
 
-export const argument = text(limits.argument);
+/** It may name a file: see `names.ts` for bytes that are no UTF-8. */
+export const argument = v.pipe(text(limits.argument), v.check(isName, 'holds half a character'));
 
 /** A path, or a part of one, as it is: see `names.ts` for bytes that are no UTF-8. */
 export const fileName = v.pipe(

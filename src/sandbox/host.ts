@@ -3,7 +3,6 @@ import { stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import type Docker from 'dockerode';
 import { type Logger, pino } from 'pino';
-import * as v from 'valibot';
 import { DockerEngine } from '../engine/docker/docker.ts';
 import type { Container, ContainerSpec, Engine, LimitName } from '../engine/engine.ts';
 import { ContainerExistsError, ContainerStartError } from '../engine/errors.ts';
@@ -19,10 +18,11 @@ import {
   check,
   collectOptions,
   createOptions,
+  hostOptions,
   listOptions,
   type PoolOptions,
-  poolOptions,
   runLabel,
+  sandboxId,
 } from './options.ts';
 import { called, type Member, Pool, poolLabel } from './pool.ts';
 import {
@@ -108,14 +108,13 @@ export class SandboxHost implements AsyncDisposable {
 
   /** `transport`: in place of the one that is picked. @internal for tests */
   static async openWith(options: SandboxHostOptions, transport: Transport | undefined): Promise<SandboxHost> {
+    const { pool } = check('open', hostOptions, options);
     const {
       docker,
       image = process.env.BERTH_IMAGE || undefined,
       stateDir = defaultStateDir(),
-      pool = 0,
       logger = pino({ level: process.env.BERTH_LOG || 'warn' }, pino.destination({ dest: 2, sync: true })),
     } = options;
-    const checkedPool = check('open', v.object({ pool: poolOptions }), { pool }).pool;
     const state = await StateDir.open(stateDir);
     try {
       const engine = await DockerEngine.open({
@@ -125,7 +124,7 @@ export class SandboxHost implements AsyncDisposable {
         ...(docker && { docker }),
         ...(transport && { transport }),
       });
-      return new SandboxHost(engine, state, image, checkedPool, (error) =>
+      return new SandboxHost(engine, state, image, pool, (error) =>
         logger.warn({ err: error }, 'a sandbox for the pool could not be made'),
       );
     } catch (error) {
@@ -388,6 +387,8 @@ export class SandboxHost implements AsyncDisposable {
 
   /** Removes a sandbox with its files. One that is not there is no error. */
   async remove(id: string): Promise<void> {
+    // It becomes a part of paths that are removed.
+    check('remove', sandboxId, id);
     const open = [...this.#open].filter((sandbox) => sandbox.id === id);
     await Promise.all(open.map((sandbox) => sandbox.remove()));
     const container = await this.#find(id);
@@ -435,6 +436,7 @@ export class SandboxHost implements AsyncDisposable {
   }
 
   async #existing(id: string): Promise<Container> {
+    check('connect', sandboxId, id);
     const container = await this.#find(id);
     if (!container) throw new SandboxNotFoundError({ sandboxId: id });
     return container;

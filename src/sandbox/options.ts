@@ -2,9 +2,11 @@ import { isAbsolute } from 'node:path';
 import { Readable } from 'node:stream';
 import * as v from 'valibot';
 import { limits } from '../protocol/limits.ts';
+import { hasEscapes } from '../protocol/names.ts';
 import {
   absolutePath,
   argument,
+  type Environment,
   environment,
   fileName,
   id,
@@ -39,9 +41,27 @@ export function check<Schema extends v.GenericSchema>(
 
 /** A record of strings, as the pairs that the wire takes; Valibot's own record would drop some names. */
 const env = v.pipe(
-  v.custom<Record<string, string>>((value) => typeof value === 'object' && value !== null && !Array.isArray(value)),
-  v.transform((record) => Object.entries(record)),
-  environment,
+  v.custom<Record<string, string>>(
+    (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
+    'is no record of strings',
+  ),
+  v.rawTransform(({ dataset: { value: record }, addIssue, NEVER }): Environment => {
+    const result = v.safeParse(environment, Object.entries(record));
+    if (result.success) return result.output;
+    for (const { message, path } of result.issues) {
+      const key = Object.keys(record)[Number(path?.[0].key)];
+      // Of one variable, or of all together.
+      if (key === undefined) addIssue({ message });
+      else addIssue({ message, path: [{ type: 'unknown', origin: 'value', input: record, key, value: record[key] }] });
+    }
+    return NEVER;
+  }),
+);
+
+/** Of a sandbox: the engine has text only. */
+const textEnv = v.pipe(
+  env,
+  v.check((pairs) => !pairs.flat().some(hasEscapes), 'holds bytes that are no UTF-8'),
 );
 
 const path = fileName;
@@ -192,7 +212,7 @@ export const sessionOptions = v.strictObject({
 /** A run's own sandbox carries this label of ours, with the run's id: it goes when no process owns it any more. */
 export const runLabel = 'berth.run';
 
-const sandboxId = v.pipe(
+export const sandboxId = v.pipe(
   v.string(),
   v.regex(/^[a-z0-9][a-z0-9_.-]{0,62}$/, 'is not 1 to 63 of a-z, 0-9, _, ., -, the first a letter or digit'),
 );
@@ -200,7 +220,10 @@ const sandboxId = v.pipe(
 const labels = v.pipe(
   v.custom<Record<string, string>>(
     (value) =>
-      typeof value === 'object' && value !== null && Object.values(value).every((label) => typeof label === 'string'),
+      typeof value === 'object' &&
+      value !== null &&
+      !Array.isArray(value) &&
+      Object.values(value).every((label) => typeof label === 'string'),
     'is no record of strings',
   ),
   v.check(
@@ -248,7 +271,7 @@ export const createOptions = v.strictObject({
       v.strictObject({ volume: v.pipe(v.string(), v.regex(/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/)) }),
     ]),
   ),
-  env: v.optional(env, {}),
+  env: v.optional(textEnv, {}),
   user: v.optional(user),
   cwd: v.optional(absolutePath, '/workspace'),
   limits: sandboxLimits,
@@ -264,10 +287,19 @@ export type CheckedCreateOptions = v.InferOutput<typeof createOptions>;
 /** Whatever a pool is, it takes as much of the machine as that many sandboxes. */
 const maxPool = 256;
 const poolSize = v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(maxPool));
-export const poolOptions = v.pipe(
+const poolOptions = v.pipe(
   v.union([poolSize, v.strictObject({ size: poolSize, image: v.optional(imageName), limits: sandboxLimits })]),
   v.transform((given) => (typeof given === 'number' ? { size: given, limits: {} } : given)),
 );
+
+const anObject = v.custom<object>((value) => typeof value === 'object' && value !== null, 'is no object');
+export const hostOptions = v.strictObject({
+  docker: v.optional(anObject),
+  image: v.optional(imageName),
+  stateDir: v.optional(v.pipe(v.string(), v.minLength(1))),
+  pool: v.optional(poolOptions, 0),
+  logger: v.optional(anObject),
+});
 
 /** Sandboxes that are started before they are asked for. */
 export interface PoolOptions {

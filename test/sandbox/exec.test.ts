@@ -37,6 +37,59 @@ describe('exec', () => {
     expect((await sandbox.exec(['echo', '$HOME', ';', 'ls'])).stdout).toBe('$HOME ; ls\n');
   });
 
+  test('takes a name that is no UTF-8, as it is, for a program, an argument, a variable and a directory', async ({
+    sandbox,
+  }) => {
+    const name = 'a\udcff\udc80';
+    await sandbox.fs.writeFile(`${name}/${name}`, '#!/bin/sh\nprintf %s "$1$NAME$PWD" | od -An -tx1', { mode: 0o755 });
+    const options = { cwd: name, env: { NAME: name, PATH: `/workspace/${name}:/usr/bin` } };
+    const { stdout } = await sandbox.exec([name, name], options);
+    const expected = Buffer.concat([Buffer.from('a'), Buffer.of(0xff, 0x80)]).toString('hex');
+    expect(stdout.replace(/\s/g, '')).toBe(
+      `${expected}${expected}${Buffer.from('/workspace/').toString('hex')}${expected}`,
+    );
+    await expect(sandbox.exec(['echo', '\ud800'])).rejects.toThrow('1: holds half a character');
+  });
+
+  test('says of a directory that can not be entered that it is that, and not the program', async ({ sandbox }) => {
+    const cwds = { '/missing': 'ENOENT', '/etc/passwd': 'ENOTDIR', '/root': 'EACCES' };
+    for (const [cwd, reason] of Object.entries(cwds)) {
+      await expect(sandbox.exec('true', { cwd }), cwd).rejects.toMatchObject({
+        code: 'sandbox_request',
+        meta: { reason },
+      });
+    }
+    expect((await sandbox.exec('pwd', { cwd: '/root', user: 'root' })).stdout).toBe('/root\n');
+  });
+
+  test('gives the longest argument that Linux takes', async ({ sandbox }) => {
+    const longest = 'x'.repeat(128 * 1024 - 1);
+    expect((await sandbox.exec(['printf', '%s', longest])).stdoutBytes).toBe(longest.length);
+    await expect(sandbox.exec(['printf', '%s', `${longest}x`])).rejects.toBeInstanceOf(InvalidOptionsError);
+  });
+
+  test('names a variable that is wrong', async ({ sandbox }) => {
+    // @ts-expect-error a number is no text
+    await expect(sandbox.exec('env', { env: { A: '1', B: 2 } })).rejects.toMatchObject({
+      meta: { issues: [expect.objectContaining({ path: 'env.B' })] },
+    });
+  });
+
+  test('fails for an input that gives neither text nor bytes', async ({ sandbox }) => {
+    const input = (async function* () {
+      yield 5;
+    })();
+    // @ts-expect-error as said
+    await expect(sandbox.exec('cat', { stdin: input })).rejects.toBeInstanceOf(InvalidOptionsError);
+  });
+
+  test('says of a command that ended by itself with its time that it did', async ({ sandbox }) => {
+    for (let round = 0; round < 50; round++) {
+      const { timedOut, exitCode, signal } = await sandbox.exec(['true'], { timeout: 1 + (round % 3) });
+      expect(timedOut ? signal : exitCode).toBe(timedOut ? 'SIGKILL' : 0);
+    }
+  });
+
   test('adds to the environment, and starts where it is told', async ({ sandbox }) => {
     const { stdout } = await sandbox.exec('echo "$GREETING $PWD"', { env: { GREETING: 'hi' }, cwd: '/usr/bin' });
     expect(stdout).toBe('hi /usr/bin\n');

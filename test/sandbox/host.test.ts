@@ -1,6 +1,6 @@
-import { chown, mkdtemp, readdir, rm, stat } from 'node:fs/promises';
+import { chown, mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import Docker from 'dockerode';
 import { execa } from 'execa';
@@ -52,6 +52,31 @@ describe('create', () => {
     expect((await host.collect({ dryRun: true })).removed).not.toContainEqual(
       expect.objectContaining({ kind: 'files' }),
     );
+  });
+
+  test('takes no name for an id that leads out of the state directory, and removes nothing', async () => {
+    await using opened = await openHost();
+    const { host, stateDir } = opened;
+    const beside = `${stateDir}-beside`;
+    onTestFinished(() => rm(beside, { recursive: true, force: true }));
+    await mkdir(beside);
+    await using sandbox = await host.create();
+    for (const id of [`../../${basename(beside)}`, '..', '.', '', '../owners', undefined]) {
+      // @ts-expect-error one of them is no string
+      const calls = [() => host.remove(id), () => host.connect(id), () => host.find(id)];
+      for (const call of calls) await expect(call(), String(id)).rejects.toBeInstanceOf(InvalidOptionsError);
+    }
+    expect(await readdir(beside)).toEqual([]);
+    expect((await sandbox.exec('echo fine')).stdout).toBe('fine\n');
+    // Its socket is there, too.
+    await using other = await SandboxHost.open({ stateDir });
+    expect((await (await other.connect(sandbox.id)).exec('echo fine')).stdout).toBe('fine\n');
+  });
+
+  test('refuses for the whole of a sandbox what is no text: the engine would make other bytes of it', async ({
+    host,
+  }) => {
+    await expect(host.create({ env: { NAME: 'a\udcff' } })).rejects.toThrow('env: holds bytes that are no UTF-8');
   });
 
   test('names each option that is wrong', async ({ host }) => {

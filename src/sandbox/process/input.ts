@@ -1,6 +1,7 @@
 import { Readable } from 'node:stream';
 import { WireStreamError } from '../../protocol/errors.ts';
 import type { WireStream } from '../../protocol/mux.ts';
+import { InvalidOptionsError } from '../errors.ts';
 import type { Input } from '../options.ts';
 
 /**
@@ -46,11 +47,19 @@ async function feedFrom(
       });
       finished = next === undefined ? false : (next.done ?? false);
       if (!next || next.done) return;
-      await stream.write(typeof next.value === 'string' ? Buffer.from(next.value) : next.value);
+      await stream.write(bytesOf(next.value));
     }
   } finally {
     // `return` of a generator waits for what the generator waits for: nobody waits for that here.
     if (!finished) chunks.return?.().catch(() => {});
     if (!finished && input instanceof Readable) input.destroy();
   }
+}
+
+/** A stream can give anything. */
+function bytesOf(chunk: unknown): Uint8Array {
+  if (typeof chunk === 'string') return Buffer.from(chunk);
+  if (chunk instanceof Uint8Array) return chunk;
+  const issues = [{ path: 'stdin', message: `gives ${typeof chunk} in place of strings or bytes` }];
+  throw new InvalidOptionsError({ operation: 'exec', issues });
 }

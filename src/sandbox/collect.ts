@@ -32,8 +32,9 @@ export async function collect(
     const sandbox = await called(state, container);
     const isRun = sandbox?.labels[runLabel] !== undefined;
     if (owner?.finished && !isRun) continue;
-    // A sandbox that nobody wrote down lost its record, as when the state directory was restored: it may be wanted.
-    if (!owner && !isRun) continue;
+    // A sandbox that nobody wrote down lost its record, as when the state directory was restored: it may be wanted. One that
+    // was never started is what the engine made for a process that was killed.
+    if (!owner && !isRun && container.state !== 'created') continue;
     const reason = isRun ? 'its run has no process' : sandbox ? 'never finished' : 'its pool has no process';
     removed.push({ kind: 'sandbox', name, reason });
     if (dryRun) continue;

@@ -197,7 +197,7 @@ export class SandboxHost implements AsyncDisposable {
     let sandbox: Sandbox | undefined;
     try {
       const user = options.user ?? (await this.#userOfWorkspace(options));
-      container = await this.#engine.create(this.#specFor(id, image, { ...options, user }));
+      container = await this.#makeContainer(this.#specFor(id, image, { ...options, user }));
       throwIfAborted(signal);
       await this.#engine.start(container.id);
       sandbox = this.#toSandbox(id, container);
@@ -218,6 +218,21 @@ export class SandboxHost implements AsyncDisposable {
       }
       await this.#undo(id, container);
       throw explained;
+    }
+  }
+
+  /**
+   * A process that was killed may have asked the engine for a container of that id a moment before. One that was never
+   * started is nobody's then: this process has the id.
+   */
+  async #makeContainer(spec: ContainerSpec): Promise<Container> {
+    try {
+      return await this.#engine.create(spec);
+    } catch (error) {
+      const left = error instanceof ContainerExistsError ? await this.#find(spec.sandboxId) : undefined;
+      if (left?.state !== 'created') throw error;
+      await this.#engine.remove(left.id);
+      return this.#engine.create(spec);
     }
   }
 

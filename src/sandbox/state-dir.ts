@@ -6,7 +6,7 @@ import {
   type KeyObject,
   randomBytes,
 } from 'node:crypto';
-import { chmod, link, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { chmod, link, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
 import { homedir } from 'node:os';
 import { basename, join } from 'node:path';
@@ -19,6 +19,9 @@ export function defaultStateDir(env: NodeJS.ProcessEnv = process.env): string {
   if (env.BERTH_STATE_DIR) return env.BERTH_STATE_DIR;
   return join(env.XDG_STATE_HOME || join(env.HOME ?? homedir(), '.local/state'), 'berth');
 }
+
+/** Some hundred bytes are written at once; a process that takes longer was killed. */
+const writePatienceMs = 60_000;
 
 /** Between two looks whether a key is free: to make a sandbox takes some hundred milliseconds. */
 const lockPollMs = 20;
@@ -155,8 +158,13 @@ export class StateDir {
     return { [Symbol.asyncDispose]: () => rm(join(this.path, name), { force: true }) };
   }
 
-  /** Removes the sockets of processes that ended without doing so, and the keys that they had. */
+  /** Removes the sockets of processes that ended without doing so, the keys that they had, and what they had half written. */
   async sweepProcesses(): Promise<void> {
+    for (const name of await readdir(this.path)) {
+      const path = join(this.path, name);
+      const writtenAt = name.endsWith('.part') ? (await stat(path).catch(() => undefined))?.mtimeMs : undefined;
+      if (writtenAt !== undefined && Date.now() - writtenAt > writePatienceMs) await rm(path, { force: true });
+    }
     for (const name of await readdir(join(this.path, 'keys'))) {
       await this.#takeFromDead(join('keys', name));
     }

@@ -1,7 +1,8 @@
-import { writeFile } from 'node:fs/promises';
+import { readdir, readFile, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import Docker from 'dockerode';
 import { expect } from 'vitest';
+import { baseImageTag } from '../../src/engine/docker/base-image.ts';
 import { ImageNotFoundError } from '../../src/engine/errors.ts';
 import { SandboxExistsError } from '../../src/sandbox/errors.ts';
 import { SandboxHost } from '../../src/sandbox/host.ts';
@@ -67,4 +68,29 @@ test('an id that a process had taken which was killed can be used', async () => 
   await writeFile(join(opened.stateDir, 'owners/taken'), JSON.stringify({ process: 'killed', finished: false }));
   const sandbox = await opened.host.create({ id: 'taken' });
   expect((await sandbox.exec('echo up')).stdout).toBe('up\n');
+});
+
+test('what the engine makes for a process that was killed is in nobody’s way, and is collected', async ({
+  onTestFinished,
+}) => {
+  await using opened = await openHost();
+  const { host, stateDir } = opened;
+  const docker = new Docker();
+  const { hostId } = JSON.parse(await readFile(join(stateDir, 'identity.json'), 'utf8'));
+  const Image = await baseImageTag();
+  const orphan = async (id: string) => {
+    const Labels = { 'berth.host': hostId, 'berth.sandbox': id };
+    const container = await docker.createContainer({ name: `berth-${id}`, Image, Labels });
+    onTestFinished(() => container.remove().catch(() => {}));
+  };
+  const [taken, left] = [`orphan-${process.pid}-1`, `orphan-${process.pid}-2`];
+  await orphan(taken);
+  const sandbox = await host.create({ id: taken });
+  expect((await sandbox.exec('echo up')).stdout).toBe('up\n');
+  await orphan(left);
+  await writeFile(join(stateDir, 'half.part'), 'ha');
+  await utimes(join(stateDir, 'half.part'), 0, 0);
+  expect((await host.collect()).removed).toEqual([{ kind: 'sandbox', name: left, reason: 'never finished' }]);
+  expect((await host.list()).map(({ id }) => id)).toEqual([taken]);
+  expect(await readdir(stateDir)).not.toContain('half.part');
 });

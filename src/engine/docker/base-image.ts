@@ -209,8 +209,8 @@ async function importDebian(
   );
   try {
     const answer = await docker.importImage(archive, {
-      repo: repository,
-      tag: tag.slice(repository.length + 1),
+      // The whole name: Podman does not look at a `tag` beside it.
+      repo: tag,
       changes: dockerfile.match(/^(ENV|WORKDIR|USER|LABEL|CMD) .*$/gm),
       ...(signal && { abortSignal: signal }),
     });

@@ -1,8 +1,12 @@
-import { afterAll, beforeAll, describe } from 'vitest';
+import { fileURLToPath } from 'node:url';
+import { execa } from 'execa';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { RuntimeNotFoundError } from '../../../src/engine/errors.ts';
 import { testSandboxes } from './behaviour.ts';
 import { type HostOnEngine, openHostOn } from './host-on-engine.ts';
 import { install, reasonToSkip, type SecondEngine, startPodman } from './second-engine.ts';
 
+const root = fileURLToPath(new URL('../../..', import.meta.url));
 const name = `Podman${reasonToSkip === undefined ? '' : `: ${reasonToSkip}`}`;
 describe.skipIf(reasonToSkip !== undefined)(name, () => {
   let engine: SecondEngine;
@@ -22,4 +26,26 @@ describe.skipIf(reasonToSkip !== undefined)(name, () => {
     (id) => opened.wireOf(id),
     { wire: 'unix' },
   );
+
+  test('a runtime that its Docker API would not take is refused, also one that Podman has heard of', async () => {
+    for (const runtime of ['runsc', 'kata', 'nonsense']) {
+      const making = opened.host.create({ runtime });
+      await expect(making).rejects.toBeInstanceOf(RuntimeNotFoundError);
+      await expect(making).rejects.toMatchObject({ meta: { known: ['crun'] } });
+    }
+    await using sandbox = await opened.host.create({ runtime: 'crun' });
+    expect((await sandbox.exec('echo runs')).stdout).toBe('runs\n');
+  });
+
+  test('makes the base image by itself, and lists it under its own name', async () => {
+    for (const { Id } of await engine.docker.listImages()) await engine.docker.getImage(Id).remove({ force: true });
+    const env = { DOCKER_HOST: `unix://${engine.address.socketPath}` };
+    const berth = (...args: string[]) =>
+      execa(process.execPath, ['--import', 'tsx', 'src/cli/main.ts', ...args], { cwd: root, env });
+    const { image } = JSON.parse((await berth('image', 'build', '--json')).stdout);
+    const listed = JSON.parse((await berth('image', 'ls', '--json')).stdout);
+    expect(listed).toContainEqual(expect.objectContaining({ name: image, current: true }));
+    await using sandbox = await opened.host.create();
+    expect((await sandbox.exec('id -un; pwd')).stdout).toBe('berth\n/workspace\n');
+  });
 });

@@ -16,12 +16,15 @@ export async function ls({ json }: { json?: boolean }): Promise<number> {
   const images = found
     .sort((a, b) => b.Created - a.Created)
     .flatMap(({ RepoTags, Size, Created }) =>
-      (RepoTags ?? []).map((name) => ({
-        name,
-        current: name === current,
-        size: Size,
-        createdAt: new Date(Created * 1000).toISOString(),
-      })),
+      // Podman puts before a name where it would have got it from.
+      (RepoTags ?? [])
+        .map((name) => name.replace(/^(docker\.io\/library|localhost)\//, ''))
+        .map((name) => ({
+          name,
+          current: name === current,
+          size: Size,
+          createdAt: new Date(Created * 1000).toISOString(),
+        })),
     );
   if (json) {
     printJson(images);

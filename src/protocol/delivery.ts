@@ -60,6 +60,11 @@ export class Delivery {
     return this.#keptBytes >= limits.unacknowledged || this.#held.length > 0;
   }
 
+  /** Frames that wait for room. */
+  get held(): number {
+    return this.#held.length;
+  }
+
   /** Something that was sent is not acknowledged. */
   get isOwing(): boolean {
     return this.#kept.length > this.#oldest || this.#held.length > 0;

@@ -51,6 +51,11 @@ export class Mux {
     return this.#streams.size === 0 && !this.#delivery.isOwing;
   }
 
+  /** Frames that wait until the other side acknowledges others. */
+  get unsent(): number {
+    return this.#delivery.held;
+  }
+
   /** Frames that have come, over all transports: what the other side is told when it is joined again. */
   get received(): number {
     return this.#delivery.received;

@@ -8,7 +8,8 @@ import { encodeRecord } from '../../src/protocol/records.ts';
 import { socketName } from '../../src/protocol/socket.ts';
 import type { OpenedHost } from '../support/sandbox-fixture.ts';
 import type { Order, Report } from './flooded-host.ts';
-import { type Lie, LyingAgent, type LyingWire } from './lying-agent.ts';
+import { LyingAgent } from './lying-agent.ts';
+import type { Lie, LyingWire } from './lying-wire.ts';
 
 /** Says `what` again and again, as fast as the host takes it. */
 async function flood(wire: LyingWire, what: Uint8Array): Promise<void> {

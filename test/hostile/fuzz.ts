@@ -13,8 +13,20 @@ import { LyingAgent } from './lying-agent.ts';
 export interface FuzzOptions {
   seed: number;
   runs: number;
+  /** Then it is over, however many runs there were. */
+  ms?: number | undefined;
   /** Of a case that failed: it is printed with the seed. */
-  path?: string;
+  path?: string | undefined;
+}
+
+/** As fast-check takes it. */
+export function parameters({ seed, runs, ms, path }: FuzzOptions) {
+  return {
+    seed,
+    numRuns: runs,
+    ...(ms !== undefined && { interruptAfterTimeLimit: ms }),
+    ...(path !== undefined && { path }),
+  };
 }
 
 /** After this, a conversation is over. */
@@ -47,7 +59,7 @@ export async function fuzz({ host, stateDir }: OpenedHost, options: FuzzOptions)
         }
         if (outcome !== undefined && lies.length === 0) throw new Error(`an honest sandbox-agent: ${inspect(outcome)}`);
       }),
-      { seed: options.seed, numRuns: options.runs, ...(options.path !== undefined && { path: options.path }) },
+      parameters(options),
     );
   } finally {
     process.off('unhandledRejection', onStray).off('uncaughtException', onStray);

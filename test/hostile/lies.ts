@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { encodeFrame, type Frame } from '../../src/protocol/frame.ts';
 import { limits } from '../../src/protocol/limits.ts';
-import type { Lie, LyingWire, Rejoining } from './lying-agent.ts';
+import type { Lie, LyingWire, Rejoining } from './lying-wire.ts';
 import { type LyingEntry, lyingTar, tarOf } from './tars.ts';
 
 /** A lie that can be written down: in place of what is said at `at`, or with it. */

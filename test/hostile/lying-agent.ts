@@ -3,12 +3,11 @@ import { rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { Socket } from 'node:net';
 import { buffer } from 'node:stream/consumers';
-import { setTimeout as pass, setImmediate as turn } from 'node:timers/promises';
+import { setTimeout as pass } from 'node:timers/promises';
 import { pack } from 'tar-stream';
 import { type WebSocket, WebSocketServer } from 'ws';
-import { encodeFrame, type Frame, FrameDecoder } from '../../src/protocol/frame.ts';
+import { type Frame, FrameDecoder } from '../../src/protocol/frame.ts';
 import { protocolVersion } from '../../src/protocol/handshake.ts';
-import { limits } from '../../src/protocol/limits.ts';
 import {
   type AgentMessage,
   type Answer,
@@ -19,36 +18,7 @@ import {
 } from '../../src/protocol/messages.ts';
 import type { ProcessStarted } from '../../src/protocol/process.ts';
 import { encodeRecord } from '../../src/protocol/records.ts';
-
-/** Says something else than what an honest sandbox-agent would say; `at` counts what that says, from 0. */
-export type Lie = (honest: Frame, at: number, wire: LyingWire) => Promise<void> | void;
-
-/** One connection of a host. */
-export interface LyingWire {
-  say(frame: Frame): void;
-  /** A WebSocket message. */
-  send(message: Uint8Array | string): void;
-  ping(): void;
-  /** Bytes beneath the WebSocket. */
-  raw(bytes: Uint8Array): void;
-  /** Resolves when the host reads on; `false`: it has closed the connection. */
-  drained(): Promise<boolean>;
-  /** Resolves when the host grants so many bytes more of a stream; `false`: it has closed the connection. */
-  granted(stream: number, bytes: number): Promise<boolean>;
-  /** Reads nothing any more. */
-  deafen(): void;
-  /** Breaks the transport; to a host that comes back with it, this is said. */
-  break(rejoining: Rejoining): void;
-  close(): void;
-}
-
-export interface Rejoining {
-  answer: 'resumed' | 'unknown_connection' | 'refused' | 'welcome';
-  /** On the number of frames that it says it has. */
-  shift: number;
-  /** How often it breaks again as soon as it is joined. */
-  times: number;
-}
+import { type Lie, lyingWire, type Rejoining } from './lying-wire.ts';
 
 /** A sandbox-agent that keeps to the protocol where `lie` lets it: it answers each request with something that fits. */
 export class LyingAgent implements AsyncDisposable {
@@ -112,45 +82,9 @@ export class LyingAgent implements AsyncDisposable {
 
   #converse(socket: WebSocket, connection: Socket): void {
     const decoder = new FrameDecoder();
-    const grants = new Map<number, number>();
-    let onGrant = () => {};
-    const closed = new Promise<void>((resolve) => connection.once('close', resolve));
-    void closed.then(() => onGrant());
-    const wire: LyingWire = {
-      say: (frame) => wire.send(Buffer.concat(encodeFrame(frame))),
-      send: (message) => {
-        if (socket.readyState === socket.OPEN) socket.send(message, () => {});
-      },
-      ping: () => {
-        if (socket.readyState === socket.OPEN) socket.ping(Buffer.alloc(125), undefined, () => {});
-      },
-      raw: (bytes) => {
-        if (!connection.destroyed) connection.write(bytes);
-      },
-      drained: async () => {
-        await turn();
-        while (!connection.destroyed && connection.writableNeedDrain) {
-          await Promise.race([new Promise((resolve) => connection.once('drain', resolve)), closed]);
-        }
-        return !connection.destroyed;
-      },
-      granted: async (stream, bytes) => {
-        while (!connection.destroyed && (grants.get(stream) ?? limits.window) < bytes) {
-          await new Promise<void>((resolve) => {
-            onGrant = resolve;
-          });
-        }
-        grants.set(stream, (grants.get(stream) ?? limits.window) - bytes);
-        return !connection.destroyed;
-      },
-      deafen: () => socket.pause(),
-      break: (rejoining) => {
-        this.#rejoining = rejoining;
-        connection.destroy();
-      },
-      close: () => connection.destroy(),
-    };
-
+    const { wire, grant } = lyingWire(socket, connection, (rejoining) => {
+      this.#rejoining = rejoining;
+    });
     let before = Promise.resolve();
     const say = (frames: Frame[]) => {
       for (const frame of frames) {
@@ -187,8 +121,7 @@ export class LyingAgent implements AsyncDisposable {
     const take = (frame: Frame) => {
       if (authenticated && frame.kind !== 'ack') this.#received += 1;
       if (frame.kind === 'credit') {
-        grants.set(frame.stream, (grants.get(frame.stream) ?? limits.window) + frame.bytes);
-        onGrant();
+        grant(frame.stream, frame.bytes);
       } else if (frame.kind === 'data') {
         tell([{ kind: 'credit', stream: frame.stream, bytes: frame.payload.length }]);
       } else if (frame.kind === 'ack') {

@@ -22,6 +22,8 @@ const mostRepeated = 1_000;
 const mostRepeatedText = 64 * 1024;
 const mostKeyboardFlags = 16;
 const titleLength = 256;
+/** As `#123456`, `rgb:12/34/56` or a name. */
+const colorName = /^[\w#:/.,%-]{1,64}$/;
 
 /** The sequences whose count xterm.js carries out one by one. */
 const counting = [
@@ -38,7 +40,12 @@ export class Emulator {
   readonly #serializer = new SerializeAddon();
   readonly #unfinished = new Unfinished();
   #written = 0;
-  readonly #further = { title: '', modifyOtherKeys: 0, keyboardFlags: [] as number[] };
+  readonly #further = {
+    title: '',
+    modifyOtherKeys: 0,
+    keyboardFlags: [] as number[],
+    colors: new Map<string, string>(),
+  };
 
   constructor(size: TerminalSize) {
     this.#terminal = new Terminal({
@@ -108,8 +115,44 @@ export class Emulator {
     });
     parser.registerEscHandler({ final: 'c' }, () => {
       Object.assign(further, { title: '', modifyOtherKeys: 0, keyboardFlags: [] });
+      further.colors.clear();
       return false;
     });
+    this.#watchColors();
+  }
+
+  /** https://invisible-island.net/xterm/ctlseqs/ctlseqs.html, Operating System Commands */
+  #watchColors(): void {
+    const { parser } = this.#terminal;
+    const { colors } = this.#further;
+    const set = (name: string, color = '') => {
+      if (colorName.test(color)) colors.set(name, color);
+    };
+    parser.registerOscHandler(4, (data) => {
+      for (const [, index, color] of data.matchAll(/(\d{1,3});([^;]*)/g))
+        if (Number(index) < 256) set(`4;${index}`, color);
+      return false;
+    });
+    parser.registerOscHandler(104, (data) => {
+      const names =
+        data === ''
+          ? [...colors.keys()].filter((name) => name.startsWith('4;'))
+          : data.split(';').map((index) => `4;${index}`);
+      for (const name of names) colors.delete(name);
+      return false;
+    });
+    // Of text, of what is behind it, of the cursor. More than one in a sequence are those that follow.
+    for (const first of [10, 11, 12]) {
+      parser.registerOscHandler(first, (data) => {
+        for (const [further, color] of data.split(';').entries())
+          if (first + further <= 12) set(`${first + further}`, color);
+        return false;
+      });
+      parser.registerOscHandler(100 + first, () => {
+        colors.delete(`${first}`);
+        return false;
+      });
+    }
   }
 }
 

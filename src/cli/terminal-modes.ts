@@ -37,6 +37,11 @@ const further = [
   { set: /\x1b\[(\d*) q/g, usual: /^0?$/, restoring: '\x1b[0 q' }, // the look of the cursor
   { set: /\x1b\[(\d*;?\d*)r/g, usual: /^$/, restoring: '\x1b7\x1b[r\x1b8' }, // the lines that scroll
   { set: /\x1b\[4([hl])/g, usual: /^l$/, restoring: '\x1b[4l' }, // inserting
+  { set: /\x1b\](104(?=[\x07\x1b])|4;\d+;(?!\?))/g, usual: /^104$/, restoring: '\x1b]104\x07' }, // the palette
+  { set: /\x1b\](110|10;(?!\?))/g, usual: /^110$/, restoring: '\x1b]110\x07' }, // the colour of text
+  { set: /\x1b\](111|11;(?!\?))/g, usual: /^111$/, restoring: '\x1b]111\x07' }, // of what is behind it
+  { set: /\x1b\](112|12;(?!\?))/g, usual: /^112$/, restoring: '\x1b]112\x07' }, // of the cursor
+  { set: /\x1b\]8;[^;\x07\x1b]*;([^\x07\x1b]?)/g, usual: /^$/, restoring: '\x1b]8;;\x07' }, // a link
 ] as const;
 
 /** Sees what is written to a terminal, to put back what a program that was killed could not. */

@@ -23,6 +23,12 @@ test('puts back keys, the cursor, the lines that scroll and inserting', () => {
   expect(restoring(Buffer.from(`${set}\x1b[>4m\x1b[<1u\x1b[ q\x1b[r\x1b[4l`))).toBe(always);
 });
 
+test('puts back colours, and ends a link', () => {
+  const set = '\x1b]4;1;#123456\x07\x1b]10;red\x1b\\\x1b]11;?\x07\x1b]8;id=a;http://x\x1b\\';
+  expect(restoring(Buffer.from(set))).toBe(`\x1b]104\x07\x1b]110\x07\x1b]8;;\x07${always}`);
+  expect(restoring(Buffer.from(`${set}\x1b]104\x07\x1b]110\x1b\\\x1b]8;;\x1b\\`))).toBe(always);
+});
+
 test('is the same wherever the bytes are cut', () => {
   const piece = fc.constantFrom(
     '\x1b[?1049h',
@@ -33,6 +39,10 @@ test('is the same wherever the bytes are cut', () => {
     '\x1b[>1u',
     '\x1b[<u',
     '\x1b[5 q',
+    '\x1b]4;1;red\x07',
+    '\x1b]104\x07',
+    '\x1b]8;;http://x\x1b\\',
+    '\x1b]8;;\x1b\\',
     '\x1b',
     'text',
     '\x1b[?',

@@ -1,5 +1,14 @@
 import { Terminal } from '@xterm/headless';
 
+interface Links {
+  getLinkData(urlId: number): { id?: string; uri: string } | undefined;
+}
+
+interface DecoratedCell {
+  getChars(): string;
+  extended: { _ext: number; urlId: number };
+}
+
 /** A terminal as a person has one, of xterm.js: what it shows and how it is set, to compare. */
 export class OuterTerminal {
   readonly terminal: Terminal;
@@ -16,6 +25,27 @@ export class OuterTerminal {
   get lines(): string[] {
     const { active } = this.terminal.buffer;
     return Array.from({ length: active.length }, (_, row) => active.getLine(row)?.translateToString(true) ?? '');
+  }
+
+  /** Of each character on the screen that has one: the line under it, by its style and colour, and the link. */
+  get decorations() {
+    const { active } = this.terminal.buffer;
+    // Of a version that package-lock.json has, as below.
+    const { _oscLinkService: links } = (this.terminal as unknown as { _core: { _oscLinkService: Links } })._core;
+    return Array.from({ length: this.terminal.rows }, (_, row) => {
+      const line = active.getLine(active.baseY + row);
+      return Array.from({ length: line?.length ?? 0 }, (_, column) => {
+        const cell = line?.getCell(column) as unknown as DecoratedCell | undefined;
+        if (!cell?.getChars()) return '';
+        const { _ext: bits, urlId } = cell.extended;
+        if (cell.getChars() === ' ' && bits === 0 && urlId === 0) return ''; // looks as if there were none
+        const link = urlId === 0 ? undefined : links.getLinkData(urlId);
+        // What sets the usual colour makes it white, and one of the palette keeps more of the one before than counts.
+        const [rgb, index] = [bits & 0xff_ffff, `palette ${bits & 0xff}`];
+        const color = [0, index, index, rgb === 0xff_ffff ? 0 : rgb][(bits >> 24) & 3];
+        return [cell.getChars(), (bits >> 26) & 7, color, link?.uri, link?.id].join('|');
+      });
+    });
   }
 
   /** All that can be seen or makes a difference for what is written next. */

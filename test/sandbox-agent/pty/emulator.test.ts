@@ -20,7 +20,7 @@ async function compare(before: Uint8Array, after: Uint8Array) {
   await late.write(whole.subarray(restored.from));
   const early = new OuterTerminal(size.columns, size.rows);
   await early.write(whole);
-  return { late: late.state, early: early.state };
+  return { late, early };
 }
 
 const text = fc.constantFrom(
@@ -42,6 +42,10 @@ const sequence = fc.constantFrom(
   '\x1b[?1049h', '\x1b[?1049l', '\x1b[2;4r', '\x1b[r', '\x1b[?6h', '\x1b[?6l', '\x1b7', '\x1b8',
   '\x1b[?25l', '\x1b[?25h', '\x1b[?1h', '\x1b=', '\x1b>', '\x1b[?2004h', '\x1b[?1002;1006h', '\x1b[?1000l', '\x1b[?7h', '\x1b[4h', '\x1b[4l',
   '\x1b(0', '\x1b(B', '\x1b)0', '\x0e', '\x0f', '\x1b[3g', '\x1bH', '\x1b[5 q', '\x1b[?1004h', '\x1b]0;title\x07', '\x1b]2;other\x1b\\', '\x1bPdata\x1b\\', '\x1bc', '\x1bM', '\x1bD',
+); // biome-ignore format: a table
+const decoration = fc.constantFrom(
+  '\x1b[4m', '\x1b[4:3m', '\x1b[21m', '\x1b[58;2;1;2;3m', '\x1b[58:5:9m', '\x1b[59m', '\x1b[24m', '\x1b[0m', '\x1b[1;31m',
+  '\x1b]8;;http://one\x1b\\', '\x1b]8;id=a;http://two\x07', '\x1b]8;;\x1b\\', '\r\n', '\x1b[H', '\x1b[3;5H', '\x1b[K', '\x1b[3P', '\x1b[?1049h',
 ); // biome-ignore format: a table
 const broken = fc.constantFrom(
   ...[
@@ -82,10 +86,53 @@ describe('a screen that is restored', () => {
       fc.asyncProperty(output, fc.nat(), async (bytes, cut) => {
         const at = bytes.length === 0 ? 0 : cut % (bytes.length + 1);
         const { late, early } = await compare(bytes.subarray(0, at), bytes.subarray(at));
-        expect(late).toEqual(early);
+        expect(late.state).toEqual(early.state);
       }),
       { numRuns: Number(process.env.RUNS ?? 100) },
     );
+  });
+
+  test('has the links, and the lines under its text in their style and colour, wherever it is cut', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.oneof(text, decoration), { maxLength: 30 }), fc.nat(30), async (pieces, cut) => {
+        const [before, after] = [pieces.slice(0, cut), pieces.slice(cut)].map((some) => Buffer.from(some.join('')));
+        const { late, early } = await compare(before ?? Buffer.of(), after ?? Buffer.of());
+        expect(late.decorations).toEqual(early.decorations);
+      }),
+      { numRuns: Number(process.env.RUNS ?? 100) },
+    );
+  });
+
+  test('leaves out a link that no terminal takes, and is not larger for many than its bound', async () => {
+    const emulator = new Emulator({ columns: 200, rows: 50 });
+    const link = (uri: string) => `\x1b]8;;${uri}\x1b\\x\x1b]8;;\x1b\\`;
+    await emulator.write(Buffer.from(link(`http://${'long'.repeat(1_000)}`)));
+    expect(Buffer.from(emulator.restore(maxBytes)?.screen ?? []).toString()).not.toContain('long');
+    const many = Array.from({ length: 9_000 }, (_, at) => link(`http://${at}/${'l'.repeat(1_000)}`));
+    await emulator.write(Buffer.from(many.join('')));
+    expect(emulator.restore(maxBytes)?.screen.length).toBeLessThan(512 * 1024);
+  });
+
+  test('has the colours that were given to it, of those that a terminal may have', async () => {
+    const emulator = new Emulator(size);
+    const set = [
+      '4;1;rgb:12/34/56;2;#123456',
+      '4;3;?',
+      '4;300;red',
+      '10;#111;#222;#333;#444',
+      '4;5;a b',
+      '110',
+      '104;1',
+    ];
+    await emulator.write(Buffer.from(set.map((one) => `\x1b]${one}\x07`).join('')));
+    const drawn = Buffer.from(emulator.restore(maxBytes)?.screen ?? []).toString();
+    expect([...drawn.matchAll(/\x1b\](1?\d;[^8\x1b][^\x1b]*)\x1b\\/g)].map(([, one]) => one)).toEqual([
+      '4;2;#123456',
+      '11;#222',
+      '12;#333',
+    ]);
+    await emulator.write(Buffer.from('\x1b]104\x07\x1b]111\x07\x1b]112\x07'));
+    expect(Buffer.from(emulator.restore(maxBytes)?.screen ?? []).toString()).not.toContain('\x1b]1');
   });
 
   test('has the title and the keys that were asked for', async () => {

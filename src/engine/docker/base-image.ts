@@ -6,7 +6,6 @@ import { createInterface } from 'node:readline';
 import { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import type Docker from 'dockerode';
-import { execa } from 'execa';
 import { pack } from 'tar-stream';
 import { BerthError } from '../../errors.ts';
 import { findProgram } from '../remedy.ts';
@@ -187,6 +186,8 @@ async function importDebian(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const dockerfile = await readFile(join(recipeFolder, 'Dockerfile'), 'utf8');
+  // Only here: it takes as long to load as half of all else, and images are built once.
+  const { execa } = await import('execa');
   const debian = execa('sh', [join(recipeFolder, 'from-debian.sh'), usrLocal], {
     stdin: 'ignore',
     buffer: { stdout: false },

@@ -3,7 +3,6 @@ import { createReadStream } from 'node:fs';
 import { mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { execa } from 'execa';
 
 /**
  * Unpacks one version of an npm package into the folder `to`, which must not exist, after a check of its bytes.
@@ -16,6 +15,8 @@ export async function unpackNpmPackage(
   to: string,
   signal?: AbortSignal,
 ): Promise<void> {
+  // As in base-image.ts: it is not loaded before it is used.
+  const { execa } = await import('execa');
   await mkdir(dirname(to), { recursive: true });
   const download = await mkdtemp(`${to}.download-`);
   const run = { ...(signal && { cancelSignal: signal }), stdin: 'ignore' } as const;

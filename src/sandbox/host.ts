@@ -22,7 +22,7 @@ import {
   listOptions,
   type PoolOptions,
   runLabel,
-  sandboxId,
+  sandboxName,
 } from './options.ts';
 import { called, type Member, Pool, poolLabel } from './pool.ts';
 import {
@@ -403,7 +403,7 @@ export class SandboxHost implements AsyncDisposable {
   /** Removes a sandbox with its files. One that is not there is no error. */
   async remove(id: string): Promise<void> {
     // It becomes a part of paths that are removed.
-    check('remove', sandboxId, id);
+    check('remove', sandboxName, { id });
     const open = [...this.#open].filter((sandbox) => sandbox.id === id);
     await Promise.all(open.map((sandbox) => sandbox.remove()));
     const container = await this.#find(id);
@@ -451,7 +451,7 @@ export class SandboxHost implements AsyncDisposable {
   }
 
   async #existing(id: string): Promise<Container> {
-    check('connect', sandboxId, id);
+    check('connect', sandboxName, { id });
     const container = await this.#find(id);
     if (!container) throw new SandboxNotFoundError({ sandboxId: id });
     return container;

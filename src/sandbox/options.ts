@@ -212,10 +212,12 @@ export const sessionOptions = v.strictObject({
 /** A run's own sandbox carries this label of ours, with the run's id: it goes when no process owns it any more. */
 export const runLabel = 'berth.run';
 
-export const sandboxId = v.pipe(
+const sandboxId = v.pipe(
   v.string(),
   v.regex(/^[a-z0-9][a-z0-9_.-]{0,62}$/, 'is not 1 to 63 of a-z, 0-9, _, ., -, the first a letter or digit'),
 );
+
+export const sandboxName = v.strictObject({ id: sandboxId });
 
 const labels = v.pipe(
   v.custom<Record<string, string>>(

@@ -62,11 +62,12 @@ export class RuntimeNotFoundError extends BerthError<{ runtime: string; known: r
   }
   readonly code = 'runtime_not_found';
   override readonly status = 400;
-  constructor(meta: { runtime: string; known: readonly string[] }) {
+  constructor(meta: { runtime: string; known: readonly string[] }, options?: ErrorOptions) {
     super(
       `The container engine has no runtime ${meta.runtime}. It has: ${meta.known.join(', ')}. ` +
         'Add others to "runtimes" in its /etc/docker/daemon.json; Podman has the one that its service was started with.',
       meta,
+      options,
     );
   }
 }

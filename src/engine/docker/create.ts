@@ -3,11 +3,13 @@ import type Docker from 'dockerode';
 import { agentGroup, keptDirectory, wireDirectory } from '../../protocol/socket.ts';
 import { containerEnvironment } from '../agent-environment.ts';
 import type { ContainerSpec } from '../engine.ts';
-import { ContainerExistsError, ContainerStartError, LimitUnsupportedError } from '../errors.ts';
+import { ContainerExistsError, ContainerStartError, LimitUnsupportedError, RuntimeNotFoundError } from '../errors.ts';
 import type { Transport } from '../transport/pick.ts';
 import type { AgentVolume } from './agent-volume.ts';
 import { reasonOf, statusOf } from './failure.ts';
 import type { ImageDetails } from './images.ts';
+import { runtimeNames } from './runtime.ts';
+import type { EngineTraits } from './traits.ts';
 
 /** How the wire reaches the sandbox; written down at its making, for every host process that connects later. */
 export const transportLabel = 'berth.wire';
@@ -48,6 +50,7 @@ interface OnEngine {
   agent: AgentVolume;
   transport: Transport;
   ulimits: readonly Docker.Ulimit[];
+  runtimes: EngineTraits['runtimes'];
 }
 
 /** @throws {ContainerExistsError} the name is taken */
@@ -67,6 +70,10 @@ export async function createContainer(
       const reason = reasonOf(error);
       if (spec.limits.disk !== undefined && /storage-opt|quota/.test(reason)) {
         throw new LimitUnsupportedError({ limit: 'disk', reason }, { cause: error });
+      }
+      // A shim, whose name only the engine can judge.
+      if (spec.runtime !== undefined && /unknown.* runtime/i.test(reason)) {
+        throw new RuntimeNotFoundError({ runtime: spec.runtime, known: runtimeNames(onEngine) }, { cause: error });
       }
       if (statusOf(error) === 400) throw new ContainerStartError({ reason }, { cause: error });
       if (statusOf(error) !== 409) throw error;

@@ -139,7 +139,12 @@ export class DockerEngine implements Engine {
     ]);
     const labels = { ...this.#options.labels, ...spec.labels };
     const make = (transport: Transport) =>
-      createContainer(this.#docker, { ...spec, labels }, image, { agent, transport, ulimits });
+      createContainer(this.#docker, { ...spec, labels }, image, {
+        agent,
+        transport,
+        ulimits,
+        runtimes: traits.runtimes,
+      });
     let transport = this.#sharesNoSocket ? 'exec' : this.#pick(runsBy);
     const id = await this.#try('make a container', async () => {
       try {

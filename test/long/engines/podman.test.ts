@@ -28,7 +28,7 @@ describe.skipIf(reasonToSkip !== undefined)(name, () => {
   );
 
   test('a runtime that its Docker API would not take is refused, also one that Podman has heard of', async () => {
-    for (const runtime of ['runsc', 'kata', 'nonsense']) {
+    for (const runtime of ['runsc', 'kata', 'io.containerd.kata.v2', 'nonsense']) {
       const making = opened.host.create({ runtime });
       await expect(making).rejects.toBeInstanceOf(RuntimeNotFoundError);
       await expect(making).rejects.toMatchObject({ meta: { known: ['crun'] } });

@@ -89,6 +89,10 @@ export type Connections = Map<string, Connection>;
 const unproved = new Set<WebSocket>();
 const mostUnproved = 64;
 
+/** Those whose transport broke, the first of them first; where there are too many, that one is not kept any longer. */
+const broken = new Set<Connection>();
+const mostBroken = 64;
+
 /** Lets a host in that proves who it is: to a new connection, or to one of its own that broke. */
 export function serve(transport: Duplex, sandbox: Sandbox): void {
   const nonce = randomBytes(32).toString('hex');
@@ -138,17 +142,17 @@ export function serve(transport: Duplex, sandbox: Sandbox): void {
       connection = openConnection(id, sandbox);
       connection.attach(socket);
     } else {
-      const broken = sandbox.connections.get(resume.connection);
-      if (!broken) {
+      const found = sandbox.connections.get(resume.connection);
+      if (!found) {
         refuse({ type: 'unknown_connection', boot: sandbox.welcome.boot });
         return;
       }
       // That its old transport broke need not have come here.
-      broken.detach();
-      send({ type: 'resumed', received: broken.received });
-      broken.attach(socket);
-      connection = broken;
-      broken.resume(resume.received);
+      found.detach();
+      send({ type: 'resumed', received: found.received });
+      found.attach(socket);
+      connection = found;
+      found.resume(resume.received);
     }
   }
 
@@ -193,6 +197,7 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
 
   function attach(socket: WebSocket): void {
     clearTimeout(patience);
+    broken.delete(connection);
     attached = socket;
   }
 
@@ -223,6 +228,9 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
       patience = setTimeout(() => (leftMs > tickMs ? wait(leftMs - tickMs) : end()), Math.min(leftMs, tickMs));
     };
     wait(resumeMs);
+    broken.add(connection);
+    const [oldest] = broken;
+    if (broken.size > mostBroken) oldest?.end();
   }
 
   function end(): void {
@@ -230,6 +238,7 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
     attached = undefined;
     clearTimeout(patience);
     sandbox.connections.delete(id);
+    broken.delete(connection);
     gone.abort();
     for (const operation of operations.values()) operation.abort();
     mux.close();

@@ -15,7 +15,7 @@ test('a sandbox-agent whose host sends anything stays small, and serves the othe
   expect(await fuzzAgent(opened, { seed: 7, runs: 80 })).toBeLessThan(64 * MiB);
 });
 
-test('a host that breaks the protocol loses its connection, and no other does', async () => {
+async function sandboxWithLiar() {
   const opened = await openHost();
   onTestFinished(() => opened[Symbol.asyncDispose]());
   const { host, stateDir } = opened;
@@ -23,6 +23,25 @@ test('a host that breaks the protocol loses its connection, and no other does', 
   const state = await StateDir.open(stateDir);
   onTestFinished(() => state.close());
   const liar = new LyingHost(join(stateDir, 'wire', sandbox.id, socketName), sandbox.id, state);
+  return { sandbox, liar };
+}
+
+test('of connections that broke the newest can be joined again, and not any number of them', async () => {
+  const { liar } = await sandboxWithLiar();
+  const ids: string[] = [];
+  for (let count = 0; count < 70; count++) {
+    const { connection, answer, closed } = await liar.connect();
+    ids.push((await answer).connection ?? '');
+    connection.destroy();
+    await closed;
+  }
+  const rejoin = async (id: string | undefined) => (await (await liar.connect(undefined, id)).answer).type;
+  expect(await rejoin(ids[0])).toBe('unknown_connection');
+  expect(await rejoin(ids[69])).toBe('resumed');
+});
+
+test('a host that breaks the protocol loses its connection, and no other does', async () => {
+  const { sandbox, liar } = await sandboxWithLiar();
   const message = (value: object): Frame => ({ kind: 'message', payload: Buffer.from(JSON.stringify(value)) });
   const watch = (stream: number) => message({ type: 'fs.watch', requestId: 1, path: '/', recursive: false, stream });
   const header = (kind: number, stream: number, length: number) => {

@@ -45,10 +45,6 @@ export const calls: Record<string, (sandbox: Sandbox) => Promise<unknown>> = {
     await process.kill();
     return process.wait();
   },
-  'spawn that is not read': async (sandbox) => {
-    const process = await sandbox.spawn('cat');
-    return new Promise((_, reject) => process.stdout.on('error', reject).read(0));
-  },
   attach: async (sandbox) => follow(await sandbox.attach('p_1', { stdout: 2 })),
   pty: async (sandbox) => use(await sandbox.pty({ cols: 80, rows: 24 })),
   attachPty: async (sandbox) => use(await sandbox.attachPty('p_1')),

@@ -1,4 +1,5 @@
 import { SandboxHost } from '../../src/sandbox/host.ts';
+import type { Sandbox } from '../../src/sandbox/sandbox.ts';
 import { calls } from './calls.ts';
 
 // A process of its own, whose memory is that of a host and of nothing else. It makes the calls that it is told to, of a
@@ -29,6 +30,12 @@ process.on('uncaughtException', (error) => void stray.push(String(error)));
 const host = await SandboxHost.open({ stateDir });
 const other = await host.connect(honest);
 
+/** Begins to read, and does not go on. */
+async function spawnUnread(sandbox: Sandbox): Promise<unknown> {
+  const { stdout } = await sandbox.spawn('cat');
+  return new Promise((_, reject) => stdout.on('error', reject).read(0));
+}
+
 let honestCalls = 0;
 let isUsed = false;
 let using = Promise.resolve();
@@ -48,7 +55,8 @@ process.on('message', async (order: Order) => {
     report({ rssBytes: process.resourceUsage().maxRSS * 1024, honestCalls, outcome, stray: stray.splice(0) });
   } else {
     const sandbox = await host.find(liar);
-    const outcome = Promise.resolve(calls[order.call]?.(sandbox)).then(
+    const call = calls[order.call] ?? spawnUnread;
+    const outcome = call(sandbox).then(
       () => undefined,
       (error: Error) => `${error.name}: ${error.message}`,
     );

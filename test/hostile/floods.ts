@@ -69,7 +69,7 @@ const floods: Record<string, Flood> = {
     lie: at('data', (wire, stream) => floodGranted(wire, stream, Buffer.from('x'))),
   },
   'output that nobody reads': {
-    call: 'spawn that is not read',
+    call: 'spawn and not read',
     lie: at('data', (wire, stream) => floodGranted(wire, stream, Buffer.from('x'))),
   },
   'messages of WebSocket with nothing in them': {

@@ -7,6 +7,7 @@ import { pack } from 'tar-stream';
 import { WebSocket } from 'ws';
 import { type Frame, FrameDecoder } from '../../src/protocol/frame.ts';
 import { protocolVersion, signedText } from '../../src/protocol/handshake.ts';
+import { frameHeaderBytes } from '../../src/protocol/limits.ts';
 import { encodeMessage, parseHello, type Request } from '../../src/protocol/messages.ts';
 import type { StateDir } from '../../src/sandbox/state-dir.ts';
 import { type Lie, lyingWire } from './lying-wire.ts';
@@ -108,8 +109,11 @@ export class LyingHost {
     connection.destroy();
   }
 
-  /** Past the handshake, of which `lie` may say something else. */
-  async connect(lie: Lie = (frame, _, wire) => wire.say(frame)) {
+  /**
+   * Sends its part of the handshake, of which `lie` may say something else; `answer` is that of the sandbox-agent.
+   * @param resume - a connection that broke
+   */
+  async connect(lie: Lie = (frame, _, wire) => wire.say(frame), resume?: string) {
     const connection = createConnection(this.#path);
     await once(connection, 'connect');
     const socket = new WebSocket('ws://berth/wire', { createConnection: () => connection, perMessageDeflate: false });
@@ -123,8 +127,14 @@ export class LyingHost {
       const { nonce } = parseHello(frame.payload);
       const text = Buffer.from(signedText(this.#sandboxId, nonce));
       const signature = sign(null, text, this.#state.privateKey).toString('hex');
-      await lie(message({ type: 'authenticate', protocol: protocolVersion, signature }), 0, wire);
+      const proof = { type: 'authenticate', protocol: protocolVersion, signature } as const;
+      const full = resume === undefined ? proof : { ...proof, resume: { connection: resume, received: 0 } };
+      await lie(message(full), 0, wire);
     }
+    const answer = once(socket, 'message').then(([bytes]: Buffer[]): { type: string; connection?: string } =>
+      JSON.parse(String(bytes?.subarray(frameHeaderBytes))),
+    );
+    answer.catch(() => {}); // it may close the connection instead
     let unacknowledged = 0;
     socket.on('message', (bytes: Buffer) => {
       for (const frame of decoder.push(bytes)) {
@@ -135,7 +145,7 @@ export class LyingHost {
         }
       }
     });
-    return { connection, wire, closed };
+    return { connection, wire, closed, answer };
   }
 }
 

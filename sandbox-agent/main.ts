@@ -5,15 +5,15 @@ import { constants } from 'node:os';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Assignment } from '../src/protocol/assign.ts';
 import { type EndReason, endCodes, stopGraceMs } from '../src/protocol/lifetime.ts';
-import { keptDirectory, socketName, wireDirectory } from '../src/protocol/socket.ts';
+import { keptDirectory, partsName, socketName, wireDirectory } from '../src/protocol/socket.ts';
 import { bridge } from './bridge.ts';
 import { type Sandbox, serve } from './connection.ts';
 import { RequestError } from './errors.ts';
-import { parts, removeParts } from './fs/part.ts';
+import { parts } from './fs/part.ts';
 import { asRoot, findIdentity, type Identity, restAs } from './identity.ts';
 import { Lifetime } from './lifetime.ts';
 import { takeExits } from './process/exit.ts';
-import { KeptDirectory, partsName } from './process/kept.ts';
+import { KeptDirectory } from './process/kept.ts';
 import { Processes } from './process/processes.ts';
 import { liveProcesses, signalAll } from './process/tree.ts';
 import { Sessions } from './session/sessions.ts';
@@ -51,7 +51,7 @@ function start(): void {
   stat('/', () => {});
 
   const kept = new KeptDirectory(keptDirectory);
-  const left = parts.open(`${keptDirectory}/${partsName}`);
+  parts.open(`${keptDirectory}/${partsName}`);
   const assigned = kept.readAssignment();
   const { user, cwd, env, ...times } = settings(assigned);
   const identity = findIdentity(user);
@@ -76,7 +76,7 @@ function start(): void {
   };
   listen(sandbox);
   restAs(identity);
-  removeParts(left);
+  parts.removeLeft();
 }
 
 /** As if the sandbox had been started with this; its times count from now on. */

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, ftruncateSync, openSync, readFileSync, readlinkSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, constants, ftruncateSync, openSync, readFileSync, readlinkSync, rmSync, writeSync } from 'node:fs';
 import { basename, dirname } from 'node:path/posix';
 import { bytesOfName } from '../../src/protocol/names.ts';
 
@@ -19,12 +19,26 @@ class Parts {
   #file: number | undefined;
   #bytes = 0;
   readonly #paths = new Set<string>();
+  #left: string[] = [];
 
-  /** What an earlier process has left. The file is new from here on. */
-  open(path: string): string[] {
-    const left = readLines(path);
-    this.#file = openSync(path, 'w', 0o600);
-    return left;
+  /** What an earlier process has left is in the file until `removeLeft`. */
+  open(path: string): void {
+    this.#left = readLines(path);
+    this.#file = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
+  }
+
+  /** With the rights of the sandbox's user, and before anything else runs. The engine's side looks for the empty file. */
+  removeLeft(): void {
+    for (const path of this.#left) {
+      if (!isPartName(basename(path)) || !dirname(path).startsWith('/')) continue;
+      try {
+        rmSync(bytesOfName(path), { recursive: true, force: true });
+      } catch {
+        // It is no longer this user's to remove.
+      }
+    }
+    this.#left = [];
+    this.#writeAll();
   }
 
   begin(path: string): void {
@@ -74,18 +88,6 @@ export async function withPart<Result>(directory: string, make: (part: string) =
 /** A descriptor means nothing to the next process. */
 function lasting(directory: string): string {
   return directory.startsWith('/proc/self/fd/') ? readlinkSync(directory) : directory;
-}
-
-/** With the rights of the sandbox's user, and before anything else runs. */
-export function removeParts(left: string[]): void {
-  for (const path of left) {
-    if (!isPartName(basename(path)) || !dirname(path).startsWith('/')) continue;
-    try {
-      rmSync(bytesOfName(path), { recursive: true, force: true });
-    } catch {
-      // It is no longer this user's to remove.
-    }
-  }
 }
 
 function readLines(path: string): string[] {

@@ -15,6 +15,7 @@ import { type Assignment, keptAssignment } from '../../src/protocol/assign.ts';
 import { limits } from '../../src/protocol/limits.ts';
 import { parser } from '../../src/protocol/messages.ts';
 import { type ProcessEnd, processEnd } from '../../src/protocol/process.ts';
+import { partsName } from '../../src/protocol/socket.ts';
 import { byteCount, id, time, uint32 } from '../../src/protocol/values.ts';
 import { asRoot } from '../identity.ts';
 
@@ -45,8 +46,6 @@ export type Entry = v.InferOutput<typeof entry>;
 const parseEntry = parser(entry);
 const parseAssignment = parser(keptAssignment);
 const assignmentName = 'assignment';
-/** A file of the operations on files: see `fs/part.ts`. */
-export const partsName = 'parts';
 
 /** A piece of an output in a file of its own, from byte `start` of the output on. */
 export interface Segment {

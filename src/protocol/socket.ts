@@ -9,3 +9,6 @@ export const keptDirectory = '/.berth/private/kept';
 
 /** In the directory of the wire, on whichever side it is seen from. */
 export const socketName = 'agent.sock';
+
+/** In the directory of what is kept: the files and directories that are not whole yet, see `sandbox-agent/fs/part.ts`. */
+export const partsName = 'parts';

@@ -33,6 +33,7 @@ import { agentCommand, createContainer, keptVolume, transportLabel } from './cre
 import { containerEvents } from './events.ts';
 import { engineFailure, reasonOf, statusOf } from './failure.ts';
 import { findContainers, inspectContainer, labelFilter } from './find.ts';
+import { finishParts } from './finish-parts.ts';
 import { inspectImage } from './images.ts';
 import { hasRuntime, runtimePath } from './runtime.ts';
 import { type EngineTraits, readTraits } from './traits.ts';
@@ -208,6 +209,7 @@ export class DockerEngine implements Engine {
       try {
         // There are engines that hang on the removal of a paused one. Any other one they refuse to resume, at once.
         await container.unpause().catch(() => {});
+        await finishParts(container).catch(() => {}); // as when it can't be started: then they stay
         await container.remove({ force: true, v: true }).catch(async (error: unknown) => {
           // 409: another removal of it is under way.
           if (statusOf(error) !== 409) throw error;

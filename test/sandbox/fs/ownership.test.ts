@@ -2,6 +2,7 @@ import { chown, lstat, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/pr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import Docker from 'dockerode';
 import { expect, onTestFinished } from 'vitest';
 import { test } from '../../support/sandbox-fixture.ts';
 import { Shown } from '../../support/shown.ts';
@@ -68,3 +69,20 @@ test('a sandbox that is removed while it writes leaves no part in a directory of
   await sandbox.remove();
   expect(await readdir(workspace)).toEqual([]);
 });
+
+test.for(['removed', 'killed, then removed'])(
+  'of a copy under way nothing is left there when the sandbox is %s',
+  async (how, { host }) => {
+    const workspace = await mkdtemp(join(tmpdir(), 'berth-test-parts-'));
+    onTestFinished(() => rm(workspace, { recursive: true, force: true }));
+    await chown(workspace, owner.uid, owner.gid);
+    const sandbox = await host.create({ workspace: { bind: workspace } });
+    const copying = expect(sandbox.fs.copy('/usr', 'copied')).rejects.toMatchObject({ code: 'sandbox_died' });
+    const isUnderWay = async () => (await readdir(workspace)).some((name) => name.startsWith('.berth-'));
+    await expect.poll(isUnderWay, { interval: 5 }).toBe(true);
+    if (how !== 'removed') await new Docker().getContainer(`berth-${sandbox.id}`).kill();
+    await sandbox.remove();
+    await copying;
+    expect(await readdir(workspace)).toEqual([]);
+  },
+);

@@ -65,5 +65,5 @@ function runtimesOf({ Runtimes, DefaultRuntime = '' }: EngineInfo, podman: Podma
   const runtimes = Runtimes ?? {};
   if (!podman) return runtimes;
   // Podman names those that it has heard of, and takes no other than its default from who speaks Docker's API.
-  return { [DefaultRuntime]: runtimes[DefaultRuntime] ?? {} };
+  return { [DefaultRuntime]: runtimes[DefaultRuntime] ?? { path: DefaultRuntime } };
 }

@@ -191,7 +191,12 @@ test('refuses what a call does not take, before anything is asked of the sandbox
 });
 
 test('tells of what is not there when it is uploaded from', async ({ sandbox: { fs } }) => {
-  await expect(fs.upload('/no/such/directory', 'x')).rejects.toMatchObject({ code: 'ENOENT' });
+  const missing = { name: 'FileError', code: 'ENOENT', path: '/no/such/directory', operation: 'upload' };
+  await expect(fs.upload('/no/such/directory', 'x')).rejects.toMatchObject(missing);
+  await expect(fs.upload('/dev/null', 'x')).rejects.toMatchObject({ name: 'FileError', code: 'ENOTSUP' });
+  await fs.mkdir('empty');
+  const unmade = { name: 'FileError', code: 'ENOENT', operation: 'downloadTo' };
+  await expect(fs.downloadTo('empty', '/no/such/directory/x')).rejects.toMatchObject(unmade);
   expect(new FileError({ code: 'ENOENT', path: '/x', operation: 'stat' }).message).toBe('stat /x: ENOENT');
 });
 

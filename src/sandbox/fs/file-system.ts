@@ -355,7 +355,7 @@ export class FileSystem {
     try {
       await pipeline(tar, this.#writing({ type: 'fs.unpack', path: at }, 'upload', at), signal ? { signal } : {});
     } catch (error) {
-      throw signal?.aborted ? abortError(signal.reason) : error;
+      throw signal?.aborted ? abortError(signal.reason) : hostFailure(error, 'upload', source);
     }
   }
 
@@ -401,7 +401,7 @@ export class FileSystem {
     try {
       await unpackArchive(this.download(path, signal ? { signal } : {}), hostPath, { ...limit, refuseLinks: true });
     } catch (error) {
-      throw signal?.aborted ? abortError(signal.reason) : error;
+      throw signal?.aborted ? abortError(signal.reason) : hostFailure(error, 'downloadTo', hostPath);
     }
   }
 
@@ -597,6 +597,13 @@ async function end(stream: Writable, content: string | Uint8Array): Promise<void
   const done = finished(stream);
   stream.end(content);
   await done;
+}
+
+/** A failure of the kernel with a file of the host is one of ours, too. What a stream of the caller fails with is not. */
+function hostFailure(error: unknown, operation: string, path: string | Readable): unknown {
+  if (typeof path !== 'string' || !(error instanceof Error) || !('syscall' in error)) return error;
+  const { code = 'EIO', message, path: at = path } = error as NodeJS.ErrnoException;
+  return new FileError({ code, path: at, operation, detail: message }, { cause: error });
 }
 
 function toStats({ accessedMs, modifiedMs, changedMs, linkTarget, ...stats }: FsStats): FileStats {

@@ -6,6 +6,7 @@ import { promisify } from 'node:util';
 import { IgnoreRules } from '../../protocol/ignore-rules.ts';
 import { nameOfBytes } from '../../protocol/names.ts';
 import { type TarEntry, tarBlockBytes, tarHeader, tarPadding } from '../../protocol/tar-header.ts';
+import { FileError } from '../errors.ts';
 import { hostPath } from './unpack-archive.ts';
 
 // File handles take twice the time of these, which is most of it where files are small.
@@ -46,7 +47,9 @@ class Packer {
     const stats = await lstat(path);
     const rules = gitignore && stats.isDirectory() ? await ignoreRulesAbove(resolve(path)) : undefined;
     if (stats.isDirectory()) yield* this.#packChildren(path, '', rules);
-    else yield* this.#packEntry(await look(path, basename(path), stats));
+    else if (stats.isFile() || stats.isSymbolicLink()) yield* this.#packEntry(await look(path, basename(path), stats));
+    // Below a directory it is left out; this one was asked for.
+    else throw new FileError({ code: 'ENOTSUP', path, operation: 'upload', detail: 'no file, directory or link' });
     yield this.#take(Buffer.alloc(2 * tarBlockBytes));
   }
 

@@ -33,7 +33,8 @@ test('what it sends without end for long leaves its host small, and other sandbo
 
 test('a host that lies for long leaves the sandbox-agent small, and others are served', async () => {
   await using opened = await openHost();
-  expect(await fuzzAgent(opened, during(0.25))).toBeLessThan(200 * MiB);
+  // It keeps 64 connections that broke, and of each 16 MiB at most that was not acknowledged.
+  expect(await fuzzAgent(opened, during(0.25))).toBeLessThan(64 * 16 * MiB);
 });
 
 test('a host that asks without end and takes no answer loses its connection', async () => {

@@ -9,7 +9,7 @@ import { socketName } from '../../src/protocol/socket.ts';
 import type { Sandbox } from '../../src/sandbox/sandbox.ts';
 import { StateDir } from '../../src/sandbox/state-dir.ts';
 import type { OpenedHost } from '../support/sandbox-fixture.ts';
-import { type FuzzOptions, parameters } from './fuzz.ts';
+import { assertFor, type FuzzOptions } from './fuzz.ts';
 import { lieSpecs, teller } from './lies.ts';
 import { LyingHost, requestKinds } from './lying-host.ts';
 
@@ -48,13 +48,13 @@ export async function fuzzAgent(opened: OpenedHost, options: FuzzOptions): Promi
       kinds: fc.array(fc.nat(requestKinds - 1), { minLength: 1, maxLength: 6 }),
       lies: lieSpecs,
     });
-    await fc.assert(
+    await assertFor(
       fc.asyncProperty(conversation, async ({ kinds, lies }) => {
         await liar.converse(kinds, teller(lies), 15);
         const { stdout } = await sandbox.exec('echo on');
         if (stdout !== 'on\n') throw new Error(`its honest host got ${JSON.stringify(stdout)}`);
       }),
-      parameters(options),
+      options,
     );
     return (await peakBytes(sandbox.id)) - before;
   });

@@ -13,20 +13,21 @@ import { LyingAgent } from './lying-agent.ts';
 export interface FuzzOptions {
   seed: number;
   runs: number;
-  /** Then it is over, however many runs there were. */
+  /** So long there are that many more, each time from the next seed. */
   ms?: number | undefined;
   /** Of a case that failed: it is printed with the seed. */
   path?: string | undefined;
 }
 
-/** As fast-check takes it. */
-export function parameters({ seed, runs, ms, path }: FuzzOptions) {
-  return {
-    seed,
-    numRuns: runs,
-    ...(ms !== undefined && { interruptAfterTimeLimit: ms }),
-    ...(path !== undefined && { path }),
-  };
+/** fast-check's own limit of time would leave what is under way then to itself. */
+export async function assertFor<Input>(
+  property: fc.IAsyncProperty<Input>,
+  { seed, runs, ms = 0, path }: FuzzOptions,
+): Promise<void> {
+  const since = performance.now();
+  let next = seed;
+  do await fc.assert(property, { seed: next++, numRuns: runs, ...(path !== undefined && { path }) });
+  while (performance.now() - since < ms);
 }
 
 /** After this, a conversation is over. */
@@ -49,7 +50,7 @@ export async function fuzz({ host, stateDir }: OpenedHost, options: FuzzOptions)
   process.on('unhandledRejection', onStray).on('uncaughtException', onStray);
   try {
     const conversation = fc.record({ call: fc.constantFrom(...Object.keys(calls)), lies: lieSpecs });
-    await fc.assert(
+    await assertFor(
       fc.asyncProperty(conversation, async ({ call, lies }) => {
         const outcome = await converse(host, id, agent, call, lies);
         await pass(0); // what nobody caught comes in a later turn
@@ -60,7 +61,7 @@ export async function fuzz({ host, stateDir }: OpenedHost, options: FuzzOptions)
         if (outcome !== undefined && lies.every(isHonest))
           throw new Error(`an honest sandbox-agent: ${inspect(outcome)}`);
       }),
-      parameters(options),
+      options,
     );
   } finally {
     process.off('unhandledRejection', onStray).off('uncaughtException', onStray);

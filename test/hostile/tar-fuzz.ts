@@ -6,12 +6,12 @@ import fc from 'fast-check';
 import { expect } from 'vitest';
 import { BerthError } from '../../src/errors.ts';
 import { unpackArchive } from '../../src/sandbox/fs/unpack-archive.ts';
-import { type FuzzOptions, parameters } from './fuzz.ts';
+import { assertFor, type FuzzOptions } from './fuzz.ts';
 import { lyingTar, tarOf } from './tars.ts';
 
 /** Any archive becomes its target or an error of ours, and nothing else. */
 export function fuzzTars(options: FuzzOptions): Promise<void> {
-  return fc.assert(
+  return assertFor(
     fc.asyncProperty(lyingTar, fc.boolean(), async (entries, refuseLinks) => {
       const folder = await mkdtemp(join(tmpdir(), 'berth-test-tars-'));
       const parent = join(folder, 'parent');
@@ -38,6 +38,6 @@ export function fuzzTars(options: FuzzOptions): Promise<void> {
         await rm(folder, { recursive: true, force: true });
       }
     }),
-    parameters(options),
+    options,
   );
 }

@@ -12,6 +12,8 @@ export default defineConfig({
     ],
   },
   test: {
+    // Vitest leaves one core to others; but most of a test is to wait for the engine.
+    maxWorkers: '100%',
     // A machine that is busy takes many times as long: only what hangs is to be ended.
     setupFiles: ['test/seed.ts'],
     testTimeout: 120_000,

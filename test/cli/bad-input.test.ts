@@ -81,7 +81,7 @@ test('says what the workflow lacks when its file can not be loaded', async ({ be
 
 test('says how to name a file that Node takes for the older kind of modules', async ({ berth }) => {
   const path = join(berth.stateDir, 'flow.ts');
-  await writeFile(path, "export { defineWorkflow as default } from 'berth';\n");
+  await writeFile(path, "await null;\nexport { defineWorkflow as default } from 'berth';\n");
   const { exitCode, stderr } = await berth.run(['run', path]);
   expect(exitCode).toBe(2);
   expect(stderr).toMatch(

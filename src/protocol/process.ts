@@ -8,6 +8,7 @@ import {
   environment,
   id,
   key,
+  maxDateMs,
   requestId,
   signal,
   streamId,
@@ -141,7 +142,7 @@ export const processExited = v.strictObject({
 });
 
 /** Milliseconds since 1970, as far as a `Date` goes. */
-const date = v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(8.64e15));
+const date = v.pipe(v.number(), v.safeInteger(), v.minValue(0), v.maxValue(maxDateMs));
 
 /** What a process wrote to one of its outputs, and the parts `[from, to)` of it that are no longer kept. */
 const listedOutput = v.strictObject({

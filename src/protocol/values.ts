@@ -48,6 +48,9 @@ export const fileName = v.pipe(
   v.check(isName, 'holds half a character'),
 );
 
+/** As far as a `Date` goes from 1970, either way: ECMA-262, 21.4.1.1. */
+export const maxDateMs = 8.64e15;
+
 /** One name in a directory. */
 export const entryName = v.pipe(
   fileName,

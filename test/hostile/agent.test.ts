@@ -6,7 +6,7 @@ import { StateDir } from '../../src/sandbox/state-dir.ts';
 import { openHost } from '../support/sandbox-fixture.ts';
 import { fuzzAgent } from './agent-fuzz.ts';
 import { LyingHost } from './lying-host.ts';
-import type { LyingWire } from './lying-wire.ts';
+import { frameHeader, type LyingWire } from './lying-wire.ts';
 
 const MiB = 1024 * 1024;
 
@@ -44,16 +44,9 @@ test('a host that breaks the protocol loses its connection, and no other does', 
   const { sandbox, liar } = await sandboxWithLiar();
   const message = (value: object): Frame => ({ kind: 'message', payload: Buffer.from(JSON.stringify(value)) });
   const watch = (stream: number) => message({ type: 'fs.watch', requestId: 1, path: '/', recursive: false, stream });
-  const header = (kind: number, stream: number, length: number) => {
-    const bytes = Buffer.alloc(9);
-    bytes.writeUInt8(kind, 0);
-    bytes.writeUInt32BE(stream, 1);
-    bytes.writeUInt32BE(length, 5);
-    return bytes;
-  };
   const breaches: Record<string, (wire: LyingWire) => unknown> = {
-    'an unknown kind': (wire) => wire.send(header(9, 1, 0)),
-    'a message that is too large': (wire) => wire.send(header(1, 0, 0xffff_ffff)),
+    'an unknown kind': (wire) => wire.send(frameHeader(9, 1, 0)),
+    'a message that is too large': (wire) => wire.send(frameHeader(1, 0, 0xffff_ffff)),
     'no JSON': (wire) => wire.say({ kind: 'message', payload: Buffer.from('{') }),
     'no request': (wire) => wire.say(message({ type: 'ok', requestId: 1 })),
     'data for nobody': (wire) => wire.say({ kind: 'data', stream: 99, payload: Buffer.of(1) }),

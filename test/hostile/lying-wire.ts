@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { WebSocket } from 'ws';
 import { encodeFrame, type Frame } from '../../src/protocol/frame.ts';
-import { limits } from '../../src/protocol/limits.ts';
+import { frameHeaderBytes, limits } from '../../src/protocol/limits.ts';
 
 /** Says something else than what an honest side of the wire would say; `at` counts what that says, from 0. */
 export type Lie = (honest: Frame, at: number, wire: LyingWire) => Promise<void> | void;
@@ -32,6 +32,15 @@ export interface Rejoining {
   shift: number;
   /** How often it breaks again as soon as it is joined. */
   times: number;
+}
+
+/** Of a frame, whatever follows. */
+export function frameHeader(kind: number, stream: number, length: number): Buffer {
+  const header = Buffer.alloc(frameHeaderBytes);
+  header.writeUInt8(kind, 0);
+  header.writeUInt32BE(stream, 1);
+  header.writeUInt32BE(length, 5);
+  return header;
 }
 
 /**

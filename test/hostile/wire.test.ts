@@ -11,6 +11,7 @@ import { WireAuthenticationError, WireProtocolError, WireVersionError } from '..
 import { encodeFrame } from '../../src/protocol/frame.ts';
 import { FileSystem } from '../../src/sandbox/fs/file-system.ts';
 import { Wire } from '../../src/sandbox/wire.ts';
+import { frameHeader } from './lying-wire.ts';
 
 const { privateKey } = generateKeyPairSync('ed25519');
 
@@ -93,25 +94,17 @@ test.for<[string, (socket: WebSocket) => void]>([
   await expect(connect(lie)).rejects.toBeInstanceOf(WireProtocolError);
 });
 
-const frame = (kind: number, stream: number, length: number) => {
-  const header = Buffer.alloc(9);
-  header.writeUInt8(kind, 0);
-  header.writeUInt32BE(stream, 1);
-  header.writeUInt32BE(length, 5);
-  return header;
-};
-
 test.for<[string, Buffer]>([
-  ['an unknown kind', frame(9, 1, 0)],
-  ['a message that would be too large', frame(1, 0, 0xffff_ffff)],
-  ['data on a stream that nobody opened', Buffer.concat([frame(2, 99, 1), Buffer.of(1)])],
-  ['a grant for nothing', Buffer.concat([frame(4, 99, 4), Buffer.of(0, 0, 1, 0)])],
+  ['an unknown kind', frameHeader(9, 1, 0)],
+  ['a message that would be too large', frameHeader(1, 0, 0xffff_ffff)],
+  ['data on a stream that nobody opened', Buffer.concat([frameHeader(2, 99, 1), Buffer.of(1)])],
+  ['a grant for nothing', Buffer.concat([frameHeader(4, 99, 4), Buffer.of(0, 0, 1, 0)])],
   ['an answer to nothing', message({ type: 'ok', requestId: 12_345 })],
   ['an answer of another type', message({ type: 'fs.target', requestId: 1, target: '/' })],
   ['two answers', Buffer.concat([message({ type: 'ok', requestId: 1 }), message({ type: 'ok', requestId: 1 })])],
   ['an answer with more in it', message({ type: 'ok', requestId: 1, more: 1 })],
   ['an ack of what was not sent', Buffer.concat(encodeFrame({ kind: 'ack', frames: 3 }))],
-  ['an ack of nothing', Buffer.concat([frame(6, 0, 4), Buffer.alloc(4)])],
+  ['an ack of nothing', Buffer.concat([frameHeader(6, 0, 4), Buffer.alloc(4)])],
   ['JSON that is none', Buffer.concat(encodeFrame({ kind: 'message', payload: Buffer.from('{') }))],
 ])('%s ends the connection, and every call on it with that error', async ([, bytes]) => {
   const wire = await connect(afterHandshake((socket) => socket.send(bytes)));
@@ -127,7 +120,7 @@ test('data beyond what was granted ends the connection before it fills the memor
   const wire = await connect(
     afterHandshake((socket) => {
       const chunk = Buffer.alloc(64 * 1024);
-      const data = Buffer.concat([frame(2, 1, chunk.length), chunk]);
+      const data = Buffer.concat([frameHeader(2, 1, chunk.length), chunk]);
       for (let count = 0; count < 200; count++) socket.send(data);
     }),
   );
@@ -141,7 +134,7 @@ test('data beyond what was granted ends the connection before it fills the memor
 test('more matches than were asked for end the connection', async () => {
   const lines = '{"path":"x"}\n'.repeat(11);
   const wire = await connect(
-    afterHandshake((socket) => socket.send(Buffer.concat([frame(2, 1, lines.length), Buffer.from(lines)]))),
+    afterHandshake((socket) => socket.send(Buffer.concat([frameHeader(2, 1, lines.length), Buffer.from(lines)]))),
   );
   const fs = new FileSystem(async () => wire, '/');
   await expect(fs.glob('*', { limit: 10 })).rejects.toBeInstanceOf(WireProtocolError);

@@ -9,6 +9,7 @@ import { parser } from '../../protocol/messages.ts';
 import type { StreamDirections, WireStream } from '../../protocol/mux.ts';
 import { ReceiveQueue } from '../../protocol/receive-queue.ts';
 import { decodeRecords } from '../../protocol/records.ts';
+import { maxDateMs } from '../../protocol/values.ts';
 import { FileError } from '../errors.ts';
 import {
   check,
@@ -44,9 +45,6 @@ const maxHeldBytes = constants.MAX_STRING_LENGTH;
 
 /** Characters of the names in a directory that is held as a whole: those of as many entries as it may have. */
 const maxListedLength = 255 * limits.listed;
-
-/** ECMA-262, 21.4.1.1. */
-const maxDateMs = 8.64e15;
 
 const parseEntry = parser(fsEntry);
 const parsePath = parser(fsPath);

@@ -3,6 +3,7 @@ import { WireStreamError } from '../../protocol/errors.ts';
 import type { WireStream } from '../../protocol/mux.ts';
 import { InvalidOptionsError } from '../errors.ts';
 import type { Input } from '../options.ts';
+import { unlessEnded } from './unless-ended.ts';
 
 /**
  * Gives all of `input` to a process, as fast as it reads, then the end. A process that wants no more, or ends first, is
@@ -27,24 +28,13 @@ async function feedFrom(
   input: AsyncIterable<string | Uint8Array>,
   ended: Promise<unknown>,
 ): Promise<void> {
-  // Not `Promise.race`: a promise that stays open keeps something of each race that it was in.
-  let isOver = false;
-  let stop = () => {};
-  const end = () => {
-    isOver = true;
-    stop();
-  };
-  ended.then(end, end);
+  const unlessOver = unlessEnded(ended);
   const chunks = input[Symbol.asyncIterator]();
   let finished = false;
   try {
     for (;;) {
       // An input that waits for something must not outlive the process.
-      const next = await new Promise<IteratorResult<string | Uint8Array> | undefined>((resolve, reject) => {
-        stop = () => resolve(undefined);
-        if (isOver) stop();
-        else chunks.next().then(resolve, reject);
-      });
+      const next = await unlessOver(() => chunks.next());
       finished = next === undefined ? false : (next.done ?? false);
       if (!next || next.done) return;
       await stream.write(bytesOf(next.value));

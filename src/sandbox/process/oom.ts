@@ -1,5 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Wire } from '../wire.ts';
+import { unlessEnded } from './unless-ended.ts';
 
 /** A watch that nobody ends is over after this. */
 const waitMs = 10_000;
@@ -23,22 +24,11 @@ export async function watchOomKills(
     if (kills > told) onKill(kills - told);
     told = Math.max(told, kills);
   };
-  // Not `Promise.race`: a promise that stays open keeps something of each race that it was in.
-  let isOver = false;
-  let stop = () => {};
-  const end = () => {
-    isOver = true;
-    stop();
-  };
-  ended.then(end, end);
-  const unlessOver = <Result>(work: () => Promise<Result>): Promise<Result | undefined> =>
-    new Promise((resolve, reject) => {
-      stop = () => resolve(undefined);
-      if (isOver) stop();
-      else work().then(resolve, reject);
-    });
-  while (!isOver) {
-    tell((await unlessOver(() => oomKills(wire, told, waitMs))) ?? told);
+  const unlessOver = unlessEnded(ended);
+  for (;;) {
+    const kills = await unlessOver(() => oomKills(wire, told, waitMs));
+    if (kills === undefined) break;
+    tell(kills);
     await unlessOver(() => wait(pauseMs));
   }
   await ended;

@@ -1,3 +1,6 @@
+/** So long each row runs before it is timed: code is compiled and caches are filled, as in a host that has been up a while. */
+const warmUpMs = 3_000;
+
 export interface CompareOptions {
   /** How often each row has its turn. Default: 50 */
   rounds?: number;
@@ -27,16 +30,21 @@ export async function compare(
   { rounds = 50, inARow = 1, atOnce = 1, before = async () => {} }: CompareOptions = {},
 ): Promise<Row[]> {
   const times = new Map(Object.keys(rows).map((name) => [name, [] as number[]]));
-  // The first round fills caches and is not counted.
-  for (let round = -1; round < rounds; round++) {
-    for (const [name, call] of Object.entries(rows)) {
-      await before();
-      for (let done = 0; done < inARow; done++) {
-        const start = performance.now();
-        await Promise.all(Array.from({ length: atOnce }, call));
-        if (round >= 0) times.get(name)?.push((performance.now() - start) / atOnce);
-      }
+  const turn = async (call: () => Promise<unknown>, took: (ms: number) => void) => {
+    await before();
+    for (let done = 0; done < inARow; done++) {
+      const start = performance.now();
+      await Promise.all(Array.from({ length: atOnce }, call));
+      took((performance.now() - start) / atOnce);
     }
+  };
+  for (const call of Object.values(rows)) {
+    const end = performance.now() + warmUpMs;
+    do await turn(call, () => {});
+    while (performance.now() < end);
+  }
+  for (let round = 0; round < rounds; round++) {
+    for (const [name, call] of Object.entries(rows)) await turn(call, (ms) => times.get(name)?.push(ms));
   }
   const results = Array.from(times, ([name, all]): Row => {
     const sorted = all.toSorted((a, b) => a - b);

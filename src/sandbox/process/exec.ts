@@ -18,7 +18,6 @@ import {
 } from '../options.ts';
 import { resolvePath } from '../path.ts';
 import type { Pause } from '../pause.ts';
-import { requestError } from '../request-error.ts';
 import type { Wire } from '../wire.ts';
 import { feed } from './input.ts';
 import { NewestOutput } from './newest-output.ts';
@@ -30,6 +29,7 @@ import {
   explain,
   graceMs,
   inputOf,
+  killed,
   killNow,
   killOnAbort,
   Output,
@@ -97,12 +97,12 @@ async function run(place: Place, command: Command, options: Checked): Promise<Ex
     return toResult(end, stdout, stderr);
   } catch (error) {
     // The output could not be read, or the input or a callback failed: nobody is left to wait for the process.
-    if (!signal?.aborted) killNow(started);
-    throw signal?.aborted ? abortError(signal.reason) : requestError(error, 'run the command');
-  } finally {
-    stopListening();
     started.stdout.cancel();
     started.stderr.cancel();
+    await killed(started, place.pause);
+    throw signal?.aborted ? abortError(signal.reason) : explain(error);
+  } finally {
+    stopListening();
   }
 }
 
@@ -181,12 +181,10 @@ class RunningProcess implements Process {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    // Without the sandbox there is no process, and in a paused one it is killed when that is resumed.
-    await this.#pause.now(this.#started.kill('SIGKILL')).catch(() => {});
     this.stdout.destroy();
     this.stderr.destroy();
     this.stdin.destroy();
-    await this.#pause.now(this.#started.ended).catch(() => {}); // as above
+    await killed(this.#started, this.#pause);
   }
 
   async #finish(
@@ -202,7 +200,7 @@ class RunningProcess implements Process {
       if (signal?.aborted) throw abortError(signal.reason);
       return toResult(end, stdout, stderr);
     } catch (error) {
-      if (!signal?.aborted) killNow(this.#started);
+      await killed(this.#started, this.#pause);
       throw signal?.aborted ? abortError(signal.reason) : explain(error);
     } finally {
       stopListening();

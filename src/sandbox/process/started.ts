@@ -3,6 +3,7 @@ import { WireStreamError } from '../../protocol/errors.ts';
 import type { WireStream } from '../../protocol/mux.ts';
 import type { ProcessEnd, ProcessStarted } from '../../protocol/process.ts';
 import { OutputGoneError, ProcessEndedError, ProcessLostError } from '../errors.ts';
+import type { Pause } from '../pause.ts';
 import { requestError } from '../request-error.ts';
 import { readable, writable } from '../streams.ts';
 import { AnswerError, type Call, type Wire } from '../wire.ts';
@@ -23,6 +24,12 @@ export interface Started {
 /** For when nobody waits for it any more. Where the wire is gone nobody can. */
 export function killNow({ kill }: Started): void {
   void kill('SIGKILL').catch(() => {});
+}
+
+/** As `killNow`, and waits until it is dead, for which its outputs must be read or given up. */
+export async function killed(started: Started, pause: Pause): Promise<void> {
+  const dead = started.kill('SIGKILL').then(() => started.ended);
+  await pause.now(dead).catch(() => {}); // without the sandbox there is no process, and a paused one ends when resumed
 }
 
 /** Kills the process tree when `signal` aborts. @returns ends that */

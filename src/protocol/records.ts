@@ -9,6 +9,9 @@ export function encodeRecord(record: unknown): Uint8Array {
   return encoder.encode(`${JSON.stringify(record)}\n`);
 }
 
+/** What records may take of a turn of the event loop: as long as there are more, nothing else would be done. */
+const turnMs = 2;
+
 /**
  * The records of a stream, parsed one by one.
  * @throws {WireProtocolError} a line that is too long, is not ended, or does not parse
@@ -19,6 +22,7 @@ export async function* decodeRecords<Record>(
 ): AsyncGenerator<Record> {
   let rest: Uint8Array[] = [];
   let restBytes = 0;
+  let turnEnd = performance.now() + turnMs;
   for await (const chunk of chunks) {
     let start = 0;
     for (let end = chunk.indexOf(newline); end !== -1; end = chunk.indexOf(newline, start)) {
@@ -28,6 +32,9 @@ export async function* decodeRecords<Record>(
       rest = [];
       restBytes = 0;
       start = end + 1;
+      if (performance.now() < turnEnd) continue;
+      await new Promise((resolve) => setImmediate(resolve));
+      turnEnd = performance.now() + turnMs;
     }
     if (start < chunk.length) {
       rest.push(chunk.subarray(start));

@@ -6,6 +6,10 @@ const opcodes = { continuation: 0, text: 1, binary: 2, close: 8, ping: 9, pong: 
 /** RFC 6455, 5.5: of a control frame. */
 const controlBytes = 125;
 const headBytes = 4 * 1024;
+/** What the bytes of one connection may take of a turn of the event loop. */
+const turnMs = 2;
+/** What of a message is passed on at once: the turn may be over behind it. */
+const pieceBytes = 64 * 1024;
 const path = '/wire';
 /** RFC 6455, 1.3. */
 const acceptSuffix = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
@@ -16,6 +20,8 @@ export interface ByteStream {
   on(event: 'error', take: (error: Error) => void): unknown;
   on(event: 'end' | 'close', take: () => void): unknown;
   write(bytes: string | Uint8Array): boolean;
+  pause(): unknown;
+  resume(): unknown;
   cork(): void;
   uncork(): void;
   destroy(): unknown;
@@ -131,13 +137,22 @@ export class WebSocket {
   }
 
   #receive(chunk: Buffer): void {
+    const end = performance.now() + turnMs;
     try {
       let rest = chunk;
       if (this.#head) rest = this.#takeHead(this.#head, chunk);
-      while (rest.length > 0 && !this.#isClosed) rest = this.#take(rest);
+      while (rest.length > 0 && !this.#isClosed && performance.now() < end) rest = this.#take(rest);
+      if (performance.now() < end) this.#stream.resume();
+      else this.#receiveLater(Buffer.from(rest));
     } catch (error) {
       this.#end({ error: error instanceof Error ? error : new Error(String(error)) });
     }
+  }
+
+  /** What takes long, as many small frames do, leaves the other connections their turn. */
+  #receiveLater(rest: Buffer): void {
+    this.#stream.pause();
+    setImmediate(() => this.#receive(rest));
   }
 
   /** @returns what comes behind it */
@@ -188,7 +203,7 @@ export class WebSocket {
       if (this.#headerMissing() === 0) this.#beginFrame();
       return bytes.subarray(copied);
     }
-    const piece = bytes.subarray(0, this.#left);
+    const piece = bytes.subarray(0, Math.min(this.#left, pieceBytes));
     this.#left -= piece.length;
     if (this.#mask) this.#unmask(piece, this.#mask);
     if (this.#opcode >= opcodes.close) this.#control = Buffer.concat([this.#control, piece]);

@@ -72,4 +72,18 @@ describe('decodeRecords', () => {
       error: expect.stringContaining('ends inside a record'),
     });
   });
+
+  test('leaves the event loop its turns, however many have come', async () => {
+    let turns = 0;
+    const count = setInterval(() => (turns += 1), 0);
+    const bytes = Buffer.concat(Array.from({ length: 20 }, (_, index) => encodeRecord(index)));
+    const records: string[] = [];
+    for await (const record of decodeRecords(cut(bytes, []), (line) => Buffer.from(line).toString())) {
+      for (const end = performance.now() + 5; performance.now() < end; ); // work
+      records.push(record);
+    }
+    clearInterval(count);
+    expect(records).toEqual(Array.from({ length: 20 }, (_, index) => String(index)));
+    expect(turns).toBeGreaterThan(5);
+  });
 });

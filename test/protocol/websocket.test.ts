@@ -239,3 +239,34 @@ test('the end of the transport is told once, and nothing is sent behind it', asy
   end.socket.ping();
   end.socket.close(1000);
 });
+
+test('what takes long leaves the event loop its turns, and comes whole and in order, whatever follows meanwhile', async () => {
+  const [near, far] = duplexPair();
+  const seen: number[] = [];
+  let turns = 0;
+  const count = setInterval(() => (turns += 1), 0);
+  onTestFinished(() => clearInterval(count));
+  const closed = new Promise<void>((resolve) => {
+    new WebSocket(near, 'server', {
+      onOpen: () => {},
+      onBytes: (piece, isLast) => {
+        if (isLast) seen.push(piece.length);
+        for (const end = performance.now() + 5; performance.now() < end; ); // work
+      },
+      onPong: () => {},
+      onClose: () => resolve(),
+    });
+  });
+  const { socket: client, open } = new End(far, 'client');
+  await open;
+  const sizes = Array.from({ length: 20 }, (_, index) => index + 1);
+  // In one piece, but for the last.
+  for (const size of sizes.slice(0, -1)) client.send([Buffer.alloc(size)]);
+  setTimeout(() => {
+    client.send([Buffer.alloc(sizes.length)]);
+    client.close(1000);
+  }, 10);
+  await closed;
+  expect(seen).toEqual(sizes);
+  expect(turns).toBeGreaterThan(sizes.length / 4);
+});

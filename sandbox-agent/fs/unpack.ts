@@ -387,11 +387,11 @@ async function openNoFollow(path: string): Promise<fs.FileHandle> {
 function atEntry(name: string, error: unknown): Error {
   const { code, message } = withoutEntry(error);
   const reason = /^E[A-Z]+$/.test(code) && !(error instanceof RequestError) ? code : message;
-  return new RequestError(
-    code,
-    `Unpacking stopped at ${JSON.stringify(name.slice(0, 300))}: ${reason}. What came before it is there.`,
-    name.slice(0, 1_000),
-  );
+  const text =
+    code === 'unsafe_entry' // the host's error names the entry itself
+      ? `${reason}; what came before it is there`
+      : `Unpacking stopped at ${JSON.stringify(name.slice(0, 300))}: ${reason}. What came before it is there.`;
+  return new RequestError(code, text, name.slice(0, 1_000));
 }
 
 /** `tar-stream` gives errors without a code, for what is no archive, or with that of a stream which was cut off. */

@@ -16,6 +16,7 @@ const libc = dlopen(null, {
   inotify_rm_watch: { arguments: ['i32', 'i32'], return: 'i32' },
   ioctl: { arguments: ['i32', 'i64', 'buffer'], return: 'i32' },
   fcntl: { arguments: ['i32', 'i32', 'i64'], return: 'i32' },
+  malloc_trim: { arguments: ['i64'], return: 'i32' },
   pipe2: { arguments: ['buffer', 'i32'], return: 'i32' },
   posix_spawn: { arguments: ['buffer', 'buffer', 'buffer', 'buffer', 'buffer', 'buffer'], return: 'i32' },
   posix_spawn_file_actions_init: { arguments: ['buffer'], return: 'i32' },
@@ -314,4 +315,9 @@ export function signalNumber(name: string): number | undefined {
 /** Real-time signals have no names of their own. */
 function signalName(number: number): string {
   return Object.entries(constants.signals).find(([, value]) => value === number)?.[0] ?? `SIG${number}`;
+}
+
+/** Gives the kernel back what was freed: malloc keeps it for the next who asks. */
+export function trimHeap(): void {
+  libc.malloc_trim(0n);
 }

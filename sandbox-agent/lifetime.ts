@@ -1,4 +1,5 @@
 import type { EndReason } from '../src/protocol/lifetime.ts';
+import { trimHeap } from './kernel.ts';
 
 const ticks = 10;
 const maxTickMs = 5_000;
@@ -61,4 +62,5 @@ export class Lifetime {
  */
 function giveMemoryBack(): void {
   globalThis.gc?.({ type: 'major', execution: 'sync', flavor: 'last-resort' });
+  trimHeap();
 }

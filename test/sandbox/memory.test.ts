@@ -90,3 +90,16 @@ test('less memory than the sandbox-agent needs for itself is refused', async ({ 
   await expect(creating).rejects.toBeInstanceOf(InvalidOptionsError);
   await expect(creating).rejects.toThrow('limits.memory: is less than 128 MiB');
 });
+
+test('what a large output took of the sandbox-agent’s memory is given back when there is nothing to do', async ({
+  sandbox,
+}) => {
+  const anonymous = async () => {
+    const { stdout } = await sandbox.exec('grep RssAnon /proc/1/status');
+    return Number(/(\d+) kB/.exec(stdout)?.[1]) * 1024;
+  };
+  for (let round = 0; round < 3; round++) await sandbox.exec(['head', '-c', String(512 * MiB), '/dev/zero']);
+  expect(await anonymous()).toBeGreaterThan(32 * MiB); // else there is nothing to show
+  // Looked at less often than it takes to have nothing to do.
+  await expect.poll(anonymous, { interval: 5_000, timeout: 60_000 }).toBeLessThan(24 * MiB);
+});

@@ -28,10 +28,10 @@ export interface Ending {
 }
 
 /** What an operation is: `shell` is also that of a harness, `action` a `harness.run`. */
-export type OperationKind = 'prompt' | 'shell' | 'action';
+export type OperationKind = 'prompt' | 'skill' | 'task' | 'shell' | 'compact' | 'action';
 
-/** Why a model was asked. */
-export type TurnPurpose = 'agent';
+/** Why a model was asked: for the work itself, or for a summary of a conversation or of the beginning of a turn. */
+export type TurnPurpose = 'agent' | 'compaction' | 'compaction_prefix';
 
 /** What was asked of a model, without the input itself. */
 export interface TurnRequest {
@@ -65,6 +65,8 @@ export interface TurnResponse {
 /** The own fields of an event: what the code that emits it says. The fields that all events share are added to it. */
 export type EventBody =
   | { type: 'run_start'; workflowName: string; startedAt: string; input?: unknown }
+  | { type: 'run_suspend'; reason: string }
+  | { type: 'run_resume'; attempt: number }
   | ({ type: 'run_end'; state: 'completed' | 'failed' | 'cancelled'; result?: unknown } & Ending)
   | { type: 'submission_start'; kind: 'dispatch' }
   | ({ type: 'submission_settled'; outcome: 'completed' | 'failed' | 'aborted'; result?: unknown } & Ending)
@@ -86,11 +88,16 @@ export type EventBody =
   | { type: 'tool_start'; toolName: string; toolCallId: string; args: unknown }
   | ({ type: 'tool'; toolName: string; toolCallId: string; result?: unknown } & Ending)
   | { type: 'tool_output'; toolCallId: string; stream: 'stdout' | 'stderr'; text: string }
+  | { type: 'task_start'; agent?: string; prompt: string; cwd?: string }
+  | ({ type: 'task'; agent?: string; result?: unknown } & Ending)
   | { type: 'action_start'; action: string; toolCallId?: string }
   | ({ type: 'action'; action: string; toolCallId?: string; result?: unknown } & Ending)
+  | { type: 'compaction_start'; reason: 'threshold' | 'overflow' | 'manual'; estimatedTokens: number }
+  | ({ type: 'compaction'; messagesBefore: number; messagesAfter: number } & Ending)
   | { type: 'retry'; attempt: number; delayMs: number; error: RecordedError }
   | { type: 'log'; level: 'info' | 'warn' | 'error'; message: string; attributes?: Record<string, unknown> }
-  | { type: 'data'; name: string; id?: string; data: unknown };
+  | { type: 'data'; name: string; id?: string; data: unknown }
+  | { type: 'sandbox'; sandboxId: string; kind: 'created' | 'found' | 'kept' | 'removed' };
 
 /** Where in the tree of a run or instance an event happened. */
 export interface EventScope {
@@ -99,8 +106,11 @@ export interface EventScope {
   harness?: string;
   session?: string;
   conversationId?: string;
+  /** The session that a task was given by. */
+  parentSession?: string;
   operationId?: string;
   turnId?: string;
+  taskId?: string;
   actionId?: string;
 }
 

@@ -1,4 +1,4 @@
-import type { Emit, TurnRequest } from '../events/event.ts';
+import type { Emit, TurnPurpose, TurnRequest } from '../events/event.ts';
 import { recordedError } from '../events/recorded-error.ts';
 import { newId } from '../id.ts';
 import { LinkedAbort } from '../linked-abort.ts';
@@ -28,6 +28,7 @@ export interface Turn {
 export interface AskOptions {
   model: Model;
   request: ModelRequest;
+  purpose: TurnPurpose;
   signal: AbortSignal;
   emit: Emit;
   record(message: Message): void | Promise<void>;
@@ -39,7 +40,7 @@ export interface AskOptions {
 
 /** Asks the model once. The answer is told as it comes, and recorded when it is there, also when it broke off. */
 export async function ask(options: AskOptions): Promise<Turn> {
-  const { model, request, signal } = options;
+  const { model, request, purpose, signal } = options;
   const turnId = newId('turn');
   const emit: Emit = (body) => options.emit(body, { turnId });
   const startedAt = performance.now();
@@ -47,10 +48,10 @@ export async function ask(options: AskOptions): Promise<Turn> {
   let finish: Extract<ModelEvent, { type: 'finish' }> | undefined;
   let failure: Turn['failure'];
 
-  emit({ type: 'turn_start', purpose: 'agent' });
+  emit({ type: 'turn_start', purpose });
   const { system, messages, tools } = request;
   const full = { ...summary(model, request), system, messages, tools };
-  emit({ type: 'turn_request', purpose: 'agent', request: full });
+  emit({ type: 'turn_request', purpose, request: full });
   try {
     for await (const event of watched(model, request, signal, options.idleTimeoutMs)) {
       if (event.type === 'finish') finish = event;
@@ -69,7 +70,7 @@ export async function ask(options: AskOptions): Promise<Turn> {
   const recorded = failure && { error: recordedError(failure.error) };
   emit({
     type: 'turn',
-    purpose: 'agent',
+    purpose,
     request: summary(model, request),
     response: {
       ...(finish?.responseId !== undefined && { responseId: finish.responseId }),

@@ -101,7 +101,7 @@ async function answeredTurn(options: LoopOptions): Promise<Turn> {
       tools,
       thinkingLevel: options.thinkingLevel,
     };
-    const turn = await ask({ model, request, signal, emit, record, emptyFails, idleTimeoutMs });
+    const turn = await ask({ model, request, purpose: 'agent', signal, emit, record, emptyFails, idleTimeoutMs });
     if (!turn.failure) return turn;
     const { error } = turn.failure;
     if (signal.aborted) throw abortError(signal.reason);

@@ -97,7 +97,7 @@ test.for<object>([
 test('what is no signal is refused before anything is done', async ({ runtime }) => {
   const options = untyped({ signal: 5 });
   await expect(runtime.invoke(workflow, options)).rejects.toThrow('must be an AbortSignal');
-  expect(runtime.runs()).toEqual([]);
+  expect(await runtime.runs()).toEqual([]);
   await inHarness(runtime, [], async (harness) => {
     await expect(harness.shell('true', options)).rejects.toThrow('must be an AbortSignal');
   });
@@ -113,5 +113,5 @@ test('options that are no object are refused as well, and records that are no pl
     issues: [{ path: 'workflows.two', message: expect.stringContaining('is one already') }],
   });
   await using made = await createRuntime({ env: process.env });
-  expect(made.runs()).toEqual([]);
+  expect(await made.runs()).toEqual([]);
 });

@@ -58,7 +58,7 @@ export async function run(target: string, options: RunOptions): Promise<number> 
     );
     await runtime.close(); // before the last line: then all is put away
     view?.close();
-    if (options.json) printJson({ type: 'run', record: handle.record() });
+    if (options.json) printJson({ type: 'run', record: await handle.record() });
     if (interruption.code !== undefined) return interruption.code;
     if ('error' in outcome) return failedWork(outcome.error);
     if (!options.json) printResult(outcome.value);

@@ -10,7 +10,7 @@ import { graceMs } from '../harness/grace.ts';
 import type { OpenHarness } from '../harness/open-harness.ts';
 import { checkOptions } from '../options.ts';
 import type { JsonValue } from '../schema/snapshot.ts';
-import type { RunRecord } from './record.ts';
+import type { RunRecord, RunState } from './record.ts';
 import type { Admit } from './slots.ts';
 
 /** Opens the root harness of a run: agent first, then its sandbox. */
@@ -21,7 +21,8 @@ export interface RunHandle<Output = unknown> {
   readonly id: string;
   /** The same as `id`. */
   readonly runId: string;
-  record(): RunRecord;
+  /** What is known of it now: a copy. */
+  record(): Promise<RunRecord>;
   /**
    * The validated output.
    * @throws the error of the run; {RunCancelledError} it was cancelled
@@ -36,6 +37,7 @@ export interface RunHandle<Output = unknown> {
 export class Run implements RunHandle<JsonValue> {
   readonly id: string;
   readonly workflow: WorkflowDefinition;
+  readonly workflowName: string;
   readonly #log: EventLog;
   readonly #stop = new AbortController();
   readonly #meter = new UsageMeter();
@@ -54,6 +56,7 @@ export class Run implements RunHandle<JsonValue> {
     const { id, workflowName, workflow, input, log } = options;
     this.id = id;
     this.workflow = workflow;
+    this.workflowName = workflowName;
     this.#log = log;
     this.#record = {
       runId: id,
@@ -79,8 +82,16 @@ export class Run implements RunHandle<JsonValue> {
     );
   }
 
-  record(): RunRecord {
-    return { ...this.#record, usage: this.#meter.total };
+  get state(): RunState {
+    return this.#record.state;
+  }
+
+  get input(): JsonValue | undefined {
+    return this.#record.input;
+  }
+
+  async record(): Promise<RunRecord> {
+    return structuredClone({ ...this.#record, usage: this.#meter.total });
   }
 
   result(): Promise<JsonValue> {
@@ -120,7 +131,8 @@ export class Run implements RunHandle<JsonValue> {
     if (signal.aborted) throw abortError(signal.reason);
     const startedAt = new Date().toISOString();
     this.#record = { ...this.#record, state: 'running', startedAt };
-    const { workflowName, input } = this.#record;
+    const { workflowName } = this;
+    const { input } = this.#record;
     this.#log.emit({ type: 'run_start', workflowName, startedAt, ...(input !== undefined && { input }) });
     return executeAction({
       action: this.workflow.action,

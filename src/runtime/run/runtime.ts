@@ -159,7 +159,7 @@ export class Runtime {
     }
     const known = this.#runs.get(id);
     if (known) {
-      if (known.workflow === workflow && canonicalJson(known.record().input) === canonicalJson(input)) return known;
+      if (known.workflow === workflow && canonicalJson(known.input) === canonicalJson(input)) return known;
       throw new RunConflictError({ runId: id });
     }
     if (options.signal?.aborted) throw abortError(options.signal.reason);
@@ -240,24 +240,25 @@ export class Runtime {
    * Records of runs, newest first.
    * @throws {RunNotFoundError} there is no run of the id `after`
    */
-  runs(query: RunsQuery = {}): RunRecord[] {
+  async runs(query: RunsQuery = {}): Promise<RunRecord[]> {
     checkOptions('runs', query, { state: true, workflow: true, after: true, limit: true });
     const { state, workflow, after, limit = 100 } = query;
     if (!Number.isSafeInteger(limit) || limit < 1) throw new InvalidRequestError('limit must be a whole number over 0');
-    let records = [...this.#runs.values()].map((run) => run.record()).reverse();
+    let runs = [...this.#runs.values()].reverse();
     if (after !== undefined) {
-      const at = records.findIndex(({ runId }) => runId === after);
+      const at = runs.findIndex(({ id }) => id === after);
       if (at === -1) throw new RunNotFoundError({ runId: after });
-      records = records.slice(at + 1);
+      runs = runs.slice(at + 1);
     }
-    return records
-      .filter((record) => state === undefined || record.state === state)
-      .filter((record) => workflow === undefined || record.workflowName === workflow)
+    const found = runs
+      .filter((run) => state === undefined || run.state === state)
+      .filter((run) => workflow === undefined || run.workflowName === workflow)
       .slice(0, Math.min(limit, 1_000));
+    return Promise.all(found.map((run) => run.record()));
   }
 
   /** @throws {RunNotFoundError} there is none of this id, or it is no longer kept */
-  run(id: string): RunHandle {
+  async run(id: string): Promise<RunHandle> {
     const run = this.#runs.get(id);
     if (!run) throw new RunNotFoundError({ runId: id });
     return run;
@@ -406,7 +407,7 @@ export class Runtime {
   #dropOldRuns(): void {
     for (const [id, run] of this.#runs) {
       if (this.#runs.size <= maxKeptRuns) return;
-      if (!isFinal(run.record().state)) continue;
+      if (!isFinal(run.state)) continue;
       this.#runs.delete(id);
       this.#events.remove(id);
     }

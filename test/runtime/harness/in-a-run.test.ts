@@ -143,7 +143,7 @@ test('usage of a child action counts for its caller and the run', async ({ runti
   });
   const run = await runtime.invoke(workflow);
   expect(await run.result()).toBe(111);
-  expect(run.record().usage.input).toBe(111);
+  expect((await run.record()).usage.input).toBe(111);
   const events = await eventsOf(run);
   expect(ofType(events, 'action')[0]?.usage?.input).toBe(10);
   expect(ofType(events, 'run_end')[0]?.usage?.input).toBe(111);

@@ -55,7 +55,7 @@ describe('invoke', () => {
     const workflow = defineWorkflow({ agent, name: 'w', run: () => 1 });
     const call = runtime.invoke(workflow, { signal: AbortSignal.abort('before') });
     await expect(call).rejects.toMatchObject({ name: 'AbortError', cause: 'before' });
-    expect(runtime.runs()).toEqual([]);
+    expect(await runtime.runs()).toEqual([]);
     expect(events).toEqual([]);
   });
 
@@ -68,7 +68,7 @@ describe('invoke', () => {
   test('is known by its id to whoever sees its first event, and can be cancelled from there', async ({ runtime }) => {
     const cancelled: Promise<void>[] = [];
     runtime.observe(({ type, runId = '' }) => {
-      if (type === 'run_start') cancelled.push(runtime.run(runId).cancel('at once'));
+      if (type === 'run_start') cancelled.push(runtime.run(runId).then((run) => run.cancel('at once')));
     });
     let started = false;
     const workflow = defineWorkflow({
@@ -100,7 +100,7 @@ describe('invoke', () => {
       const run = await runtime.invoke(workflow, { signal: stop.signal });
       stop.abort(reason);
       await expect(run.result()).rejects.toMatchObject({ name: 'RunCancelledError', meta: { reason: text } });
-      expect(run.record()).toMatchObject({ state: 'cancelled', error: { code: 'run_cancelled' } });
+      expect(await run.record()).toMatchObject({ state: 'cancelled', error: { code: 'run_cancelled' } });
     }
   });
 });
@@ -118,15 +118,30 @@ describe('a run', () => {
     });
     const run = await runtime.invoke(workflow, { id: 'same', input: { list: ['yours'] } });
     await run.result();
-    expect(run.record().input).toEqual({ list: ['yours'] });
+    expect((await run.record()).input).toEqual({ list: ['yours'] });
     expect(await runtime.invoke(workflow, { id: 'same', input: { list: ['yours'] } })).toBe(run);
+  });
+
+  test('keeps its record from what whoever asked for it does to it', async ({ runtime }) => {
+    const input = v.object({ list: v.array(v.string()) });
+    const workflow = defineWorkflow({ agent, name: 'w', input, run: ({ input: given }) => given });
+    const run = await runtime.invoke(workflow, { input: { list: ['yours'] } });
+    await run.result();
+    const record = await run.record();
+    const before = structuredClone(record);
+    const [listed] = await runtime.runs();
+    for (const taken of [record, listed]) {
+      for (const part of [taken, taken?.input, taken?.result, taken?.usage])
+        Object.assign(Object(part), { list: 'mine' });
+    }
+    expect(await run.record()).toEqual(before);
   });
 
   test('keeps its result from what whoever asked for it does to it', async ({ runtime }) => {
     const workflow = defineWorkflow({ agent, name: 'w', run: ({ harness }) => ({ list: [harness.name] }) });
     const run = await runtime.invoke(workflow);
     (await run.result()).list.push('mine');
-    expect(run.record().result).toEqual({ list: ['default'] });
+    expect((await run.record()).result).toEqual({ list: ['default'] });
   });
 
   test('resolves its agent anew, with its own id and the environment of the runtime', async ({ directory }) => {
@@ -181,7 +196,7 @@ describe('a run', () => {
       const own = defineAgent(() => config as object);
       const run = await runtime.invoke(defineWorkflow({ agent: own, name: `w-${name}`, run: () => 1 }));
       await expect(run.result()).rejects.toMatchObject({ name });
-      expect(run.record()).toMatchObject({ state: 'failed', error: { name } });
+      expect(await run.record()).toMatchObject({ state: 'failed', error: { name } });
     }
     expect(made).toBe(0);
   });
@@ -217,7 +232,7 @@ describe('a run', () => {
     const cancelled = run.cancel();
     go.open();
     await cancelled;
-    expect(run.record().state).toBe('cancelled');
+    expect((await run.record()).state).toBe('cancelled');
     expect({ began, closed }).toEqual({ began: false, closed: 1 });
   });
 
@@ -241,8 +256,8 @@ describe('a run', () => {
     goOn.open();
     await cancelled;
     await expect(run.result()).rejects.toMatchObject({ name: 'RunCancelledError', meta: { reason: 'enough' } });
-    expect(run.record()).toMatchObject({ state: 'cancelled', error: { code: 'run_cancelled' } });
-    expect(run.record()).not.toHaveProperty('result');
+    expect(await run.record()).toMatchObject({ state: 'cancelled', error: { code: 'run_cancelled' } });
+    expect(await run.record()).not.toHaveProperty('result');
     const end = (await eventsOf(run)).at(-1);
     expect(end).toMatchObject({ type: 'run_end', state: 'cancelled', isError: true });
     expect(end).not.toHaveProperty('result');
@@ -267,14 +282,14 @@ describe('a run', () => {
     goOn.open();
     await cancelled;
     await expect(run.result()).rejects.toMatchObject({ name: 'RunCancelledError' });
-    expect(run.record().state).toBe('cancelled');
+    expect((await run.record()).state).toBe('cancelled');
   });
 
   test('that is cancelled when its end is written stays completed', async ({ runtime }) => {
     const run = await runtime.invoke(defineWorkflow({ agent, name: 'w', run: () => 'result' }));
     runtime.observe(({ type }) => type === 'run_end' && void run.cancel('too late'));
     expect(await run.result()).toBe('result');
-    expect(run.record()).toMatchObject({ state: 'completed', result: 'result' });
+    expect(await run.record()).toMatchObject({ state: 'completed', result: 'result' });
   });
 
   test('keeps its result when its sandbox can not be ended, and says so in its log', async ({ directory }) => {
@@ -357,7 +372,7 @@ describe('a run', () => {
     const events = await eventsOf(run);
     const sum = ofType(events, 'turn').reduce((total, turn) => total + (turn.usage?.totalTokens ?? 0), 0);
     expect(sum).toBe(24);
-    expect(run.record().usage.totalTokens).toBe(sum);
+    expect((await run.record()).usage.totalTokens).toBe(sum);
     expect(ofType(events, 'run_end')[0]?.usage?.totalTokens).toBe(sum);
   });
 
@@ -463,9 +478,9 @@ describe('a runtime', () => {
     for (let i = 0; i < 1_005; i++) runs.push(await runtime.invoke(workflow));
     await Promise.all(runs.map((run) => run.result()));
     await new Promise((resolve) => setImmediate(resolve));
-    expect(runtime.runs({ limit: 10_000 })).toHaveLength(1_000);
-    expect(() => runtime.run(runs[0]?.id ?? '')).toThrow(expect.objectContaining({ name: 'RunNotFoundError' }));
-    expect(runtime.run(runs.at(-1)?.id ?? '')).toBe(runs.at(-1));
+    expect(await runtime.runs({ limit: 10_000 })).toHaveLength(1_000);
+    await expect(runtime.run(runs[0]?.id ?? '')).rejects.toThrow(expect.objectContaining({ name: 'RunNotFoundError' }));
+    expect(await runtime.run(runs.at(-1)?.id ?? '')).toBe(runs.at(-1));
   });
 
   test('that is closed has ended all its runs, waits included, and closes once', async ({ directory }) => {
@@ -477,7 +492,10 @@ describe('a runtime', () => {
     });
     const runs = [await runtime.invoke(workflow), await runtime.invoke(workflow)];
     await Promise.all([runtime.close(), runtime.close()]);
-    expect(runs.map((run) => run.record().state)).toEqual(['cancelled', 'cancelled']);
+    expect((await Promise.all(runs.map((run) => run.record()))).map(({ state }) => state)).toEqual([
+      'cancelled',
+      'cancelled',
+    ]);
     for (const run of runs) {
       await expect(run.result()).rejects.toMatchObject({ name: 'RunCancelledError' });
       expect((await eventsOf(run)).at(-1)).toMatchObject({ type: 'run_end', state: 'cancelled', isError: true });

@@ -70,15 +70,15 @@ test('refuses before anything is recorded: unknown, unexpected input, what is no
     meta: { issues: [{ path: ['n'] }] },
   });
   await expect(runtime.invoke(double)).rejects.toThrow(ActionInputValidationError); // omitted is {}
-  expect(runtime.runs()).toEqual([]);
+  expect(await runtime.runs()).toEqual([]);
 });
 
 test('resolves when the run is accepted, and keeps its record', async ({ runtime }) => {
   const run = await runtime.invoke(double, { input: { n: 2 } });
   expect(run.id).toMatch(/^run_[0-9A-HJKMNP-TV-Z]{26}$/);
-  expect(['queued', 'running']).toContain(run.record().state);
+  expect(['queued', 'running']).toContain((await run.record()).state);
   expect(await run.result()).toEqual({ n: 4 });
-  const record = run.record();
+  const record = await run.record();
   expect(record).toMatchObject({ runId: run.id, workflowName: 'double', state: 'completed', result: { n: 4 } });
   for (const time of [record.createdAt, record.startedAt, record.endedAt]) {
     expect(new Date(time ?? '').toISOString()).toBe(time);
@@ -100,7 +100,7 @@ test('keeps the input as it was given, and makes the schema’s output at the st
   });
   const run = await runtime.invoke(workflow, { input: { when: '2020-01-01T00:00:00.000Z' } });
   expect(await run.result()).toBe(1_577_836_800_000);
-  expect(run.record().input).toEqual({ when: '2020-01-01T00:00:00.000Z' });
+  expect((await run.record()).input).toEqual({ when: '2020-01-01T00:00:00.000Z' });
 });
 
 test('an id makes invoke idempotent: the run that exists for the same input, a conflict for another', async ({
@@ -109,13 +109,13 @@ test('an id makes invoke idempotent: the run that exists for the same input, a c
   const first = await runtime.invoke(double, { input: { n: 1 }, id: 'once' });
   const again = await runtime.invoke(double, { input: { n: 1 }, id: 'once' });
   expect(again.id).toBe(first.id);
-  expect(runtime.runs()).toHaveLength(1);
+  expect(await runtime.runs()).toHaveLength(1);
   await expect(runtime.invoke(double, { input: { n: 2 }, id: 'once' })).rejects.toThrow(RunConflictError);
   for (const id of ['', 'a b', 'x'.repeat(129)]) {
     await expect(runtime.invoke(double, { input: { n: 1 }, id })).rejects.toThrow(InvalidRequestError);
   }
-  expect(await runtime.run('once').result()).toEqual({ n: 2 });
-  expect(() => runtime.run('other')).toThrow(RunNotFoundError);
+  expect(await (await runtime.run('once')).result()).toEqual({ n: 2 });
+  await expect(runtime.run('other')).rejects.toThrow(RunNotFoundError);
 });
 
 test('delivers nothing as null, and tells apart an output that does not fit from one that is no JSON', async ({
@@ -147,7 +147,7 @@ test('a run that throws is failed with that error, its record and last event wit
   });
   const run = await runtime.invoke(workflow);
   await expect(run.result()).rejects.toThrow('no such luck');
-  expect(run.record()).toMatchObject({ state: 'failed', error: { name: 'TypeError', message: 'no such luck' } });
+  expect(await run.record()).toMatchObject({ state: 'failed', error: { name: 'TypeError', message: 'no such luck' } });
   const last = (await eventsOf(run)).at(-1);
   expect(last).toMatchObject({ type: 'run_end', state: 'failed', isError: true });
   expect(JSON.stringify(last)).not.toMatch(/the cause|\.ts:/);
@@ -162,7 +162,7 @@ test('cancel stops a run, which rejects with RunCancelledError; after that it do
     constructor: RunCancelledError,
     meta: { runId: run.id, reason: 'not needed' },
   });
-  expect(run.record().state).toBe('cancelled');
+  expect((await run.record()).state).toBe('cancelled');
   await run.cancel();
   expect(ofType(await eventsOf(run), 'run_end')).toHaveLength(1);
 });
@@ -197,7 +197,7 @@ test('timeoutMs aborts the signal of the run and fails it with ActionTimeoutErro
     meta: { timeoutMs: 20 },
   });
   expect(aborted).toBe(true);
-  expect(run.record().state).toBe('failed');
+  expect((await run.record()).state).toBe('failed');
 });
 
 test('events are numbered from 0 without a gap, and may be followed from any number on', async ({ runtime }) => {
@@ -262,7 +262,7 @@ test('work of a run that was asked for at module level goes to the runtime of th
   });
   const { id, result } = await (await runtime.invoke(outer)).result();
   expect(result).toEqual({ n: 6 });
-  expect(runtime.run(id).record().state).toBe('completed');
+  expect((await (await runtime.run(id)).record()).state).toBe('completed');
 });
 
 test('a definition without a name, and a second one of a name, are refused when invoked', async ({ runtime }) => {
@@ -279,10 +279,10 @@ test('lists runs, newest first, by state, workflow and page', async ({ runtime }
     await run.result();
     ids.unshift(run.id);
   }
-  expect(runtime.runs().map(({ runId }) => runId)).toEqual(ids);
-  expect(runtime.runs({ limit: 1, after: ids[0] ?? '' }).map(({ runId }) => runId)).toEqual([ids[1]]);
-  expect(runtime.runs({ state: 'failed' })).toEqual([]);
-  expect(runtime.runs({ workflow: 'double' })).toHaveLength(3);
+  expect((await runtime.runs()).map(({ runId }) => runId)).toEqual(ids);
+  expect((await runtime.runs({ limit: 1, after: ids[0] ?? '' })).map(({ runId }) => runId)).toEqual([ids[1]]);
+  expect(await runtime.runs({ state: 'failed' })).toEqual([]);
+  expect(await runtime.runs({ workflow: 'double' })).toHaveLength(3);
 });
 
 test('concurrency bounds what runs at once; a run that waits can be cancelled', async ({ directory }) => {
@@ -293,9 +293,9 @@ test('concurrency bounds what runs at once; a run that waits can be cancelled', 
   await started;
   const second = await runtime.invoke(double, { input: { n: 1 } });
   const third = await runtime.invoke(double, { input: { n: 2 } });
-  expect(second.record().state).toBe('queued');
+  expect((await second.record()).state).toBe('queued');
   await second.cancel();
-  expect(second.record().state).toBe('cancelled');
+  expect((await second.record()).state).toBe('cancelled');
   await first.cancel();
   expect(await third.result()).toEqual({ n: 4 });
 });
@@ -305,7 +305,7 @@ test('close takes nothing more and ends what runs', async ({ runtime }) => {
   const run = await runtime.invoke(workflow);
   await started;
   await runtime.close();
-  expect(run.record().state).toBe('cancelled');
+  expect((await run.record()).state).toBe('cancelled');
   await expect(runtime.invoke(double, { input: { n: 1 } })).rejects.toThrow(RuntimeUnavailableError);
 });
 

@@ -77,10 +77,12 @@ export interface ContainerUsage {
 
 export interface ContainerEnd {
   exitCode: number;
-  oomKilled: boolean;
   at: Date;
-  /** What the engine was asked for, when that ended it. Engines forget: then it is left out, too. */
-  asked?: 'stop' | 'kill';
+  /**
+   * What ended it by SIGKILL: a call of the engine, or that its memory was gone. Left out: something else, or it was so long
+   * ago that the engine has forgotten.
+   */
+  killedBy?: 'stop' | 'kill' | 'memory';
 }
 
 export interface ContainerEvent {

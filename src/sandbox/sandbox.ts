@@ -455,11 +455,10 @@ function rejection(signal: AbortSignal): Promise<never> {
 function whyEnded({ state, end }: ContainerDetails): SandboxEnd | undefined {
   if (state === 'removing') return { reason: 'removed' };
   if (state !== 'exited' || !end) return undefined;
-  const { exitCode, oomKilled, asked } = end;
+  const { exitCode, killedBy } = end;
   if (exitCode === 137) {
-    if (asked) return { reason: asked === 'stop' ? 'stopped' : 'killed', exitCode };
-    // The engine says so of a container as soon as any process in it was killed for want of memory, and ever after.
-    return { reason: oomKilled ? 'oom' : 'killed', exitCode };
+    const reasons = { stop: 'stopped', kill: 'killed', memory: 'oom' } as const;
+    return { reason: killedBy ? reasons[killedBy] : 'killed', exitCode };
   }
   // No code of a program: what the engine writes when it starts, and what it had running runs no more.
   if (exitCode === 255) return { reason: 'lost', exitCode };

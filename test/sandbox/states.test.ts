@@ -1,5 +1,10 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { readFile, writeFile } from 'node:fs/promises';
+import { setTimeout as wait } from 'node:timers/promises';
 import Docker from 'dockerode';
-import { describe, expect } from 'vitest';
+import { describe, expect, onTestFinished } from 'vitest';
 import { SandboxDiedError, SandboxNotFoundError, SandboxPausedError } from '../../src/sandbox/errors.ts';
 import type { Sandbox } from '../../src/sandbox/sandbox.ts';
 import { test } from '../support/sandbox-fixture.ts';
@@ -116,6 +121,45 @@ test.for(['stopped', 'killed'] as const)(
     expect(await sandbox.fs.readFile('file')).toBe('kept');
   },
 );
+
+describe.runIf(process.getuid?.() === 0)('a sandbox-agent that is killed', () => {
+  const firstProcess = async (sandbox: Sandbox) => (await container(sandbox).inspect()).State.Pid;
+
+  test('by somebody on this machine is no want of memory, though there was one before', async ({ host }) => {
+    await using sandbox = await host.create({ limits: { memory: 128 * 1024 * 1024 } });
+    expect((await sandbox.exec('tail /dev/zero')).oomKilled).toBe(true);
+    await wait(2_500); // what the engine tells of memory belongs to an end that is near
+    process.kill(await firstProcess(sandbox), 'SIGKILL');
+    await expect(sandbox.exec('sleep 1000')).rejects.toMatchObject({ meta: { reason: 'killed' } });
+    expect((await sandbox.info()).end).toEqual({ reason: 'killed', exitCode: 137 });
+  });
+
+  test('by the kernel for want of memory says so, and start() goes on with the files', async ({ host }) => {
+    await using sandbox = await host.create({ limits: { memory: 128 * 1024 * 1024 } });
+    await sandbox.fs.writeFile('file', 'kept');
+    const pid = await firstProcess(sandbox);
+    const ids = await readFile(`/proc/${pid}/cgroup`, 'utf8');
+    const [, path = ''] = /^\d+:memory:(.*)$/m.exec(ids) ?? /^0::(.*)$/m.exec(ids) ?? [];
+    const group = [`/sys/fs/cgroup/memory${path}`, `/sys/fs/cgroup${path}`].find((folder) => existsSync(folder));
+    // Takes all of its memory from outside, and is not the first that is killed for it.
+    await writeFile(`/proc/${pid}/oom_score_adj`, '1000');
+    const greedy = `echo $$ > ${group}/cgroup.procs; exec tail /dev/zero`;
+    const hog = spawn('/bin/sh', ['-c', greedy], { stdio: 'ignore' });
+    const gone = once(hog, 'exit');
+    onTestFinished(() => void hog.kill('SIGKILL'));
+    await expect
+      .poll(async () => (await sandbox.info()).end, { timeout: 20_000 })
+      .toEqual({
+        reason: 'oom',
+        exitCode: 137,
+      });
+    await expect(sandbox.exec('true')).rejects.toMatchObject({ code: 'sandbox_died', meta: { reason: 'oom' } });
+    hog.kill('SIGKILL');
+    await gone;
+    await sandbox.start();
+    expect(await sandbox.fs.readFile('file')).toBe('kept');
+  });
+});
 
 test('a sandbox that somebody restarted says so to who waits, and works', async ({ sandbox }) => {
   await sandbox.fs.writeFile('file', 'kept');

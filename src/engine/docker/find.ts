@@ -7,8 +7,8 @@ import type {
   ContainerState,
   LimitName,
 } from '../engine.ts';
-import { askedEnd } from './asked-end.ts';
 import { statusOf } from './failure.ts';
+import { killCause } from './kill-cause.ts';
 
 /** What the engine's list wants in place of a record: every one must be there. */
 export function labelFilter(labels: Readonly<Record<string, string>>): string[] {
@@ -56,14 +56,14 @@ export async function inspectContainer(
 async function endOf(
   docker: Docker,
   id: string,
-  { ExitCode: exitCode, OOMKilled: oomKilled, StartedAt, FinishedAt }: Docker.ContainerInspectInfo['State'],
+  { ExitCode: exitCode, StartedAt, FinishedAt }: Docker.ContainerInspectInfo['State'],
 ): Promise<ContainerEnd> {
   const at = new Date(FinishedAt);
   // Its first process is killed from outside only, or by the kernel.
   const lifespan = { startedAt: new Date(StartedAt), endedAt: at };
   // An engine that keeps no events does not know.
-  const asked = exitCode === 137 ? await askedEnd(docker, id, lifespan).catch(() => undefined) : undefined;
-  return { exitCode, oomKilled, at, ...(asked && { asked }) };
+  const killedBy = exitCode === 137 ? await killCause(docker, id, lifespan).catch(() => undefined) : undefined;
+  return { exitCode, at, ...(killedBy && { killedBy }) };
 }
 
 const limitNames = ['memory', 'cpus', 'pids', 'disk'] as const;

@@ -265,8 +265,7 @@ describe('unpack', () => {
     const before = await openFiles();
     const archive = await archiveOf({ name: 'before', content: 'x' }, ...entries);
     const unpacking = unpacked(archive, `${folder}/to`);
-    await expect(unpacking).rejects.toMatchObject({ code: 'unsafe_entry' });
-    await expect(unpacking).rejects.toThrow(JSON.stringify(entries.at(-1)?.name).slice(1, -1));
+    await expect(unpacking).rejects.toMatchObject({ code: 'unsafe_entry', entry: entries.at(-1)?.name });
     expect(await openFiles()).toBe(before);
     expect((await fs.readdir(folder)).sort()).toEqual(['outside', 'to']);
     expect(await fs.readFile(`${folder}/to/before`, 'utf8')).toBe('x');

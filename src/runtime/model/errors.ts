@@ -96,6 +96,14 @@ export class TurnLimitError extends BerthError<{ maxTurns: number }> {
   }
 }
 
+/** What is known of a failed request besides its message. */
+interface FailedRequest {
+  transient: boolean;
+  overflow?: boolean | undefined;
+  status?: number | undefined;
+  retryAfterMs?: number | undefined;
+}
+
 /** What `Model.stream` throws for one failed request. The loop asks again when it is `transient`. */
 export class ModelRequestError extends Error {
   static {
@@ -104,38 +112,78 @@ export class ModelRequestError extends Error {
   readonly status?: number;
   /** Asking again later may work. */
   readonly transient: boolean;
+  /** The request was longer than the model takes; a shorter one may work. Never together with `transient`. */
+  readonly overflow: boolean;
   /** What the provider asks to wait before the next request. */
   readonly retryAfterMs?: number;
 
-  constructor(
-    message: string,
-    meta: { transient: boolean; status?: number | undefined; retryAfterMs?: number | undefined },
-    options?: ErrorOptions,
-  ) {
+  constructor(message: string, meta: FailedRequest, options?: ErrorOptions) {
     super(message, options);
     this.transient = meta.transient;
+    this.overflow = meta.overflow ?? false;
     if (meta.status !== undefined) this.status = meta.status;
     if (meta.retryAfterMs !== undefined) this.retryAfterMs = meta.retryAfterMs;
   }
 }
 
 const TRANSIENT_STATUSES = new Set([408, 409, 425, 429, 500, 502, 503, 504, 529]);
-const SPENT_QUOTA = /insufficient_quota|exceeded your current quota|billing_error|credit balance/i;
+
+/** Google: `PerDay` in the quota's id, and a limit of 0 for what is not part of the plan, come with a delay all the same. */
+const SPENT_QUOTA =
+  /insufficient[_ ](quota|balance|credits?)|exceeded_current_quota|billing_error|billing_hard_limit|credit balance|PerDay|, limit: 0\b/i;
+/** What Google says of its limits per minute too: only the delay that comes with those tells them apart. */
+const EXCEEDED_QUOTA = /exceeded your current quota/i;
+
+/** The words in which a request is refused as too long. */
+const OVERFLOW = new RegExp(
+  [
+    'context_length_exceeded', // OpenAI, and many that speak like it
+    'exceeds? (the|your)?.{0,30}context (window|length|size|limit)', // OpenAI's Responses API, llama.cpp
+    'exceed_context_size_error', // llama.cpp
+    'maximum (context|prompt|model) length', // OpenAI, vLLM, SGLang, OpenRouter, DeepSeek, Mistral, xAI
+    "model's context length", // Together, SGLang
+    'prompt is too long', // Anthropic
+    'exceed context limit', // Anthropic, when only the output wanted is too much
+    'request_too_large', // Anthropic, by bytes
+    'input is too long', // Bedrock
+    'input token count.{0,30}exceeds', // Google
+    'prompt too long|exceeded max context length', // Ollama
+    'greater than the context length|context the overflows', // LM Studio
+    'reduce the length of the (messages|input|prompt)', // Groq and others
+    'exceeded model token limit', // Moonshot
+    'context window exceeds limit', // MiniMax
+    'prompt exceeds max length', // Z.ai
+    'range of input length should be', // DashScope
+    '`inputs` tokens \\+ `max_new_tokens` must be', // Text Generation Inference
+    'prompt token count of \\d+ exceeds', // GitHub
+    'tokens per min.{0,80}request too large|request too large.{0,200}tokens per min', // one request over the whole limit
+  ].join('|'),
+  'is',
+);
 
 /**
  * What a provider answered instead of a message, sorted into what may pass and what stays.
  * @param answer.details - all that is known of the error, searched for words; not shown
+ * @param answer.transient - whether it may pass when neither status nor words tell. Default: false
  */
 export function providerError(
-  answer: { message: string; status?: number | undefined; details?: string; retryAfterMs?: number | undefined },
+  answer: {
+    message: string;
+    status?: number | undefined;
+    details?: string;
+    retryAfterMs?: number | undefined;
+    transient?: boolean;
+  },
   options?: ErrorOptions,
 ): ModelRequestError {
-  const { message, status, details = '', retryAfterMs } = answer;
+  const { message, status, details = '', retryAfterMs, transient = false } = answer;
   const words = `${message} ${details}`;
-  const passes = (status !== undefined && TRANSIENT_STATUSES.has(status)) || /overloaded/i.test(words);
+  const overflow = status === 413 || OVERFLOW.test(words);
+  const spent = SPENT_QUOTA.test(words) || (EXCEEDED_QUOTA.test(words) && retryAfterMs === undefined);
+  const passes = (status === undefined ? transient : TRANSIENT_STATUSES.has(status)) || /overloaded/i.test(words);
   return new ModelRequestError(
     message,
-    { transient: passes && !SPENT_QUOTA.test(words), status, retryAfterMs },
+    { transient: passes && !spent && !overflow, overflow, status, retryAfterMs },
     options,
   );
 }

@@ -7,7 +7,7 @@ import {
   ProviderRegistrationError,
 } from '../../../src/runtime/model/errors.ts';
 import type { Message } from '../../../src/runtime/model/model.ts';
-import { Models, type ProviderApi, registerProvider } from '../../../src/runtime/model/providers.ts';
+import { Models, registerProvider } from '../../../src/runtime/model/providers.ts';
 import { textResult } from '../../../src/runtime/model/tool.ts';
 import { scriptedModel } from '../../../src/testing/scripted-model.ts';
 import {
@@ -20,25 +20,9 @@ import {
   startProvider,
 } from '../../support/provider-server.ts';
 import { converse, tool } from './conversation-of.ts';
-
-const wires: { api: ProviderApi; model: string; events(answer: ProviderAnswer): unknown[]; thinks: boolean }[] = [
-  { api: 'anthropic-messages', model: 'claude-opus-5', events: anthropicEvents, thinks: true },
-  { api: 'openai-responses', model: 'gpt-5.2', events: responsesEvents, thinks: true },
-  { api: 'openai-completions', model: 'some/model', events: chatEvents, thinks: false },
-  { api: 'google-generative-ai', model: 'gemini-3.5-flash', events: googleEvents, thinks: true },
-];
+import { served, wires } from './served.ts';
 
 const echo = tool('echo', (input) => `got ${JSON.stringify(input)}`);
-const prices = { input: 1_000_000, output: 10_000_000, cacheRead: 100_000, cacheWrite: 0 };
-
-/** A model of a provider on this machine that gives these replies. */
-async function served({ api, model }: { api: ProviderApi; model: string }, replies: Reply[]) {
-  const provider = await startProvider(replies);
-  const { baseUrl } = provider;
-  const models = new Models({ here: { api, baseUrl, apiKey: 'secret-key', models: { [model]: { cost: prices } } } });
-  return { provider, model: models.resolve(`here/${model}`) };
-}
-
 describe.each(wires)('$api', (wire) => {
   const stream = (answer: ProviderAnswer, ending: 'end' | 'cut' | 'silence' = 'end'): Reply => ({
     events: wire.events(answer),

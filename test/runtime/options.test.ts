@@ -18,6 +18,7 @@ const action = defineAction({ name: 'act', description: 'Acts.', run: () => 1 })
 const untyped = (options: object) => options as never;
 
 describe('an option that a call does not have is refused, with its name and those that there are:', () => {
+  // contract: 1.1-unknown-options
   test.for<[call: string, make: (runtime: Runtime, options: never) => unknown]>([
     ['invoke', (runtime, options) => runtime.invoke(workflow, options)],
     ['runs', async (runtime, options) => runtime.runs(options)],
@@ -37,6 +38,7 @@ describe('an option that a call does not have is refused, with its name and thos
     });
   });
 
+  // contract: 1.1-unknown-options, 3.2-refused-before
   test('prompt, shell, run and emit; nothing is told of them, and the session is free', async ({ runtime }) => {
     const told: RuntimeEvent[] = [];
     const { model } = await inHarness(runtime, ['Hello.'], async (harness) => {
@@ -59,6 +61,7 @@ describe('an option that a call does not have is refused, with its name and thos
     expect(model.requests).toHaveLength(1);
   });
 
+  // contract: 1.8-options, 10.2-docker-options
   test('createRuntime, docker, local, registerProvider', async () => {
     await expect(createRuntime(untyped({ concurency: 1 }))).rejects.toThrow(/concurency is not a known field/);
     expect(() => docker(untyped({ imag: 'x' }))).toThrow(/imag: is not an option/);
@@ -103,6 +106,7 @@ test('what is no signal is refused before anything is done', async ({ runtime })
   });
 });
 
+// contract: 1.8-options, 1.8-one-name
 test('options that are no object are refused as well, and records that are no plain object', async ({ runtime }) => {
   await expect(runtime.invoke(workflow, null as never)).rejects.toMatchObject({ name: 'InvalidRequestError' });
   await expect(createRuntime(untyped({ workflows: [workflow], models: [] }))).rejects.toMatchObject({

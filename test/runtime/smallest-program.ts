@@ -28,6 +28,7 @@ export function smallestProgram(name: string, sandbox: () => SandboxFactory): vo
   const open = () => createRuntime({ sandbox: sandbox(), logger: pino({ level: 'silent' }) });
 
   describe(`the smallest program in ${name}`, () => {
+    // contract: 2-bound-root, 1.7-not-offered, 7.1-order
     test('an action bound to a workflow runs in the root harness and gives its validated output', async () => {
       await using runtime = await open();
       const model = scriptedModel(['A short one.']);
@@ -47,6 +48,7 @@ export function smallestProgram(name: string, sandbox: () => SandboxFactory): vo
       ]);
     });
 
+    // contract: 2-child-sessions, 2-child-files, 2-model-json, 1.6-actions, 2-child-scope
     test('an action given to an agent is a tool whose sessions are its own and whose files are the parent’s', async () => {
       await using runtime = await open();
       const model = scriptedModel([
@@ -103,6 +105,7 @@ export function smallestProgram(name: string, sandbox: () => SandboxFactory): vo
       });
     });
 
+    // contract: 2-child-sessions, 7.2-own-conversation, 8-scope
     test('an agent instance calls it for a message that was dispatched: own sessions, the same files', async () => {
       await using runtime = await open();
       const model = scriptedModel([
@@ -138,6 +141,7 @@ export function smallestProgram(name: string, sandbox: () => SandboxFactory): vo
       expect(ofType(events, 'submission_settled')).toMatchObject([{ outcome: 'completed', instanceId: 'one' }]);
     });
 
+    // contract: 2-model-input-issues, 2-caller-goes-on
     test('a wrong input of a model is a tool error that names each path and asks for another call', async () => {
       await using runtime = await open();
       const model = scriptedModel([{ toolCalls: [{ name: 'summarize_document', input: { text: 5 } }] }, 'I can not.']);

@@ -11,6 +11,7 @@ async function ask(model: ScriptedModel, signal = new AbortController().signal, 
   return events;
 }
 
+// contract: 4.6-scripted
 test('streams a text in a few pieces that make the whole', async () => {
   const events = await ask(scriptedModel(['Hello, 🌍 world!']));
   const deltas = events.filter((event) => event.type === 'text-delta');
@@ -38,6 +39,7 @@ test('gives thinking, text and tool calls in this order, with ids of their own',
   expect(events.at(-1)).toMatchObject({ finishReason: 'tool-calls' });
 });
 
+// contract: 4.6-scripted
 test('a turn may be made from the request', async () => {
   const model = scriptedModel([
     ({ system }) => system.toUpperCase(),
@@ -56,6 +58,7 @@ test('keeps what it was asked, as it was then', async () => {
   expect(model.requests.map(({ messages }) => messages.length)).toEqual([0, 1]);
 });
 
+// contract: 4.6-scripted-error
 test('fails with an error of its turn, after what was said before it', async () => {
   const model = scriptedModel([
     { text: 'half', error: { status: 529, message: 'busy', retryAfterMs: 5 } },
@@ -65,6 +68,7 @@ test('fails with an error of its turn, after what was said before it', async () 
   await expect(ask(model)).rejects.toMatchObject({ transient: false, status: 400 });
 });
 
+// contract: 4.6-scripted-end
 test('fails for good when it is asked for more turns than it has', async () => {
   const model = scriptedModel(['only'], { id: 'short' });
   await ask(model);
@@ -76,6 +80,7 @@ test('fails for good when it is asked for more turns than it has', async () => {
   });
 });
 
+// contract: 4.4-cost, 4.4-cost-unknown, 4.4-total
 test('counts tokens and money as told', async () => {
   const cost = { input: 3, output: 15 };
   const model = scriptedModel([{ usage: { input: 1_000_000, output: 100_000 } }, { usage: { cacheRead: 1 } }], {

@@ -37,11 +37,13 @@ describe('input of an action', () => {
     run: ({ input }) => input,
   });
 
+  // contract: 1.4-parsed
   test('is the parsed side of the schema, with defaults and transforms', async () => {
     await using bench = await harnessBench();
     expect(await bench.harness.run(add, { a: 2, at: '1970-01-01T00:00:01Z' })).toEqual({ a: 2, b: 1, at: 1000 });
   });
 
+  // contract: 1.4-issues, 2-run-error
   test('that does not fit is refused with the path of each issue, and the action is not started', async () => {
     await using bench = await harnessBench();
     const call = bench.harness.run(add as ActionDefinition, { a: 'x', b: null });
@@ -53,6 +55,7 @@ describe('input of an action', () => {
     });
   });
 
+  // contract: 1.4-omitted-input, 1.4-unexpected-input, 2-context
   test('that is left out is an empty object; an action without a schema takes none', async () => {
     await using bench = await harnessBench();
     const call = bench.harness.run(add as ActionDefinition);
@@ -80,6 +83,7 @@ describe('output of an action', () => {
     expect(await bench.harness.run(action(() => ({ s: ' x ' }), { output: trimmed }))).toEqual({ s: 'x', d: 7 });
   });
 
+  // contract: 1.5-detached
   test('is detached: later changes to what was returned do not show', async () => {
     await using bench = await harnessBench();
     const returned = { list: [1] };
@@ -89,6 +93,7 @@ describe('output of an action', () => {
     expect(bench.of('action')[0]?.result).toEqual({ list: [1] });
   });
 
+  // contract: 1.5-action-output, 1.5-undefined-with-schema, 2-error-closes
   test.each<[string, () => unknown, v.GenericSchema | undefined, object]>([
     [
       'does not fit',
@@ -133,6 +138,7 @@ describe('output of an action', () => {
 });
 
 describe('a run of an action', () => {
+  // contract: 1.2-timeout, 2-end-awaits
   test('is aborted after timeoutMs, and what it started has ended', async () => {
     await using bench = await harnessBench();
     const slow = defineAction({
@@ -155,6 +161,7 @@ describe('a run of an action', () => {
     expect(await bench.harness.run(action(() => 'in time', { timeoutMs: 2 ** 32 }))).toBe('in time');
   });
 
+  // contract: 2-signal-caller
   test('aborts its signal with the caller, whatever it then throws', async () => {
     await using bench = await harnessBench();
     const stop = new AbortController();
@@ -171,6 +178,7 @@ describe('a run of an action', () => {
     await expect(call).rejects.toMatchObject({ name: 'AbortError', cause: 'enough' });
   });
 
+  // contract: 2-signal-timeout, 1.2-timeout
   test('that returns after its time is timed out, also when it held the event loop all the while', async () => {
     await using bench = await harnessBench();
     const busy = action(
@@ -191,6 +199,7 @@ describe('a run of an action', () => {
     await expect(bench.harness.run(ignores)).rejects.toMatchObject({ name: 'ActionTimeoutError' });
   });
 
+  // contract: 2-signal-caller, 2-aborted-caller
   test('gives nothing to a caller that aborted it, also when it goes on and returns', async () => {
     await using bench = await harnessBench();
     const started = gate();
@@ -209,6 +218,7 @@ describe('a run of an action', () => {
     await expect(call).rejects.toMatchObject({ name: 'AbortError', cause: 'enough' });
   });
 
+  // contract: 2-end-aborts, 2-end-awaits
   test('ends what it left running before its result is delivered', async () => {
     await using bench = await harnessBench();
     const leaves = defineAction({
@@ -225,6 +235,7 @@ describe('a run of an action', () => {
     expect(bench.types().slice(-7)).toEqual(['tool_start', 'tool', 'operation', 'idle', 'action', 'operation', 'idle']);
   });
 
+  // contract: 2-log-action, 2-log-any, 2-log-errors, 2-log-size, 8-log
   test('writes its log with its name, whatever the attributes are, and never throws', async () => {
     await using bench = await harnessBench();
     const cyclic: Record<string, unknown> = { big: 1n, when: new Date(0), fail: new Error('why') };
@@ -252,6 +263,7 @@ describe('a run of an action', () => {
 });
 
 describe('an action that a model calls', () => {
+  // contract: 2-model-json
   test('gives it the compact JSON of its output, and null for none', async () => {
     expect(await calledByModel({ actions: [action(() => ({ a: [1, 'x'] }))] }, 'act')).toMatchObject({
       text: '{"a":[1,"x"]}',
@@ -260,6 +272,7 @@ describe('an action that a model calls', () => {
     expect(await calledByModel({ actions: [action(() => {})] }, 'act')).toMatchObject({ text: 'null', isError: false });
   });
 
+  // contract: 2-log-action, 8-action
   test('is told of with the id of the call, also in its log', async () => {
     const talks = defineAction({ name: 'talks', description: 'Logs.', run: ({ log }) => log.info('hello') });
     const { bench } = await calledByModel({ actions: [talks] }, 'talks');
@@ -272,6 +285,7 @@ describe('an action that a model calls', () => {
     expect(types.indexOf('action')).toBeLessThan(types.indexOf('tool'));
   });
 
+  // contract: 1.4-model-arguments
   test('ignores what the model writes where it takes no input', async () => {
     expect(await calledByModel({ actions: [action(() => 'fine')] }, 'act', { any: 'thing' })).toMatchObject({
       text: '"fine"',
@@ -279,6 +293,7 @@ describe('an action that a model calls', () => {
     });
   });
 
+  // contract: 2-model-input-issues
   test('answers bad input with the paths, and asks to call again', async () => {
     const needy = defineAction({ name: 'act', description: 'A.', input: v.object({ n: v.number() }), run: () => 1 });
     const { text, isError } = await calledByModel({ actions: [needy] }, 'act', { n: 'x' });
@@ -286,6 +301,7 @@ describe('an action that a model calls', () => {
     expect(text).toMatch(/input\.n: .*Call it again/);
   });
 
+  // contract: 2-model-output-issues, 2-model-message
   test('answers bad output with the paths, and an error with its message alone, at most 4 KB of it', async () => {
     const bad = action(() => ({ n: 'x' }), { output: v.object({ n: v.number() }) });
     expect(await calledByModel({ actions: [bad as ActionDefinition] }, 'act')).toMatchObject({
@@ -302,6 +318,7 @@ describe('an action that a model calls', () => {
     expect(text).toMatch(/^ü+ …$/);
   });
 
+  // contract: 2-child-configuration, 2-child-no-overrides
   test('has the configuration of the agent, not what the calling prompt overrides', async () => {
     const ofAgent = scriptedModel(['from the agent']);
     const ofCall = scriptedModel([{ toolCalls: [{ name: 'asks' }] }, 'Done.'], { id: 'of-call' });
@@ -322,6 +339,7 @@ describe('an action that a model calls', () => {
     expect(names).not.toContain('extra');
   });
 
+  // contract: 2-side-by-side
   test('runs beside the other actions of its turn, each in a harness of its own', async () => {
     const both = gate();
     const names = new Set<string>();
@@ -340,6 +358,7 @@ describe('an action that a model calls', () => {
     expect(names.size).toBe(2);
   });
 
+  // contract: 2-depth-model
   test('at the fifth level is a tool error', async () => {
     const model = scriptedModel([{ toolCalls: [{ name: 'act' }] }, 'Done.']);
     await using bench = await harnessBench({ model, actions: [action(() => 1)] }, { depth: 4 });
@@ -350,6 +369,7 @@ describe('an action that a model calls', () => {
     expect(bench.of('action_start')).toEqual([]);
   });
 
+  // contract: 4.4-below, 4.4-action
   test('counts to the usage of the prompt that called it', async () => {
     const usage = { input: 5, output: 1 };
     const model = scriptedModel([
@@ -369,6 +389,7 @@ describe('an action that a model calls', () => {
     expect(bench.of('action')[0]?.usage?.totalTokens).toBe(6);
   });
 
+  // contract: 3.4-abort-actions, 3.4-abort-commands, 3.4-abort-awaits
   test('is aborted with the prompt; the model gets nothing more', async () => {
     const model = scriptedModel([{ toolCalls: [{ name: 'waits' }] }, 'never']);
     const waits = defineAction({
@@ -386,6 +407,7 @@ describe('an action that a model calls', () => {
     expect(types.slice(-2)).toEqual(['operation', 'idle']);
   });
 
+  // contract: 2-end-grace, 2-end-silent
   test('that ignores its signal is given up before the prompt ends, so that all is told in order', async () => {
     const forever = gate();
     const started = gate();
@@ -413,6 +435,7 @@ describe('a custom tool that a model calls', () => {
   const tool = (run: () => unknown, more: { output?: v.GenericSchema; timeoutMs?: number } = {}) =>
     defineTool({ name: 'tool', description: 'T.', run, ...more } as Parameters<typeof defineTool>[0]);
 
+  // contract: 1.4-parsed, 7.3-tool-value
   test('gets the parsed input, a signal, the id of the call and a log', async () => {
     const seen: object[] = [];
     const echo = defineTool({
@@ -435,6 +458,7 @@ describe('a custom tool that a model calls', () => {
     expect(history[1]?.parts[0]).toMatchObject({ state: 'output-available', output: { n: 3 } });
   });
 
+  // contract: 1.5-tool-output, 4.2-throws
   test('gives a text as it is, and errors as results', async () => {
     expect((await calledByModel({ tools: [tool(() => 'a "text"')] }, 'tool')).text).toBe('a "text"');
     const date = await calledByModel({ tools: [tool(() => ({ when: new Date(0) }))] }, 'tool');
@@ -445,6 +469,7 @@ describe('a custom tool that a model calls', () => {
     expect(thrown).toMatchObject({ isError: true, text: 'no luck' });
   });
 
+  // contract: 4.2-bad-arguments, 4.2-no-coercion
   test('answers bad arguments with their paths', async () => {
     const needy = defineTool({ name: 'needy', description: 'N.', input: v.object({ n: v.number() }), run: () => 1 });
     const { text, isError } = await calledByModel({ tools: [needy] }, 'needy', { n: 'x' });
@@ -452,6 +477,7 @@ describe('a custom tool that a model calls', () => {
     expect(text).toMatch(/input\.n: .*Call it again/);
   });
 
+  // contract: 1.3-timeout
   test('gives an error result when its time is over', async () => {
     const slow = defineTool({
       name: 'tool',

@@ -11,6 +11,7 @@ import { createRuntime } from '../../../src/runtime/run/runtime.ts';
 import { scriptedModel } from '../../../src/testing/scripted-model.ts';
 import { ofType, test } from '../../support/runtime.ts';
 
+// contract: 7.2-in-order, 7.2-own-conversation, 7.2-by-name, 8-submission, 8-owner
 test('works on the messages of an instance one at a time, in order, in one conversation', async ({ runtime }) => {
   const model = scriptedModel([{ delayMs: 20, text: 'one' }, 'two']);
   const agent = defineAgent(() => ({ model }), { name: 'helper' });
@@ -32,6 +33,7 @@ test('works on the messages of an instance one at a time, in order, in one conve
   expect(settled[0]).toMatchObject({ instanceId: 'a', agentName: 'helper', dispatchId: first.dispatchId });
 });
 
+// contract: 7.2-apart
 test('instances have conversations of their own', async ({ runtime }) => {
   const model = scriptedModel(['x', 'y']);
   const agent = defineAgent(() => ({ model }), { name: 'helper' });
@@ -41,6 +43,7 @@ test('instances have conversations of their own', async ({ runtime }) => {
   expect(model.requests.map(({ messages }) => messages.length)).toEqual([1, 1]);
 });
 
+// contract: 7.2-failed
 test('a submission that fails is settled as failed, and the next one runs', async ({ runtime }) => {
   const model = scriptedModel([{ error: { message: 'refused', status: 400 } }, 'fine']);
   const agent = defineAgent(() => ({ model }), { name: 'helper' });
@@ -50,6 +53,7 @@ test('a submission that fails is settled as failed, and the next one runs', asyn
   expect((await second.result()).text).toBe('fine');
 });
 
+// contract: 7.2-key, 7.2-key-conflict
 test('a key makes dispatch idempotent: the first receipt for the same message, a conflict for another', async ({
   runtime,
 }) => {
@@ -65,6 +69,7 @@ test('a key makes dispatch idempotent: the first receipt for the same message, a
   expect(model.requests).toHaveLength(1);
 });
 
+// contract: 7.2-input, 1.5-dispatch-input-detached, 4.1-signal
 test('input reaches the model as data: a signal with its JSON, keys sorted, all of it escaped', async ({ runtime }) => {
   const model = scriptedModel(['ok']);
   const agent = defineAgent(() => ({ model }), { name: 'helper' });
@@ -94,6 +99,7 @@ test('input reaches the model as data: a signal with its JSON, keys sorted, all 
   ]);
 });
 
+// contract: 7.2-message, 7.2-key-conflict
 test('images come with the message; a key stands for all of the payload', async ({ runtime }) => {
   const model = scriptedModel(['ok']);
   const agent = defineAgent(() => ({ model }), { name: 'helper' });
@@ -108,6 +114,7 @@ test('images come with the message; a key stands for all of the payload', async 
   await expect(send([])).rejects.toThrow(SubmissionConflictError);
 });
 
+// contract: 7.2-forms, 1.4-types
 test('takes id for instance, and one object for both arguments', async ({ runtime }) => {
   const agent = defineAgent(() => ({ model: scriptedModel(['ok', 'ok']) }), { name: 'helper' });
   const seen: RuntimeEvent[] = [];
@@ -127,6 +134,7 @@ test('takes id for instance, and one object for both arguments', async ({ runtim
   expect(check).toBeTypeOf('function');
 });
 
+// contract: 7.2-one-of, 1.5-dispatch-input
 test.each<[string, object]>([
   ['neither message nor input', {}],
   ['both', { message: 'x', input: 1 }],
@@ -154,6 +162,7 @@ test.each<[string, object]>([
   expect(seen).toEqual([]);
 });
 
+// contract: 1.1-names-instances, 7.2-by-name
 test('refuses an unknown agent, and ids of instances that are blank, too long, or hold control characters', async ({
   runtime,
 }) => {
@@ -164,6 +173,7 @@ test('refuses an unknown agent, and ids of instances that are blank, too long, o
   }
 });
 
+// contract: 1.8-close-ends, 7.2-settled-once
 test('closing the runtime aborts what an instance works on and settles what waits, each once', async ({ runtime }) => {
   const model = scriptedModel([{ delayMs: 100_000, text: 'never' }]);
   const agent = defineAgent(() => ({ model }), { name: 'helper' });

@@ -11,6 +11,7 @@ import { gate } from '../model/conversation-of.ts';
 
 const logger = pino({ level: 'silent' });
 
+// contract: 8-scope, 8-numbers, 8-submission
 test('every event of a submission carries its ids, also in child harnesses; numbers go on over submissions', async ({
   runtime,
 }) => {
@@ -42,6 +43,7 @@ test('every event of a submission carries its ids, also in child harnesses; numb
   expect(events.every((event) => event.instanceId === 'a' && event.agentName === 'helper')).toBe(true);
 });
 
+// contract: 4.4-failed, 8-ends
 test('a submission has the usage of its own turns, failed ones included', async ({ runtime }) => {
   const usage = { input: 3, output: 1 };
   const model = scriptedModel([
@@ -63,6 +65,7 @@ test('a submission has the usage of its own turns, failed ones included', async 
   ]);
 });
 
+// contract: 1.8-concurrency
 test('submissions count for the concurrency of the runtime', async ({ directory }) => {
   await using runtime = await createRuntime({ sandbox: local({ cwd: directory }), concurrency: 1, logger });
   const answer = gate<string>();
@@ -120,6 +123,7 @@ test('keeps the newest 1,000 keys of an instance', async ({ directory }) => {
   expect((await send('k0')).submissionId).not.toBe(first.submissionId);
 });
 
+// contract: 7.2-abort, 7.2-settled-once, 4.1-failed-left-out
 test('aborting an instance stops what it works on and settles what waits, without a model being asked', async ({
   runtime,
 }) => {
@@ -155,6 +159,7 @@ test('aborting an instance stops what it works on and settles what waits, withou
   expect(model.requests[1]?.messages.map(({ role }) => role)).toEqual(['user', 'user']);
 });
 
+// contract: 7.2-abort-any, 7.2-abort
 test('aborting an instance also settles what waits for a place, and says when there is nothing to abort', async ({
   directory,
 }) => {
@@ -180,6 +185,7 @@ test('aborting an instance also settles what waits for a place, and says when th
   await expect(runtime.abort('nobody', { instance: 'a' })).rejects.toMatchObject({ name: 'AgentNotFoundError' });
 });
 
+// contract: 7.2-abort-complete
 test('an answer that is complete when its instance is aborted stays completed', async ({ runtime }) => {
   const agent = defineAgent(() => ({ model: scriptedModel(['Done.']) }), { name: 'helper' });
   const aborted: Promise<boolean>[] = [];

@@ -36,6 +36,7 @@ async function configIssues(config: object): Promise<Record<string, string>> {
   });
 }
 
+// contract: 1.1-all-issues, 1.1-unknown-fields, 1.1-not-blank, 1.2-required, 1.2-timeout-valid, 1.2-input-schema
 test('tells everything that is wrong with a definition, not only the first', () => {
   const issues = issuesOf(() =>
     defineAction(untyped({ name: 'no name', description: ' ', run: 1, timeoutMs: 0, input: v.string(), colour: 1 })),
@@ -43,6 +44,7 @@ test('tells everything that is wrong with a definition, not only the first', () 
   expect(Object.keys(issues).sort()).toEqual(['colour', 'description', 'input', 'name', 'run', 'timeoutMs']);
 });
 
+// contract: 1.1-names-tools
 test('takes names of 1 to 64 characters that every provider accepts', () => {
   const named = (name: string) => () => defineAction({ name, description: 'x', run: () => {} });
   for (const name of ['_', 'a'.repeat(64), 'fix-the_bug2']) expect(named(name)).not.toThrow();
@@ -50,6 +52,7 @@ test('takes names of 1 to 64 characters that every provider accepts', () => {
     expect(issuesOf(named(name))).toHaveProperty('name');
 });
 
+// contract: 1.1-frozen, 1.1-identity, 1.1-at-once
 test('is frozen, and known by identity: a copy or a look-alike is refused', () => {
   expect(Object.isFrozen(noop)).toBe(true);
   expect(isAction(noop)).toBe(true);
@@ -59,12 +62,14 @@ test('is frozen, and known by identity: a copy or a look-alike is refused', () =
   expect(issuesOf(() => defineWorkflow({ agent: { ...agent }, action: noop }))).toHaveProperty('agent');
 });
 
+// contract: 1.1-two-copies
 test('is known to a second copy of the package in the same process', async () => {
   const second = '../../../src/runtime/define/definition.ts?second';
   const { isDefined } = (await import(second)) as typeof import('../../../src/runtime/define/definition.ts');
   expect(isDefined('action', noop)).toBe(true);
 });
 
+// contract: 11-not-yet
 test('says of a part that is not built yet that it is not supported in this version', async () => {
   expect(issuesOf(() => defineAction(untyped({ ...noop, files: 'transaction' }))).files).toContain('not supported');
   const later = { skills: [], subagents: [], compaction: false, durability: {}, mcpServers: {} };
@@ -73,23 +78,27 @@ test('says of a part that is not built yet that it is not supported in this vers
   for (const message of Object.values(issues)) expect(message).toBe('is not supported in this version');
 });
 
+// contract: 1.3-old-names
 test('names the new fields to those who write the old ones of a tool', () => {
   const issues = issuesOf(() => defineTool(untyped({ name: 't', description: 't', parameters: {}, execute: () => 1 })));
   expect(issues.parameters).toContain('input');
   expect(issues.execute).toContain('run');
 });
 
+// contract: 1.3-plain-object
 test('takes a plain object in a tools array by the rules of defineTool, with the path of what is wrong', async () => {
   const issues = await configIssues({ tools: [{ name: 't', description: 't', run: () => 1 }, { name: '?' }] });
   expect(Object.keys(issues).sort()).toEqual(['tools[1].description', 'tools[1].name', 'tools[1].run']);
 });
 
+// contract: 1.1-tools-equal-in-array, 1.6-profile-duplicates
 test('refuses two equal names in one array, also when one comes from the profile', async () => {
   const tool = { name: 't', description: 't', run: () => 1 };
   expect(await configIssues({ tools: [tool, tool] })).toHaveProperty('tools[1].name');
   expect(await configIssues({ profile: { actions: [noop] }, actions: [noop] })).toHaveProperty('actions[1].name');
 });
 
+// contract: 1.6-profile-own-wins, 1.6-profile-arrays, 4.6-thinking-default
 test('lays a configuration over its profile: own fields win even when undefined, arrays follow', async () => {
   const first = { name: 'first', description: 't', run: () => 1 };
   const second = { name: 'second', description: 't', run: () => 1 };
@@ -102,6 +111,7 @@ test('lays a configuration over its profile: own fields win even when undefined,
   expect(resolved.thinkingLevel).toBe('medium');
 });
 
+// contract: 1.6-initializer-context
 test('gives the initializer the id and the environment of the runtime', async () => {
   const asked: unknown[] = [];
   const asking = defineAgent((context) => {
@@ -112,6 +122,7 @@ test('gives the initializer the id and the environment of the runtime', async ()
   expect(asked).toEqual([{ id: 'run_1', env: { KEY: 'x' } }]);
 });
 
+// contract: 1.1-profile-as-given, 1.6-profile-valid, 1.6-thinking-level
 test('gives a profile back as it is, and refuses a bad one', () => {
   const profile = { name: 'reviewer', instructions: 'Review.' };
   expect(defineAgentProfile(profile)).toBe(profile);
@@ -121,6 +132,7 @@ test('gives a profile back as it is, and refuses a bad one', () => {
   });
 });
 
+// contract: 1.7-one-of, 1.7-bound, 1.7-bound-name
 test('takes either an action or a run for a workflow, and nothing of the action beside it', () => {
   expect(defineWorkflow({ agent, action: noop }).name).toBe('noop');
   expect(defineWorkflow({ agent, name: 'other', action: noop }).name).toBe('other');
@@ -130,6 +142,7 @@ test('takes either an action or a run for a workflow, and nothing of the action 
   expect(Object.keys(both).sort()).toEqual(['input', 'run']);
 });
 
+// contract: 1.6-model-kinds
 test('refuses a model that is neither a name nor a Model, and takes a Model', async () => {
   expect(await configIssues({ model: { provider: 'x' } })).toHaveProperty('model');
   const model = scriptedModel([]);
@@ -137,6 +150,7 @@ test('refuses a model that is neither a name nor a Model, and takes a Model', as
   expect((await resolveAgent(scripted, { id: 'x', env: {} })).model).toBe(model);
 });
 
+// contract: 1.4-types
 test('infers what an action takes and gives from its schemas', () => {
   const action = defineAction({
     name: 'typed',
@@ -173,6 +187,7 @@ test('infers what an action takes and gives from its schemas', () => {
   expectTypeOf(plain).toEqualTypeOf<ActionDefinition<undefined, { n: number; list: ['a'] }>>();
 });
 
+// contract: 1.4-types
 test('takes literals for what a schema picks from, without a word more, wherever they are returned', () => {
   const output = v.object({
     level: v.picklist(['low', 'high']),

@@ -24,6 +24,7 @@ async function all(events: AsyncIterable<RuntimeEvent>): Promise<RuntimeEvent[]>
   return found;
 }
 
+// contract: 8-numbers, 8-timestamp, 8-version
 test('numbers events from 0 without a gap, and stamps them', () => {
   const { log, delivered } = open();
   for (let i = 0; i < 3; i++) log.emit({ type: 'idle' }, { session: `s${i}` });
@@ -33,6 +34,7 @@ test('numbers events from 0 without a gap, and stamps them', () => {
   expect(new Date(delivered[0]?.timestamp ?? '').toISOString()).toBe(delivered[0]?.timestamp);
 });
 
+// contract: 8-joined
 test('joins pieces of one text that come together, and gives them before what comes next', () => {
   const { log, delivered } = open();
   const scope = { operationId: 'op', turnId: 't' };
@@ -62,6 +64,7 @@ test('gives pieces also when nothing comes after them', async () => {
   expect(next.value).toMatchObject({ text: 'alone' });
 });
 
+// contract: 7.1-events-after
 test('follows from any number on, those of the past first, and ends with the log', async () => {
   const { log } = open();
   log.emit({ type: 'idle' });
@@ -79,6 +82,7 @@ test('follows from any number on, those of the past first, and ends with the log
   expect(await all(log.follow(99))).toEqual([]);
 });
 
+// contract: 8-turn-request-live
 test('tells of a whole request, does not keep it, and gives it the number of the event before it', async () => {
   const { log, delivered } = open();
   const request = {
@@ -102,6 +106,7 @@ test('tells of a whole request, does not keep it, and gives it the number of the
   expect((await all(log.follow(-1))).map(({ type }) => type)).toEqual(['turn_start', 'idle']);
 });
 
+// contract: 8-observe-throws
 test('tells of the next events also when one could not be told', () => {
   const { log, delivered } = open((event) => {
     if (event.type === 'agent_start') throw new Error('no');
@@ -132,6 +137,7 @@ test('gives an event to everybody before one that it causes', () => {
   ]);
 });
 
+// contract: 8-ends-whole
 test('drops the oldest pieces of a text beyond 8 MiB, never what ends something', async () => {
   const { log } = open();
   for (let i = 0; i < 12; i++) {
@@ -146,6 +152,7 @@ test('drops the oldest pieces of a text beyond 8 MiB, never what ends something'
   expect(pieces.at(-1)?.eventIndex).toBe(22);
 });
 
+// contract: 8-observe-copy
 test('copies are detached and deeply frozen', () => {
   const { log, delivered } = open();
   const data = { list: [{ n: 1 }] };
@@ -156,6 +163,7 @@ test('copies are detached and deeply frozen', () => {
   expect([event, event.data, event.data.list, event.data.list[0]].every(Object.isFrozen)).toBe(true);
 });
 
+// contract: 8-no-images, 8-no-cause
 test('makes JSON of anything, without an exception, a stack or the bytes of an image', () => {
   const cyclic: Record<string, unknown> = { a: 1 };
   cyclic.self = cyclic;

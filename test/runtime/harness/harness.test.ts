@@ -15,6 +15,7 @@ const echo = defineAction({
 });
 
 describe('sessions of a harness', () => {
+  // contract: 3.1-session, 3.1-session-default
   test('are made once per name, also by calls at the same time', async () => {
     await using bench = await harnessBench();
     const { harness } = bench;
@@ -25,6 +26,7 @@ describe('sessions of a harness', () => {
     expect(await harness.sessions.get()).toBe(a);
   });
 
+  // contract: 3.1-sessions-get, 3.1-sessions-create
   test('can be asked for only when they are there, and made only when they are not', async () => {
     await using bench = await harnessBench();
     const { sessions } = bench.harness;
@@ -34,6 +36,7 @@ describe('sessions of a harness', () => {
     await expect(sessions.create('x')).rejects.toMatchObject({ code: 'session_already_exists', status: 409 });
   });
 
+  // contract: 1.1-names-sessions
   test.each([[''], ['a'.repeat(129)], ['a\nb'], ['\u0085'], ['task:x'], ['action:x']])(
     'refuse the name %j',
     async (name) => {
@@ -43,6 +46,7 @@ describe('sessions of a harness', () => {
     },
   );
 
+  // contract: 1.1-names-sessions
   test('take a name of 1 to 128 characters', async () => {
     await using bench = await harnessBench();
     for (const name of ['a', ' ', 'ü task:', 'a'.repeat(128)]) {
@@ -50,6 +54,7 @@ describe('sessions of a harness', () => {
     }
   });
 
+  // contract: 3.2-delete, 3.2-delete-name
   test('free their name when they are deleted; the old object is dead and can not harm the new one', async () => {
     await using bench = await harnessBench({ model: scriptedModel(['Hello.']) });
     const old = await bench.harness.session();
@@ -64,6 +69,7 @@ describe('sessions of a harness', () => {
 });
 
 describe('harness.shell', () => {
+  // contract: 3.2-shell-result, 3.1-shell-events, 8-tool, 8-operation
   test('gives a failing command as a result, and tells of it as a call of bash in an operation', async () => {
     await using bench = await harnessBench();
     const result = await bench.harness.shell('echo out; echo err >&2; exit 2');
@@ -85,6 +91,7 @@ describe('harness.shell', () => {
     expect(bench.of('operation')[0]).toMatchObject({ operationKind: 'shell', isError: false, result: { exitCode: 2 } });
   });
 
+  // contract: 3.2-shell-env, 3.2-shell-redacted, 8-no-env
   test('shows names of variables, never their values', async () => {
     await using bench = await harnessBench();
     const { stdout } = await bench.harness.shell('test "$TOKEN" = hunter2 && echo same', { env: { TOKEN: 'hunter2' } });
@@ -96,6 +103,7 @@ describe('harness.shell', () => {
     );
   });
 
+  // contract: 3.2-shell-timeout, 3.2-shell-max-output
   test('kills at a timeout with code 124, and keeps the newest bytes of what is too much', async () => {
     await using bench = await harnessBench();
     expect(await bench.harness.shell('echo a; sleep 1201', { timeoutMs: 200 })).toMatchObject({
@@ -110,6 +118,7 @@ describe('harness.shell', () => {
     });
   });
 
+  // contract: 8-tool-output
   test('shows a character that two pieces of output share once it is whole, and what is left of one at the end', async () => {
     await using bench = await harnessBench();
     await bench.harness.shell("printf '\\303'; sleep 0.2; printf '\\274'; printf '\\303'");
@@ -121,6 +130,7 @@ describe('harness.shell', () => {
     ).toBe('ü\uFFFD');
   });
 
+  // contract: 3.2-refused-before
   test('refuses a command that is no text, and a time of 0 or less', async () => {
     await using bench = await harnessBench();
     const refused = { name: 'InvalidRequestError' };
@@ -132,12 +142,14 @@ describe('harness.shell', () => {
     expect(await (await bench.harness.session()).history()).toEqual([]);
   });
 
+  // contract: 3.2-shell-cwd
   test('resolves its directory against that of the harness', async () => {
     await using bench = await harnessBench();
     await bench.harness.fs.mkdir('sub');
     expect((await bench.harness.shell('pwd', { cwd: 'sub' })).stdout).toBe(`${bench.cwd}/sub\n`);
   });
 
+  // contract: 3.2-shell-abort, 3.4-abort-commands, 3.4-abort-awaits, 3.4-abort-error, 3.2-handle, 8-operation
   test('rejects with the reason when it is aborted, when the command has ended', async () => {
     await using bench = await harnessBench();
     const call = bench.harness.shell('sleep 1202 & echo $!; sleep 1202');
@@ -151,6 +163,7 @@ describe('harness.shell', () => {
 });
 
 describe('an operation', () => {
+  // contract: 3.4-abort-before
   test('starts nothing and tells nothing when it is aborted already', async () => {
     await using bench = await harnessBench({ model: scriptedModel(['never']) });
     const signal = AbortSignal.abort('before');
@@ -165,6 +178,7 @@ describe('an operation', () => {
     expect(bench.events).toEqual([]);
   });
 
+  // contract: 8-operation, 8-numbers, 3.4-side-by-side
   test('ends once it is told of, and is idle then; its number has no gap', async () => {
     await using bench = await harnessBench();
     await Promise.all([bench.harness.shell('echo 1'), bench.harness.shell('echo 2')]);
@@ -177,6 +191,7 @@ describe('an operation', () => {
     }
   });
 
+  // contract: 2-end-dropped
   test('that nobody awaits causes no unhandled rejection', async () => {
     const unhandled: unknown[] = [];
     const onUnhandled = (error: unknown) => unhandled.push(error);
@@ -217,6 +232,7 @@ describe('the end of a harness', () => {
     expect(listeners()).toEqual(before);
   });
 
+  // contract: 2-end-aborts, 2-end-silent
   test('aborts and awaits what is open, and nothing is told afterwards', async () => {
     await using bench = await harnessBench();
     const { harness } = bench;
@@ -231,6 +247,7 @@ describe('the end of a harness', () => {
     expect(bench.events).toHaveLength(told);
   });
 
+  // contract: 2-end-closed, 2-end-readable
   test('refuses every later call, and keeps the conversations readable', async () => {
     await using bench = await harnessBench({ model: scriptedModel(['Hello.']) });
     const { harness } = bench;
@@ -248,6 +265,7 @@ describe('the end of a harness', () => {
     expect(await session.history()).toHaveLength(2);
   });
 
+  // contract: 2-end-processes
   test('ends the processes that were left in the background', async () => {
     await using bench = await harnessBench();
     const { stdout: pid } = await bench.harness.shell('sleep 1205 >/dev/null 2>&1 & echo $!');
@@ -268,6 +286,7 @@ describe('the end of a harness', () => {
 });
 
 describe('harness.emit', () => {
+  // contract: 3.1-emit, 8-data, 3.1-name
   test('writes a data event, with a copy that later changes do not reach', async () => {
     await using bench = await harnessBench();
     const data = { done: 1 };
@@ -278,6 +297,7 @@ describe('harness.emit', () => {
 });
 
 describe('harness.run', () => {
+  // contract: 1.4-types
   test('takes input and gives output by the types of the action', () => {
     const check = async (harness: Harness) => {
       expectTypeOf(await harness.run(echo, { text: 'x' })).toEqualTypeOf<{ text: string }>();
@@ -295,11 +315,13 @@ describe('harness.run', () => {
     expect(check).toBeTypeOf('function');
   });
 
+  // contract: 1.1-identity
   test('refuses a copy of an action, known by identity', async () => {
     await using bench = await harnessBench();
     await expect(bench.harness.run({ ...echo })).rejects.toMatchObject({ name: 'InvalidRequestError' });
   });
 
+  // contract: 2-child-sessions, 2-child-files, 2-child-processes, 2-child-scope, 2-run-output, 8-action, 3.1-fs
   test('runs in a child harness: other sessions and processes, the same files', async () => {
     await using bench = await harnessBench({ model: scriptedModel(['In the child.']) });
     const { harness } = bench;
@@ -338,6 +360,7 @@ describe('harness.run', () => {
     expect(Math.max(...numbers)).toBeLessThan(end?.eventIndex ?? 0);
   });
 
+  // contract: 4.4-below, 4.4-action, 4.4-sum
   test('sums the usage of all that is below it, each request once', async () => {
     const turn = { text: 'x', usage: { input: 10, output: 1 } };
     await using bench = await harnessBench({ model: scriptedModel([turn, turn, turn]) });
@@ -365,6 +388,7 @@ describe('harness.run', () => {
     expect(bench.meter.total.totalTokens).toBe(33);
   });
 
+  // contract: 2-depth
   test('goes four deep, and no further', async () => {
     await using bench = await harnessBench();
     const depths: string[] = [];
@@ -385,6 +409,7 @@ describe('harness.run', () => {
     expect(bench.of('action')).toHaveLength(4);
   });
 
+  // contract: 3.4-abort-actions, 3.4-abort-awaits, 8-order
   test('when the caller is aborted ends with all that is below, children first', async () => {
     await using bench = await harnessBench();
     const inner = defineAction({

@@ -13,6 +13,7 @@ import type { Session } from '../../../src/runtime/session/session.ts';
 import { scriptedModel } from '../../../src/testing/scripted-model.ts';
 import { eventsOf, inHarness, ofType, test } from '../../support/runtime.ts';
 
+// contract: 3.4-busy, 3.4-side-by-side
 test('a session takes one operation at a time: a second one is refused at once, other sessions go on', async ({
   runtime,
 }) => {
@@ -30,6 +31,7 @@ test('a session takes one operation at a time: a second one is refused at once, 
   });
 });
 
+// contract: 2-end-aborts, 2-end-awaits, 2-end-closed, 2-end-readable, 8-operation
 test('ends all that is open before the result is delivered; later calls reject with HarnessClosedError', async ({
   runtime,
   directory,
@@ -59,6 +61,7 @@ test('ends all that is open before the result is delivered; later calls reject w
   await expect(access(join(directory, 'late'))).rejects.toThrow();
 });
 
+// contract: 1.1-tools-reserved, 1.1-tools-equal-across
 test('refuses two tools of one name, and reserved names, before a sandbox is made', async ({ runtime }) => {
   let made = 0;
   const sandbox: SandboxFactory = {
@@ -84,6 +87,7 @@ test('refuses two tools of one name, and reserved names, before a sandbox is mad
   expect(made).toBe(0);
 });
 
+// contract: 1.1-tools-replace-built-in, 1.6-built-in-tools
 test('a custom tool may have the name of a built-in one that is switched off', async ({ runtime }) => {
   const model = scriptedModel([{ toolCalls: [{ name: 'bash' }] }, 'Done.']);
   const bash = { name: 'bash', description: 'Not the real one.', run: () => 'mine' };
@@ -98,6 +102,7 @@ test('a custom tool may have the name of a built-in one that is switched off', a
   expect(JSON.stringify(model.requests[1]?.messages)).toContain('mine');
 });
 
+// contract: 2-model-message, 2-caller-goes-on, 1.4-model-arguments
 test('an action that fails gives the model its message without a stack, and the caller goes on', async ({
   runtime,
 }) => {
@@ -125,6 +130,7 @@ test('an action that fails gives the model its message without a stack, and the 
   expect(second).toMatchObject({ isError: false, content: [{ text: 'null' }] });
 });
 
+// contract: 4.4-run, 4.4-below, 4.4-action
 test('usage of a child action counts for its caller and the run', async ({ runtime }) => {
   const child = defineAction({
     name: 'child',
@@ -149,6 +155,7 @@ test('usage of a child action counts for its caller and the run', async ({ runti
   expect(ofType(events, 'run_end')[0]?.usage?.input).toBe(111);
 });
 
+// contract: 2-log-any, 2-log-errors, 2-log-size
 test('logs take any attributes: errors with their stack, what JSON has no form for as text', async ({ runtime }) => {
   const loop: { self?: unknown } = {};
   loop.self = loop;
@@ -172,6 +179,7 @@ test('logs take any attributes: errors with their stack, what JSON has no form f
   expect(JSON.stringify(large?.attributes).length).toBeLessThan(65_536);
 });
 
+// contract: 1.4-unexpected-input, 1.4-omitted-input
 test('an input for an action that takes none is refused to code', async ({ runtime }) => {
   const none = defineAction({ name: 'none', description: 'x', run: () => 1 });
   const some = defineAction({

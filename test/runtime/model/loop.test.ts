@@ -16,6 +16,7 @@ function texts(messages: ToolMessage[]): string[] {
 }
 
 describe('turns', () => {
+  // contract: 4.2-ends
   test('end with the answer that calls no tool', async () => {
     const model = scriptedModel([
       { text: 'I look.', toolCalls: [{ name: 'echo', input: { a: 1 } }], usage: { input: 10, output: 2 } },
@@ -29,6 +30,7 @@ describe('turns', () => {
     expect(model.requests[0]?.tools.map(({ name }) => name)).toEqual(['echo']);
   });
 
+  // contract: 8-turn, 8-message, 8-deltas, 8-tool, 8-turn-messages
   test('tell of themselves in the order of happening', async () => {
     const model = scriptedModel([{ thinking: 'Hm.', text: 'Look.', toolCalls: [{ name: 'echo' }] }, 'ok']);
     const { result, events } = converse(model, { tools: [echo] });
@@ -63,6 +65,7 @@ describe('turns', () => {
     });
   });
 
+  // contract: 3.2-option-max-turns
   test('stop at the limit', async () => {
     const model = scriptedModel([{ toolCalls: [{ name: 'echo' }] }, { toolCalls: [{ name: 'echo' }] }, 'never']);
     const error = await converse(model, { tools: [echo], maxTurns: 2 }).result.catch((error) => error);
@@ -81,6 +84,7 @@ describe('turns', () => {
     expect(messages.map(({ role }) => role)).toEqual(['user', 'assistant', 'user', 'assistant']);
   });
 
+  // contract: 3.3-ends-after-batch
   test('end after the whole batch when a tool says so', async () => {
     const finish: LoopTool = { ...echo, name: 'finish', run: async () => textResult('ok', { endsLoop: true }) };
     const model = scriptedModel([{ text: 'Here.', toolCalls: [{ name: 'finish' }, { name: 'echo' }] }]);
@@ -89,11 +93,13 @@ describe('turns', () => {
     expect(texts(toolResults(messages))).toEqual(['ok', '{}']);
   });
 
+  // contract: 3.2-result-length
   test('give the answer at the output limit with its reason', async () => {
     const { result } = converse(scriptedModel([{ text: 'half', finishReason: 'length' }]));
     expect(await result).toMatchObject({ text: 'half', finishReason: 'length' });
   });
 
+  // contract: 4.2-cut-calls, 8-tool
   test('run no tool of an answer that was cut off at the output limit', async () => {
     let ran = false;
     const spy = tool('spy', () => {
@@ -111,6 +117,7 @@ describe('turns', () => {
 });
 
 describe('tool calls', () => {
+  // contract: 4.2-unknown-tool, 4.2-bad-json, 4.2-throws, 8-tool
   test('that can not be run give an error result each and leave the others alone', async () => {
     const broken = tool('broken', () => {
       throw new Error('no disk');
@@ -144,6 +151,7 @@ describe('tool calls', () => {
     });
   });
 
+  // contract: 4.2-at-once, 4.2-results-in-order, 8-batch-order
   test('start at once; results go back in the order of the calls', async () => {
     const first = gate();
     const slow = tool('slow', async () => {
@@ -164,6 +172,7 @@ describe('tool calls', () => {
     });
   });
 
+  // contract: 4.2-sequential, 4.2-read-waits, 4.2-at-once
   test('of sequential tools run in call order, and what waits for these before it does', async () => {
     const log: string[] = [];
     const noted = (name: string, order?: LoopTool['order']) =>
@@ -186,6 +195,7 @@ describe('tool calls', () => {
     expect(log.indexOf('write 1 ends')).toBeLessThan(log.indexOf('read 2 starts'));
   });
 
+  // contract: 8-tool-output
   test('show output while they run, and none after their end', async () => {
     let late: (() => void) | undefined;
     const chatty = tool('chatty', (_, { output }) => {
@@ -203,6 +213,7 @@ describe('tool calls', () => {
     ]);
   });
 
+  // contract: 1.3-timeout
   test('that take longer than their tool allows give an error result', async () => {
     const stuck = tool(
       'stuck',
@@ -218,6 +229,7 @@ describe('tool calls', () => {
     expect(texts(toolResults(messages))[0]).toContain('took longer than 20 ms');
   });
 
+  // contract: 2-end-grace
   test('of a tool that ignores its signal are given up after the grace time, with a warning', async () => {
     const deaf = tool('deaf', () => new Promise<string>(() => {}), { timeoutMs: 10 });
     const { result, messages, events } = converse(scriptedModel([{ toolCalls: [{ name: 'deaf' }] }, 'ok']), {
@@ -229,6 +241,7 @@ describe('tool calls', () => {
     expect(events.filter(({ type }) => type === 'log')).toMatchObject([{ level: 'warn' }]);
   });
 
+  // contract: 2-long-texts
   test('give the model at most 256 KB of text, the record all of it', async () => {
     const long = tool('long', () => 'é'.repeat(200_000));
     const model = scriptedModel([{ toolCalls: [{ name: 'long' }] }, 'ok']);
@@ -241,6 +254,7 @@ describe('tool calls', () => {
 });
 
 describe('a request that failed', () => {
+  // contract: 4.3-statuses, 8-retry
   test.each([408, 409, 425, 429, 500, 502, 503, 504, 529])('with status %i is made again', async (status) => {
     const model = scriptedModel([{ error: { status, message: 'later' } }, 'ok']);
     const { result, events, waits } = converse(model);
@@ -248,6 +262,7 @@ describe('a request that failed', () => {
     expect(events.filter(({ type }) => type === 'retry')).toMatchObject([{ attempt: 1, delayMs: waits[0] }]);
   });
 
+  // contract: 4.3-other-4xx, 4.3-quota, 4.3-failed
   test.each([
     { status: 400, message: 'bad request' },
     { status: 401, message: 'who are you' },
@@ -266,6 +281,7 @@ describe('a request that failed', () => {
     expect(model.requests).toHaveLength(1);
   });
 
+  // contract: 4.3-waits
   test('is made again three times, after 2, 4 and 8 s, each times 0.75 to 1', async () => {
     const error = { status: 503, message: 'busy' };
     const model = scriptedModel([{ error }, { error }, { error }, { error }, 'never']);
@@ -278,6 +294,7 @@ describe('a request that failed', () => {
     }
   });
 
+  // contract: 4.3-in-a-row
   test('counts only in a row: a good turn resets the count', async () => {
     const error = { status: 503, message: 'busy' };
     const call = { toolCalls: [{ name: 'echo' }] };
@@ -285,6 +302,7 @@ describe('a request that failed', () => {
     expect(await converse(model, { tools: [echo] }).result).toMatchObject({ text: 'ok', turns: 2 });
   });
 
+  // contract: 4.3-retry-after
   test('waits as long as the provider asks, up to 60 s, and fails at once beyond that', async () => {
     const busy = (retryAfterMs: number) => ({ error: { status: 429, message: 'busy', retryAfterMs } });
     const { result, waits } = converse(scriptedModel([busy(60_000), busy(1), 'ok']));
@@ -294,6 +312,7 @@ describe('a request that failed', () => {
     await expect(converse(scriptedModel([busy(60_001), 'ok'])).result).rejects.toThrow(OperationFailedError);
   });
 
+  // contract: 4.3-not-in-context, 4.1-failed-left-out, 8-turn
   test('is not in the context of the next, though what it said is kept', async () => {
     const model = scriptedModel([{ text: 'half', error: { status: 500, message: 'cut' } }, 'ok']);
     const { result, messages, events } = converse(model);
@@ -306,6 +325,7 @@ describe('a request that failed', () => {
     ]);
   });
 
+  // contract: 4.2-empty, 4.4-failed
   test('by an empty answer is made again once; the second is an empty text', async () => {
     const { result, waits, events } = converse(
       scriptedModel([{ thinking: 'hm', usage: { output: 1 } }, { usage: { output: 2 } }]),
@@ -316,11 +336,13 @@ describe('a request that failed', () => {
     expect(waits).toHaveLength(1);
   });
 
+  // contract: 4.3-refused
   test('because the content was refused is final', async () => {
     const model = scriptedModel([{ text: 'I…', finishReason: 'content-filter' }, 'ok']);
     await expect(converse(model).result).rejects.toThrow(OperationFailedError);
   });
 
+  // contract: 4.3-cut
   test('by a stream without an end is made again', async () => {
     const rest = scriptedModel(['ok']);
     let first = true;
@@ -336,6 +358,7 @@ describe('a request that failed', () => {
     expect(await converse(model).result).toMatchObject({ text: 'ok' });
   });
 
+  // contract: 4.3-silent
   test('by a stream that went silent is made again, also when the model ignores its signal', async () => {
     const rest = scriptedModel(['ok']);
     let first = true;
@@ -354,6 +377,7 @@ describe('a request that failed', () => {
     expect(events.find(({ type }) => type === 'retry')).toMatchObject({ error: { message: /silent/ } });
   });
 
+  // contract: 4.6-scripted-end
   test('for being asked more often than was written down is final and says so', async () => {
     const failure = await converse(scriptedModel([])).result.catch((error) => error);
     expect(failure).toBeInstanceOf(OperationFailedError);
@@ -365,6 +389,7 @@ describe('an abort', () => {
   const reason = new Error('enough');
   const aborted = { name: 'AbortError', cause: reason };
 
+  // contract: 3.4-abort-before
   test('before the start does nothing', async () => {
     const model = scriptedModel(['ok']);
     const { result, events } = converse(model, { signal: AbortSignal.abort(reason) });
@@ -373,6 +398,7 @@ describe('an abort', () => {
     expect(model.requests).toEqual([]);
   });
 
+  // contract: 3.4-abort-stream
   test('while the model speaks keeps what it said, as an aborted message', async () => {
     const stop = new AbortController();
     const model: Model = {
@@ -390,6 +416,7 @@ describe('an abort', () => {
     expect(events.at(-1)).toMatchObject({ type: 'turn', isError: true });
   });
 
+  // contract: 3.4-abort-retry
   test('in a wait for the next try ends the wait', async () => {
     const stop = new AbortController();
     const model = scriptedModel([{ error: { status: 500, message: 'later' } }, 'never']);
@@ -404,6 +431,7 @@ describe('an abort', () => {
     expect(model.requests).toHaveLength(1);
   });
 
+  // contract: 3.4-abort-unknown, 3.4-abort-tools, 3.4-abort-awaits
   test('while tools run waits for their end and gives those under way an unknown outcome', async () => {
     const stop = new AbortController();
     let ended = false;
@@ -429,6 +457,7 @@ describe('an abort', () => {
     expect(model.requests).toHaveLength(1);
   });
 
+  // contract: 3.4-abort-complete
   test('after the last turn does not take the result away', async () => {
     const stop = new AbortController();
     const { result } = converse(scriptedModel(['done']), {
@@ -439,6 +468,7 @@ describe('an abort', () => {
   });
 });
 
+// contract: 4.2-recorded-before-next, 4.2-recorded-at-once
 test('a message that can not be kept ends the loop with that error, after the tools have ended', async () => {
   let ended = false;
   const slow = tool('slow', async () => {

@@ -29,6 +29,7 @@ describe.each(wires)('$api', (wire) => {
     ending,
   });
 
+  // contract: 4.6-apis, 8-request-summary, 4.4-cost, 4.4-total
   test('streams text, counts tokens and says what they cost', async () => {
     const { provider, model } = await served(wire, [stream({ text: 'Hello, wörld!' })]);
     await using _ = provider;
@@ -45,6 +46,7 @@ describe.each(wires)('$api', (wire) => {
     });
   });
 
+  // contract: 4.6-apis, 4.2-results-in-order
   test('runs the parallel calls of an answer, whose arguments come in pieces, and sends the results back', async () => {
     const toolCalls = [
       { id: 'call_a', name: 'echo', pieces: ['{"path":', '"a.ts"', '}'] },
@@ -66,6 +68,7 @@ describe.each(wires)('$api', (wire) => {
     expect(sent.indexOf('a.ts')).toBeLessThan(sent.indexOf('b.ts'));
   });
 
+  // contract: 4.2-bad-json
   test('gives arguments that are no JSON an error result, and the model goes on', async () => {
     if (wire.api === 'google-generative-ai') return; // whose arguments are objects, not text
     const toolCalls = [{ id: 'call_a', name: 'echo', pieces: ['{"path": ', 'oops'] }];
@@ -77,6 +80,7 @@ describe.each(wires)('$api', (wire) => {
     expect(JSON.stringify(provider.requests[1]?.body)).toContain('not JSON');
   });
 
+  // contract: 4.6-thinking-streamed
   test('streams thinking, and sends back what the provider wants to see again', async () => {
     if (!wire.thinks) return;
     const toolCalls = [{ id: 'call_a', name: 'echo', pieces: ['{}'] }];
@@ -94,12 +98,14 @@ describe.each(wires)('$api', (wire) => {
     expect(second).toMatch(/"signature":"signed"|"encrypted_content":"sealed"|"thoughtSignature":"signed"/);
   });
 
+  // contract: 3.2-result-length
   test('says so when the output limit was reached', async () => {
     const { provider, model } = await served(wire, [stream({ text: 'half', finish: 'length' })]);
     await using _ = provider;
     expect(await converse(model).result).toMatchObject({ text: 'half', finishReason: 'length' });
   });
 
+  // contract: 4.3-refused
   test('fails for good when the content is refused', async () => {
     const { provider, model } = await served(wire, [stream({ text: 'I', finish: 'refusal' }), stream({ text: 'no' })]);
     await using _ = provider;
@@ -107,6 +113,7 @@ describe.each(wires)('$api', (wire) => {
     expect(provider.requests).toHaveLength(1);
   });
 
+  // contract: 4.3-statuses, 4.3-retry-after, 4.3-own-retries, 8-retry
   test('asks again after 429 when it was told to, and after 529 and 500', async () => {
     const body = {
       type: 'error',
@@ -125,6 +132,7 @@ describe.each(wires)('$api', (wire) => {
     expect(events.find(({ type }) => type === 'retry')).toMatchObject({ error: { message: 'Later, please.' } });
   });
 
+  // contract: 4.3-cut
   test('asks again when the stream is cut', async () => {
     const cut = wire.events({ text: 'half of the answer' }).slice(0, 4);
     const { provider, model } = await served(wire, [{ events: cut, ending: 'cut' }, stream({ text: 'whole' })]);
@@ -134,6 +142,7 @@ describe.each(wires)('$api', (wire) => {
     expect(messages.at(-2)).toMatchObject({ finishReason: 'error' });
   });
 
+  // contract: 4.3-cut
   test('asks again when the stream ends without a word that it is complete', async () => {
     const cut = wire.events({ text: 'half of the answer' }).slice(0, 4);
     const { provider, model } = await served(wire, [{ events: cut }, stream({ text: 'whole' })]);
@@ -141,6 +150,7 @@ describe.each(wires)('$api', (wire) => {
     expect(await converse(model).result).toMatchObject({ text: 'whole' });
   });
 
+  // contract: 4.3-silent
   test('asks again when the stream goes silent', async () => {
     const begun = wire.events({ text: 'half of the answer' }).slice(0, 4);
     const { provider, model } = await served(wire, [{ events: begun, ending: 'silence' }, stream({ text: 'whole' })]);
@@ -157,6 +167,7 @@ describe.each(wires)('$api', (wire) => {
     expect(await converse(model).result).toMatchObject({ text: 'whole' });
   });
 
+  // contract: 4.3-connection, 4.3-waits
   test('asks again when nobody listens, and gives up after three times', async () => {
     const provider = await startProvider([]);
     const { baseUrl } = provider;
@@ -167,6 +178,7 @@ describe.each(wires)('$api', (wire) => {
     expect(waits).toHaveLength(3);
   });
 
+  // contract: 4.3-other-4xx, 4.3-quota, 4.3-failed, 4.3-own-retries
   test.each([
     { status: 401, code: 'invalid_api_key', message: 'Invalid key.' },
     { status: 400, code: 'invalid_request', message: 'Prompt too strange.' },
@@ -185,6 +197,7 @@ describe.each(wires)('$api', (wire) => {
     expect(provider.requests).toHaveLength(1);
   });
 
+  // contract: 3.4-abort-stream
   test('an abort closes the connection', async () => {
     const begun = wire.events({ text: 'half of the answer' }).slice(0, 4);
     const { provider, model } = await served(wire, [{ events: begun, ending: 'silence' }]);
@@ -217,6 +230,7 @@ describe.each(wires)('$api', (wire) => {
   });
 });
 
+// contract: 4.6-cache-marks
 test('Anthropic gets marks for its cache on the system prompt and the last two messages', async () => {
   const wire = { api: 'anthropic-messages', model: 'claude-opus-5' } as const;
   const toolCalls = [{ id: 'call_a', name: 'echo', pieces: ['{}'] }];
@@ -236,6 +250,7 @@ test('Anthropic gets marks for its cache on the system prompt and the last two m
   ]);
 });
 
+// contract: 4.3-overloaded, 4.3-other-4xx
 test('an error that Anthropic reports in the middle of its stream counts by its type', async () => {
   const wire = { api: 'anthropic-messages', model: 'claude-opus-5' } as const;
   const failing = (type: string, events: number): Reply => ({
@@ -253,6 +268,7 @@ test('an error that Anthropic reports in the middle of its stream counts by its 
   await expect(converse(lasting.model).result).rejects.toMatchObject({ meta: { status: 400, reason: 'Hm.' } });
 });
 
+// contract: 4.6-store-responses
 test('the Responses API keeps nothing unless told to, and takes tools that are not strict', async () => {
   const wire = { api: 'openai-responses', model: 'gpt-5.2' } as const;
   const { provider, model } = await served(wire, [{ events: responsesEvents({ text: 'ok' }) }]);
@@ -265,6 +281,7 @@ test('the Responses API keeps nothing unless told to, and takes tools that are n
   });
 });
 
+// contract: 4.6-headers, 4.6-register, 4.6-name, 4.6-key
 test('headers and key of a registration are sent, the limit of its models too', async () => {
   await using provider = await startProvider([{ events: chatEvents({ text: 'ok' }) }]);
   registerProvider('headers-test', {
@@ -288,10 +305,12 @@ test('headers and key of a registration are sent, the limit of its models too', 
 describe('a model name', () => {
   const models = new Models({}, {});
 
+  // contract: 4.6-name-form
   test.each(['gpt-5', '/gpt-5', 'openai/', '', '/'])('%j is refused', (name) => {
     expect(() => models.resolve(name)).toThrow(InvalidModelError);
   });
 
+  // contract: 4.6-name-unknown
   test('of a provider that is not known is refused, and the known ones are in the hint', () => {
     for (const name of ['acme/model', 'constructor/x', '__proto__/x']) {
       expect(() => models.resolve(name)).toThrow(ModelNotFoundError);
@@ -307,11 +326,13 @@ describe('a model name', () => {
     }
   });
 
+  // contract: 4.6-unknown-id
   test('finds window and prices of models that are known, also of dated ones', async () => {
     expect(models.resolve('anthropic/claude-opus-4-5-20251101')).toMatchObject({ contextWindow: 200_000 });
     expect(models.resolve('anthropic/claude-next')).not.toHaveProperty('contextWindow');
   });
 
+  // contract: 4.6-credentials, 4.6-register-defaults
   test.each([
     ['anthropic/claude-opus-5', 'ANTHROPIC_API_KEY'],
     ['openai/gpt-5.2', 'OPENAI_API_KEY'],
@@ -324,6 +345,7 @@ describe('a model name', () => {
     expect(failure.meta).toEqual({ providerId: name.slice(0, name.indexOf('/')) });
   });
 
+  // contract: 4.6-credentials-hidden
   test('with a key that can not be one fails without showing it', async () => {
     const failure = await converse(
       new Models({}, { OPENAI_API_KEY: 'sk-1\nsk-2' }).resolve('openai/gpt-5.2'),
@@ -332,6 +354,7 @@ describe('a model name', () => {
     expect(failure.message).not.toContain('sk-1');
   });
 
+  // contract: 4.6-key, 4.6-register-defaults
   test('takes the key of the variable when it is asked for', async () => {
     await using provider = await startProvider([{ events: googleEvents({ text: 'ok' }) }]);
     const models = new Models({ google: { baseUrl: provider.baseUrl } }, { GEMINI_API_KEY: 'from-variable' });
@@ -339,12 +362,14 @@ describe('a model name', () => {
     expect(provider.requests[0]?.headers).toMatchObject({ 'x-goog-api-key': 'from-variable' });
   });
 
+  // contract: 4.6-register-kinds, 4.6-register-runtime
   test('of a provider that a Model stands for gives that model', () => {
     const model = scriptedModel([]);
     expect(new Models({ test: model }).resolve('test/anything')).toBe(model);
     expect(models.resolve(model)).toBe(model);
   });
 
+  // contract: 4.6-register-kinds
   test('of a provider of the AI SDK speaks through it', async () => {
     await using provider = await startProvider([{ events: anthropicEvents({ text: 'ok' }) }]);
     const { createAnthropic } = await import('@ai-sdk/anthropic');
@@ -355,6 +380,7 @@ describe('a model name', () => {
   });
 });
 
+// contract: 4.6-register-refused
 test('a registration that can not work is refused', () => {
   const refused = (id: string, source: Parameters<typeof registerProvider>[1]) =>
     expect(() => registerProvider(id, source)).toThrow(ProviderRegistrationError);

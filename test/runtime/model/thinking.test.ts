@@ -7,6 +7,7 @@ const anthropic = 'anthropic-messages';
 const openai = 'openai-responses';
 const google = 'google-generative-ai';
 
+// contract: 4.6-thinking, 4.6-thinking-ignored
 test.each<[ProviderApi, string, ThinkingLevel, object | undefined]>([
   [anthropic, 'claude-opus-5', 'medium', { thinking: { type: 'adaptive', display: 'summarized' }, effort: 'medium' }],
   [anthropic, 'claude-opus-5', 'minimal', { thinking: { type: 'adaptive', display: 'summarized' }, effort: 'low' }],

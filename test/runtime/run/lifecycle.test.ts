@@ -36,6 +36,7 @@ function around(inner: SandboxFactory, change: (env: SandboxEnv) => Partial<Sand
 }
 
 describe('invoke', () => {
+  // contract: 1.4-types
   test('takes input and gives output by the types of the workflow', () => {
     const check = async (runtime: Runtime) => {
       const input = v.object({ a: v.pipe(v.string(), v.transform(Number)) });
@@ -49,6 +50,7 @@ describe('invoke', () => {
     expect(check).toBeTypeOf('function');
   });
 
+  // contract: 7.1-signal-before
   test('with a signal that is aborted already starts nothing', async ({ runtime }) => {
     const events: RuntimeEvent[] = [];
     runtime.observe((event) => events.push(event));
@@ -59,6 +61,7 @@ describe('invoke', () => {
     expect(events).toEqual([]);
   });
 
+  // contract: 7.1-id-form
   test.each([[''], ['a b'], ['ü'], ['x'.repeat(129)]])('refuses the id %j', async (id) => {
     await using runtime = await createRuntime({ sandbox: local(), logger: silent });
     const call = runtime.invoke(defineWorkflow({ agent, name: 'w', run: () => 1 }), { id });
@@ -86,6 +89,7 @@ describe('invoke', () => {
     expect((await eventsOf(run)).map(({ type }) => type)).toEqual(['run_start', 'run_end']);
   });
 
+  // contract: 7.1-signal, 7.1-result-cancelled
   test('the reason of a signal is that of the cancellation, be it a text or an error', async ({ runtime }) => {
     const workflow = defineWorkflow({
       agent,
@@ -106,6 +110,7 @@ describe('invoke', () => {
 });
 
 describe('a run', () => {
+  // contract: 1.5-workflow-input-detached, 7.1-id-idempotent
   test('keeps its input from what the work does to it', async ({ runtime }) => {
     const input = v.looseObject({ list: v.any() });
     const workflow = defineWorkflow({
@@ -122,6 +127,7 @@ describe('a run', () => {
     expect(await runtime.invoke(workflow, { id: 'same', input: { list: ['yours'] } })).toBe(run);
   });
 
+  // contract: 7.1-record-copy
   test('keeps its record from what whoever asked for it does to it', async ({ runtime }) => {
     const input = v.object({ list: v.array(v.string()) });
     const workflow = defineWorkflow({ agent, name: 'w', input, run: ({ input: given }) => given });
@@ -137,6 +143,7 @@ describe('a run', () => {
     expect(await run.record()).toEqual(before);
   });
 
+  // contract: 7.1-record-copy, 1.4-types
   test('keeps its result from what whoever asked for it does to it', async ({ runtime }) => {
     const workflow = defineWorkflow({ agent, name: 'w', run: ({ harness }) => ({ list: [harness.name] }) });
     const run = await runtime.invoke(workflow);
@@ -144,6 +151,7 @@ describe('a run', () => {
     expect((await run.record()).result).toEqual({ list: ['default'] });
   });
 
+  // contract: 1.6-initializer-context, 1.6-initializer-called, 1.8-env
   test('resolves its agent anew, with its own id and the environment of the runtime', async ({ directory }) => {
     const contexts: object[] = [];
     const own = defineAgent((context) => {
@@ -162,6 +170,7 @@ describe('a run', () => {
     expect(results.map(({ stdout }) => stdout)).toEqual(['[]\n', '[]\n']); // commands do not see it
   });
 
+  // contract: 1.6-cwd, 3.1-sandbox
   test('works in the directory that its agent names, relative to that of the sandbox', async ({
     runtime,
     directory,
@@ -177,6 +186,7 @@ describe('a run', () => {
     expect(await (await runtime.invoke(workflow)).result()).toEqual([at, at]);
   });
 
+  // contract: 7.1-agent-first, 1.6-model-checked, 1.1-tools-equal-across
   test('whose agent can not be resolved fails, before a sandbox is made', async ({ directory }) => {
     let made = 0;
     const counting: SandboxFactory = {
@@ -236,6 +246,7 @@ describe('a run', () => {
     expect({ began, closed }).toEqual({ began: false, closed: 1 });
   });
 
+  // contract: 7.1-cancelled-all-the-same
   test('that is cancelled and looks at no signal is cancelled all the same, and what it returned is not kept', async ({
     runtime,
   }) => {
@@ -263,6 +274,7 @@ describe('a run', () => {
     expect(end).not.toHaveProperty('result');
   });
 
+  // contract: 7.1-final-once
   test('that is cancelled while what it made is removed is cancelled: its end was not written', async ({
     directory,
   }) => {
@@ -285,6 +297,7 @@ describe('a run', () => {
     expect((await run.record()).state).toBe('cancelled');
   });
 
+  // contract: 7.1-final-once
   test('that is cancelled when its end is written stays completed', async ({ runtime }) => {
     const run = await runtime.invoke(defineWorkflow({ agent, name: 'w', run: () => 'result' }));
     runtime.observe(({ type }) => type === 'run_end' && void run.cancel('too late'));
@@ -329,6 +342,7 @@ describe('a run', () => {
     await rm(kept, { recursive: true });
   });
 
+  // contract: 2-end-silent, 7.1-order
   test('tells nothing after its end, also when work that was left behind goes on', async ({ runtime }) => {
     const left = gate<{ log: { info: (message: string) => void } }>();
     const workflow = defineWorkflow({
@@ -349,6 +363,7 @@ describe('a run', () => {
     expect(events.at(-1)).toMatchObject({ type: 'run_end', state: 'completed', durationMs: expect.any(Number) });
   });
 
+  // contract: 4.4-run, 4.4-below
   test('sums the usage of its turns, also in its last event', async ({ runtime }) => {
     const usage = { input: 7, output: 1 };
     const model = scriptedModel([
@@ -376,6 +391,7 @@ describe('a run', () => {
     expect(ofType(events, 'run_end')[0]?.usage?.totalTokens).toBe(sum);
   });
 
+  // contract: 8-order, 8-batch-order
   test('every event that ends something comes after its start, and after all that happened inside', async ({
     runtime,
   }) => {
@@ -421,6 +437,7 @@ describe('a run', () => {
 });
 
 describe('observe', () => {
+  // contract: 8-observe
   test('tells of what comes from then on, also to one that is added while an event is told', async ({ runtime }) => {
     const early: string[] = [];
     const late: string[] = [];
@@ -432,6 +449,7 @@ describe('observe', () => {
     expect({ early, late }).toEqual({ early: ['run_start', 'run_end'], late: ['run_end'] });
   });
 
+  // contract: 8-observe
   test('does not tell one that another has just ended', async ({ runtime }) => {
     const told: string[] = [];
     let end = () => {};
@@ -441,6 +459,7 @@ describe('observe', () => {
     expect(told).toEqual([]);
   });
 
+  // contract: 8-observe
   test('tells one that observes twice twice, until each is ended', async ({ runtime }) => {
     let told = 0;
     const count = () => {
@@ -460,6 +479,7 @@ describe('observe', () => {
 });
 
 describe('a runtime', () => {
+  // contract: 10.2-local-warning
   test('warns once of a sandbox that is none, also when the agent names it anew for each run', async ({
     runtime,
     directory,
@@ -483,6 +503,7 @@ describe('a runtime', () => {
     expect(await runtime.run(runs.at(-1)?.id ?? '')).toBe(runs.at(-1));
   });
 
+  // contract: 1.8-close-once, 1.8-close-ends, 1.8-close-admits-nothing
   test('that is closed has ended all its runs, waits included, and closes once', async ({ directory }) => {
     const runtime = await createRuntime({ sandbox: local({ cwd: directory }), concurrency: 1, logger: silent });
     const workflow = defineWorkflow({

@@ -54,6 +54,7 @@ function waiting(name: string) {
   return { workflow, started };
 }
 
+// contract: 7.1-refused, 1.5-workflow-input, 1.4-omitted-input
 test('refuses before anything is recorded: unknown, unexpected input, what is no JSON, what does not fit', async ({
   runtime,
 }) => {
@@ -73,6 +74,7 @@ test('refuses before anything is recorded: unknown, unexpected input, what is no
   expect(await runtime.runs()).toEqual([]);
 });
 
+// contract: 7.1-id-default, 7.1-does-not-wait, 7.1-record
 test('resolves when the run is accepted, and keeps its record', async ({ runtime }) => {
   const run = await runtime.invoke(double, { input: { n: 2 } });
   expect(run.id).toMatch(/^run_[0-9A-HJKMNP-TV-Z]{26}$/);
@@ -86,6 +88,7 @@ test('resolves when the run is accepted, and keeps its record', async ({ runtime
   expect(record.input).toEqual({ n: 2 });
 });
 
+// contract: 7.1-input-as-given, 1.4-parsed
 test('keeps the input as it was given, and makes the schema’s output at the start', async ({ runtime }) => {
   const workflow = defineWorkflow({
     name: 'dates',
@@ -103,6 +106,7 @@ test('keeps the input as it was given, and makes the schema’s output at the st
   expect((await run.record()).input).toEqual({ when: '2020-01-01T00:00:00.000Z' });
 });
 
+// contract: 7.1-id-idempotent, 7.1-id-conflict, 7.1-run
 test('an id makes invoke idempotent: the run that exists for the same input, a conflict for another', async ({
   runtime,
 }) => {
@@ -118,6 +122,7 @@ test('an id makes invoke idempotent: the run that exists for the same input, a c
   await expect(runtime.run('other')).rejects.toThrow(RunNotFoundError);
 });
 
+// contract: 7.1-record, 1.5-action-output, 1.5-undefined-without-schema, 1.7-inline
 test('delivers nothing as null, and tells apart an output that does not fit from one that is no JSON', async ({
   runtime,
 }) => {
@@ -137,6 +142,7 @@ test('delivers nothing as null, and tells apart an output that does not fit from
   });
 });
 
+// contract: 7.1-result-error, 7.1-record-error, 8-no-cause
 test('a run that throws is failed with that error, its record and last event without a stack', async ({ runtime }) => {
   const workflow = defineWorkflow({
     name: 'broken',
@@ -153,6 +159,7 @@ test('a run that throws is failed with that error, its record and last event wit
   expect(JSON.stringify(last)).not.toMatch(/the cause|\.ts:/);
 });
 
+// contract: 7.1-result-cancelled, 2-signal-cancel, 7.1-final-once
 test('cancel stops a run, which rejects with RunCancelledError; after that it does nothing', async ({ runtime }) => {
   const { workflow, started } = waiting('cancelled');
   const run = await runtime.invoke(workflow);
@@ -167,6 +174,7 @@ test('cancel stops a run, which rejects with RunCancelledError; after that it do
   expect(ofType(await eventsOf(run), 'run_end')).toHaveLength(1);
 });
 
+// contract: 7.1-signal
 test('the signal of invoke cancels the run', async ({ runtime }) => {
   const { workflow, started } = waiting('by-signal');
   const controller = new AbortController();
@@ -176,6 +184,7 @@ test('the signal of invoke cancels the run', async ({ runtime }) => {
   await expect(run.result()).rejects.toThrow(RunCancelledError);
 });
 
+// contract: 1.7-inline, 2-signal-timeout
 test('timeoutMs aborts the signal of the run and fails it with ActionTimeoutError', async ({ runtime }) => {
   let aborted = false;
   const workflow = defineWorkflow({
@@ -200,6 +209,7 @@ test('timeoutMs aborts the signal of the run and fails it with ActionTimeoutErro
   expect((await run.record()).state).toBe('failed');
 });
 
+// contract: 8-numbers, 7.1-order, 7.1-events-after, 8-order
 test('events are numbered from 0 without a gap, and may be followed from any number on', async ({ runtime }) => {
   const workflow = defineWorkflow({
     name: 'tells',
@@ -223,6 +233,7 @@ test('events are numbered from 0 without a gap, and may be followed from any num
   expect(types.indexOf('tool')).toBeLessThan(types.indexOf('operation'));
 });
 
+// contract: 8-observe, 8-observe-copy, 8-observe-throws, 8-observe-context
 test('an observer gets detached, frozen events; one that throws or rejects is logged and harms nobody', async ({
   runtime,
   logged,
@@ -251,6 +262,7 @@ test('an observer gets detached, frozen events; one that throws or rejects is lo
   expect(seen).toHaveLength(count);
 });
 
+// contract: 1.8-module-level
 test('work of a run that was asked for at module level goes to the runtime of the run', async ({ runtime }) => {
   const outer = defineWorkflow({
     name: 'outer',
@@ -265,6 +277,7 @@ test('work of a run that was asked for at module level goes to the runtime of th
   expect((await (await runtime.run(id)).record()).state).toBe('completed');
 });
 
+// contract: 1.8-without-name, 1.8-second-of-name, 1.8-known-by-name
 test('a definition without a name, and a second one of a name, are refused when invoked', async ({ runtime }) => {
   await expect(runtime.invoke(defineWorkflow({ agent, run: () => 1 }))).rejects.toThrow(InvalidRequestError);
   await (await runtime.invoke(double, { input: { n: 1 } })).result();
@@ -272,6 +285,7 @@ test('a definition without a name, and a second one of a name, are refused when 
   await expect(runtime.invoke(other)).rejects.toThrow(InvalidRequestError);
 });
 
+// contract: 7.1-runs
 test('lists runs, newest first, by state, workflow and page', async ({ runtime }) => {
   const ids: string[] = [];
   for (let n = 0; n < 3; n++) {
@@ -285,6 +299,7 @@ test('lists runs, newest first, by state, workflow and page', async ({ runtime }
   expect(await runtime.runs({ workflow: 'double' })).toHaveLength(3);
 });
 
+// contract: 1.8-concurrency, 7.1-queued
 test('concurrency bounds what runs at once; a run that waits can be cancelled', async ({ directory }) => {
   const { local } = await import('../../../src/runtime/sandbox/local.ts');
   await using runtime = await createRuntime({ concurrency: 1, sandbox: local({ cwd: directory }) });
@@ -300,6 +315,7 @@ test('concurrency bounds what runs at once; a run that waits can be cancelled', 
   expect(await third.result()).toEqual({ n: 4 });
 });
 
+// contract: 1.8-close-admits-nothing, 1.8-close-ends
 test('close takes nothing more and ends what runs', async ({ runtime }) => {
   const { workflow, started } = waiting('open');
   const run = await runtime.invoke(workflow);
@@ -309,6 +325,7 @@ test('close takes nothing more and ends what runs', async ({ runtime }) => {
   await expect(runtime.invoke(double, { input: { n: 1 } })).rejects.toThrow(RuntimeUnavailableError);
 });
 
+// contract: 1.8-options, 11-not-yet
 test('options that are not known, or come in a later version, are refused', async () => {
   const refused = createRuntime(untyped({ store: ':memory:', colour: 1, concurrency: 0 }));
   await expect(refused).rejects.toThrow(DefinitionError);
@@ -320,12 +337,14 @@ test('options that are not known, or come in a later version, are refused', asyn
   ]);
 });
 
+// contract: 10.2-local-warning
 test('says once through the log that local() is no boundary', async ({ runtime, logged }) => {
   await (await runtime.invoke(double, { input: { n: 1 } })).result();
   await (await runtime.invoke(double, { input: { n: 2 } })).result();
   expect(logged.filter(({ msg }) => msg.includes('local() is no sandbox'))).toHaveLength(1);
 });
 
+// contract: 2-depth
 test('an action run by code has its own harness, and a fifth level is refused', async ({ runtime }) => {
   const names: string[] = [];
   const deeper: ReturnType<typeof defineAction<undefined, undefined, number>> = defineAction({

@@ -38,6 +38,7 @@ export function sandboxContract(
       return stdout.split('\n').some((line) => line.trim() === `sleep ${mark}`);
     };
 
+    // contract: 10.1-exec
     test('gives output, error output and exit code of a command; failing is a result', async () => {
       expect(await env.exec('echo out; echo err >&2; exit 3')).toMatchObject({
         exitCode: 3,
@@ -52,15 +53,18 @@ export function sandboxContract(
       });
     });
 
+    // contract: 10.1-exec-signal
     test('answers a command that is not there with 127, and one that a signal ended with the signal', async () => {
       expect(await env.exec('berth-no-such-command')).toMatchObject({ exitCode: 127 });
       expect(await env.exec('kill -9 $$')).toMatchObject({ exitCode: null, signal: 'SIGKILL' });
     });
 
+    // contract: 10.1-exec-input
     test('gives a command no input', async () => {
       expect(await env.exec('cat; echo end')).toMatchObject({ exitCode: 0, stdout: 'end\n' });
     });
 
+    // contract: 10.1-exec-max-output
     test('keeps the newest bytes of an output that is too long, and counts all of it', async () => {
       expect(await env.exec('printf 0123456789', { maxOutput: 4 })).toMatchObject({
         stdout: '6789',
@@ -70,6 +74,7 @@ export function sandboxContract(
       expect(await env.exec('printf 0123', { maxOutput: 4 })).toMatchObject({ stdout: '0123', truncated: false });
     });
 
+    // contract: 10.1-exec-streams
     test('shows the output as it comes, before the end', async () => {
       await env.writeFile('as-it-comes', 'wait');
       let shown = '';
@@ -95,6 +100,7 @@ export function sandboxContract(
       expect(await isLeft('1101')).toBe(false);
     });
 
+    // contract: 10.1-exec-env, 10.1-paths
     test('adds variables and resolves a directory for one command', async () => {
       await env.mkdir('below/deep', { recursive: true });
       const { stdout } = await env.exec('echo $CONTRACT; pwd', {
@@ -105,6 +111,7 @@ export function sandboxContract(
       expect((await env.exec('echo "[$CONTRACT]"')).stdout).toBe('[]\n');
     });
 
+    // contract: 10.1-timeout
     test('on a timeout kills the whole tree; the code is 124 and the output so far is kept', async () => {
       const result = await env.exec('echo before; sleep 1102 & sleep 1102', { timeoutMs: 1_000 });
       expect(result).toMatchObject({ exitCode: 124, signal: null, timedOut: true, stdout: 'before\n' });
@@ -123,6 +130,7 @@ export function sandboxContract(
       expect(await env.exec('echo done', { timeoutMs: 30_000.5 })).toMatchObject({ stdout: 'done\n', timedOut: false });
     });
 
+    // contract: 10.1-abort
     test('on an abort kills the whole tree and rejects with the reason as cause', async () => {
       const stop = new AbortController();
       const call = env.exec('sleep 1103 & echo started; sleep 1103', {
@@ -133,12 +141,14 @@ export function sandboxContract(
       expect(await isLeft('1103')).toBe(false);
     });
 
+    // contract: 10.1-abort-before
     test('starts nothing when it is aborted already', async () => {
       const signal = AbortSignal.abort('before');
       await expect(env.exec('touch never', { signal })).rejects.toMatchObject({ name: 'AbortError' });
       expect(await env.exists('never')).toBe(false);
     });
 
+    // contract: 10.1-write, 10.1-read
     test('writes files, makes their parents, replaces what was there, and reads them exactly', async () => {
       const bytes = new Uint8Array([0, 255, 128, 10]);
       await env.writeFile('made/for/it.bin', 'before, and longer');
@@ -148,11 +158,13 @@ export function sandboxContract(
       expect(await env.readFile('text')).toBe('größe\0');
     });
 
+    // contract: 10.1-read
     test('reads bytes that are no UTF-8 as U+FFFD', async () => {
       await env.writeFile('bad', new Uint8Array([0x61, 0xff, 0x62]));
       expect(await env.readFile('bad')).toBe('a\uFFFDb');
     });
 
+    // contract: 10.1-stat
     test('says of a path what it names, links followed', async () => {
       await env.writeFile('file', '12345');
       await env.exec('ln -s file link-to-file');
@@ -161,6 +173,7 @@ export function sandboxContract(
       expect(await env.stat('.')).toMatchObject({ isFile: false, isDirectory: true });
     });
 
+    // contract: 10.1-readdir, 10.1-exists
     test('lists names, and says whether something exists without ever failing', async () => {
       await env.writeFile('listed/b', '');
       await env.writeFile('listed/.a', '');
@@ -170,6 +183,7 @@ export function sandboxContract(
       expect(await env.exists('nothing')).toBe(false);
     });
 
+    // contract: 10.1-read-errors, 10.1-readdir, 10.1-mkdir, 10.1-rm
     test.each([
       ['ENOENT', 'reading nothing', () => env.readFile('nothing')],
       ['ENOENT', 'reading nothing as bytes', () => env.readFileBuffer('nothing')],
@@ -186,6 +200,7 @@ export function sandboxContract(
       await expect(call()).rejects.toMatchObject({ name: 'FileError', code });
     });
 
+    // contract: 10.1-rm
     test('removes with force what is not there, and directories when told so', async () => {
       await env.rm('nothing', { force: true });
       await env.writeFile('tree/a/b', '');
@@ -195,6 +210,7 @@ export function sandboxContract(
       await env.mkdir('again/and', { recursive: true });
     });
 
+    // contract: 10.1-paths
     test('resolves paths against its directory, and folds dots and slashes', () => {
       expect(env.resolvePath('a/./b//../c')).toBe(`${env.cwd}/a/c`);
       expect(env.resolvePath('/x/../y')).toBe('/y');
@@ -208,6 +224,7 @@ export function sandboxContract(
       if (env.createReadStream) expect(Buffer.concat(chunks).toString()).toBe('234');
     });
 
+    // contract: 10.1-children
     test('opens a child with the same files, and a directory and variables of its own', async () => {
       await env.mkdir('child', { recursive: true });
       const child = await env.open({ name: 'child', cwd: 'child', env: { OF_CHILD: 'yes' } });
@@ -222,6 +239,7 @@ export function sandboxContract(
       }
     });
 
+    // contract: 10.1-children
     test.runIf(endsBackground)('ends with a child what the child had started, and nothing else', async () => {
       const child = await env.open();
       await child.exec('sleep 1104 >/dev/null 2>&1 &');

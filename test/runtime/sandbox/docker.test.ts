@@ -40,6 +40,7 @@ const workflow = (sandbox: SandboxFactory) =>
     },
   });
 
+// contract: 10.2-docker-run, 10.2-docker-keep, 11-nothing-left
 test('removes the sandbox of a run with the run, unless it is to be kept; then only its processes end', async () => {
   await using runtime = await createRuntime();
   await (await runtime.invoke(workflow(dockerHere()))).result();

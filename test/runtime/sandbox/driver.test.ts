@@ -42,6 +42,7 @@ function sandboxOf(operations: Partial<SandboxDriver>, dispose?: () => void | Pr
 const done = { stdout: '', stderr: '', exitCode: 0 };
 
 describe('a driver', () => {
+  // contract: 10.1-driver-checked
   test('without an operation, or with options that are not known, is refused with all that is wrong', () => {
     const { exec: _, ...rest } = localDriver();
     const make = () => sandboxFromDriver({ ...rest, glob: 1 } as never, { cwd: 'here', dispose: 1, extra: 1 } as never);
@@ -56,6 +57,7 @@ describe('a driver', () => {
     );
   });
 
+  // contract: 10.1-paths, 10.1-exec-env
   test('gets absolute paths that are folded, the variables of the harness, and no timeout that is too long', async () => {
     const exec = vi.fn<SandboxDriver['exec']>(async () => done);
     const readFile = vi.fn<SandboxDriver['readFile']>(async () => '');
@@ -87,6 +89,7 @@ describe('a driver', () => {
     expect(await env.glob?.('*')).toEqual({ paths: ['1'], truncated: false });
   });
 
+  // contract: 10.1-exec, 10.1-exec-max-output
   test('need say no more of a command than its outputs and code: the rest is filled in', async () => {
     const env = sandboxOf({ exec: async () => ({ stdout: 'grün', stderr: 'e', exitCode: 3 }) });
     const shown: string[] = [];
@@ -109,11 +112,13 @@ describe('a driver', () => {
     expect(shown).toEqual(['grün']); // at the end, since the driver did not show it before
   });
 
+  // contract: 10.1-timeout
   test('that says that a command took too long gives the code 124', async () => {
     const env = sandboxOf({ exec: async () => ({ ...done, exitCode: 137, signal: 'SIGKILL', timedOut: true }) });
     expect(await env.exec('x', { timeoutMs: 1 })).toMatchObject({ exitCode: 124, signal: null, timedOut: true });
   });
 
+  // contract: 10.1-write-again
   test('that can not write makes the parents and tries again; then its first error is told', async () => {
     const calls: string[] = [];
     const missing = Object.assign(new Error('no such directory'), { code: 'ENOENT' });
@@ -134,6 +139,7 @@ describe('a driver', () => {
     await expect(env.writeFile('/full/b', 'x')).rejects.toMatchObject({ name: 'FileError', code: 'ENOENT' });
   });
 
+  // contract: 10.1-driver-errors, 10.1-unsupported, 10.1-exists
   test.each([
     [
       'an error with a POSIX name',
@@ -179,6 +185,7 @@ describe('a driver', () => {
     if (error instanceof SandboxOperationUnsupportedError) expect(mkdir).not.toHaveBeenCalled();
   });
 
+  // contract: 10.1-abort-unconfirmed
   test('that does not confirm an abort is not waited for, and what comes later is dropped', async () => {
     const later = gate<typeof done>();
     const late: string[] = [];
@@ -202,6 +209,7 @@ describe('a driver', () => {
     expect(late).toEqual([]);
   });
 
+  // contract: 10.1-abort
   test('that ignores an abort and gives a result gave it in vain', async () => {
     const env = sandboxOf({
       exec: (_command, options) =>
@@ -213,6 +221,7 @@ describe('a driver', () => {
     await expect(call).rejects.toMatchObject({ name: 'AbortError', cause: 'enough' });
   });
 
+  // contract: 10.1-dispose
   test('is disposed of once, when the commands that were under way have ended; then no more is started', async () => {
     const order: string[] = [];
     const env = sandboxOf(
@@ -278,6 +287,7 @@ test('a model works in a sandbox of a driver with all built-in tools', async () 
   });
 });
 
+// contract: 10.1-dispose
 test('a sandbox of a driver ends with its run, also when the run is cancelled', async () => {
   const directory = await localEnv();
   const disposed = vi.fn(() => rm(directory.cwd, { recursive: true, force: true }));

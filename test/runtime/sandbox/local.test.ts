@@ -19,11 +19,13 @@ const open = (options: LocalOptions = {}) =>
     host: () => Promise.reject(new Error('this sandbox needs no host')),
   });
 
+// contract: 10.2-local-cwd
 test('works in the directory of the process where none is given', async () => {
   expect((await open()).cwd).toBe(process.cwd());
   expect((await open({ cwd: 'src' })).cwd).toBe(join(process.cwd(), 'src'));
 });
 
+// contract: 10.2-local-env
 test('passes on a few variables of the process only; env adds and removes', async () => {
   process.env.BERTH_TEST_SECRET = 'secret';
   const env = await open({ env: { ADDED: 'yes', HOME: undefined } });
@@ -39,6 +41,7 @@ test('passes on a few variables of the process only; env adds and removes', asyn
   }
 });
 
+// contract: 10.2-local-env
 test('takes the variables when the factory is made, not when a sandbox is', async () => {
   process.env.LC_CTYPE = 'before';
   const factory = local();
@@ -49,12 +52,14 @@ test('takes the variables when the factory is made, not when a sandbox is', asyn
   expect((await env.exec('echo $LC_CTYPE')).stdout).toBe('before\n');
 });
 
+// contract: 10.2-local-env-refused
 test.each([[null], ['PATH=x'], [['PATH']], [new Map()], [{ PATH: 1 }]])('refuses %j as env', (env) => {
   expect(() => local({ env } as unknown as LocalOptions)).toThrow(
     expect.objectContaining({ name: 'DefinitionError', issues: [{ path: 'env', message: expect.any(String) }] }),
   );
 });
 
+// contract: 10.2-local-warning
 test('says that it is no boundary', () => {
   expect(local().warning).toMatch(/no sandbox/);
 });
@@ -68,6 +73,7 @@ test('names the directory when a command is to run where there is none', async (
   });
 });
 
+// contract: 10.2-local-kill
 test('ends a command that ignores SIGTERM with SIGKILL after two seconds', async () => {
   const env = await open();
   const stop = new AbortController();

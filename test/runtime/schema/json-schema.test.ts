@@ -5,6 +5,7 @@ import { issueText } from '../../../src/runtime/schema/issue.ts';
 import { inputJsonSchema } from '../../../src/runtime/schema/json-schema.ts';
 import { parse } from '../../../src/runtime/schema/parse.ts';
 
+// contract: 1.4-input-top
 test('takes each of the four object schemas at the top, also as the first item of a pipe', () => {
   const entries = { a: v.string() };
   for (const schema of [
@@ -21,6 +22,7 @@ test('takes each of the four object schemas at the top, also as the first item o
   }
 });
 
+// contract: 1.4-input-top-refused
 test.each([
   ['optional', v.optional(v.object({}))],
   ['union', v.union([v.object({})])],
@@ -33,6 +35,7 @@ test.each([
   expect(inputSchemaIssues(schema)[0]?.message).toContain(`not ${type}`);
 });
 
+// contract: 1.4-valibot
 test('refuses what is no Valibot schema, also one of another library', () => {
   const foreign = { '~standard': { version: 1, vendor: 'zod', validate: () => ({ value: 1 }) } };
   for (const value of [{}, null, foreign, v.minLength(1)]) {
@@ -40,6 +43,7 @@ test('refuses what is no Valibot schema, also one of another library', () => {
   }
 });
 
+// contract: 1.4-no-async
 test('refuses an asynchronous schema wherever it stands, also behind a pipe and in a lazy one', () => {
   const asynchronous = v.pipeAsync(
     v.string(),
@@ -56,6 +60,7 @@ test('refuses an asynchronous schema wherever it stands, also behind a pipe and 
   }
 });
 
+// contract: 1.4-no-json-value
 test.each([
   ['date', v.date()],
   ['bigint', v.bigint()],
@@ -71,6 +76,7 @@ test.each([
   expect(outputSchemaIssues(v.object({ when: schema }))).toEqual([]);
 });
 
+// contract: 1.4-input-side
 test('looks at the input side only: a text that becomes a date is fine', () => {
   const schema = v.object({
     when: v.pipe(
@@ -96,12 +102,14 @@ test('ends at a schema that holds itself', () => {
   expect(JSON.stringify(inputJsonSchema(tree))).toContain('$ref');
 });
 
+// contract: 1.4-json-schema-once, 1.4-no-input
 test('makes the JSON Schema once, and an empty closed object where there is no input', () => {
   const schema = v.object({ a: v.number() });
   expect(inputJsonSchema(schema)).toBe(inputJsonSchema(schema));
   expect(inputJsonSchema(undefined)).toEqual({ type: 'object', properties: {}, additionalProperties: false });
 });
 
+// contract: 1.4-left-out
 test('leaves out what JSON Schema can not say: checks, and defaults that are computed', () => {
   const schema = v.object({
     even: v.pipe(
@@ -118,6 +126,7 @@ test('leaves out what JSON Schema can not say: checks, and defaults that are com
   });
 });
 
+// contract: 1.4-issues
 test('says where in a value each issue is', () => {
   const schema = v.object({ list: v.array(v.object({ port: v.number() })), name: v.string() });
   const parsed = parse(schema, { list: [{ port: 1 }, { port: 'x' }] });

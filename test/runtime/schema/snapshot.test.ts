@@ -13,6 +13,7 @@ function refusal(value: unknown): { path: string; kind: string } {
   throw new Error('it was not refused');
 }
 
+// contract: 1.5-json-values
 test('keeps every JSON value as it is, in a copy of its own', () => {
   fc.assert(
     fc.property(fc.jsonValue(), (value) => {
@@ -26,11 +27,13 @@ test('keeps every JSON value as it is, in a copy of its own', () => {
   expect(copy).toEqual({ inner: { deep: [1] } });
 });
 
+// contract: 1.5-texts, 1.5-minus-zero
 test('keeps NUL and lone surrogates in texts, and makes -0 a 0', () => {
   expect(jsonSnapshot('a\0\ud800', 'output')).toBe('a\0\ud800');
   expect(Object.is(jsonSnapshot(-0, 'output'), 0)).toBe(true);
 });
 
+// contract: 1.5-plain-objects, 1.5-json-values
 test('takes plain objects of another realm and without a prototype, in the order of their keys', () => {
   const foreign: unknown = runInNewContext('({ b: 1, a: [2] })');
   const bare = Object.assign(Object.create(null), { b: 1, a: 2 });
@@ -38,6 +41,7 @@ test('takes plain objects of another realm and without a prototype, in the order
   expect(Object.keys(Object(jsonSnapshot(bare, 'output')))).toEqual(['b', 'a']);
 });
 
+// contract: 1.5-undefined-property, 1.5-undefined-in-array
 test('leaves out a property that is undefined, and refuses undefined in an array, a hole, and at the top', () => {
   expect(jsonSnapshot({ a: undefined, b: 1 }, 'output')).toEqual({ b: 1 });
   expect(refusal([1, undefined])).toEqual({ path: 'output[1]', kind: 'undefined' });
@@ -46,6 +50,7 @@ test('leaves out a property that is undefined, and refuses undefined in an array
   expect(refusal(undefined)).toEqual({ path: 'output', kind: 'undefined' });
 });
 
+// contract: 1.5-not-json, 1.5-instances
 test.each([
   ['NaN', Number.NaN],
   ['Infinity', Number.POSITIVE_INFINITY],
@@ -65,10 +70,12 @@ test.each([
   expect(refusal({ items: [0, 1, 2, { when: value }] })).toEqual({ path: 'output.items[3].when', kind });
 });
 
+// contract: 1.5-to-json
 test('never calls toJSON: an own one is refused as the function that it is', () => {
   expect(refusal({ toJSON: () => 'x' })).toEqual({ path: 'output.toJSON', kind: 'a function' });
 });
 
+// contract: 1.5-cycle, 1.5-same-object-twice
 test('refuses a cycle, and copies twice what stands twice without one', () => {
   const loop: { self?: unknown } = {};
   loop.self = loop;
@@ -79,6 +86,7 @@ test('refuses a cycle, and copies twice what stands twice without one', () => {
   expect(copy[0]).not.toBe(copy[1]);
 });
 
+// contract: 1.5-getter, 1.5-ignored-keys, 1.5-proto-key
 test('reads a getter once, ignores symbol keys and what is not enumerable, and keeps __proto__ as data', () => {
   let reads = 0;
   const value = Object.defineProperties(
@@ -96,6 +104,7 @@ test('reads a getter once, ignores symbol keys and what is not enumerable, and k
   expect(Object.getPrototypeOf(copy)).toBe(Object.prototype);
 });
 
+// contract: 1.5-depth
 test('takes 1,000 levels and refuses one more', () => {
   const nested = (levels: number): unknown => {
     let value: unknown = [];
@@ -106,6 +115,7 @@ test('takes 1,000 levels and refuses one more', () => {
   expect(refusal(nested(1_001)).kind).toContain('1000 levels');
 });
 
+// contract: 1.5-size
 test('takes almost 16 MiB of JSON and refuses more, also when it is little that stands there often', () => {
   const almost = 'x'.repeat(16 * 1024 * 1024 - 2);
   expect(jsonSnapshot(almost, 'output')).toBe(almost);

@@ -10,6 +10,7 @@ import { gate } from '../model/conversation-of.ts';
 const call = (name: string, input: unknown) => ({ toolCalls: [{ name, input }] });
 
 describe('prompt', () => {
+  // contract: 3.2-result, 3.2-prompt, 1.6-built-in-tools, 4.4-sum, 1.6-instructions
   test('gives text, usage, model, reason and turns, and keeps the conversation', async () => {
     const model = scriptedModel([
       { text: 'First.', ...call('bash', { command: 'echo hello' }), usage: { input: 10, output: 2 } },
@@ -33,6 +34,7 @@ describe('prompt', () => {
     expect(first?.tools.map(({ name }) => name)).toEqual(['read', 'write', 'edit', 'bash', 'grep', 'glob']);
   });
 
+  // contract: 8-scope, 8-version, 8-owner, 8-agent, 8-turn, 8-message, 8-deltas, 8-operation
   test('tells everything in order, inside of its operation', async () => {
     const model = scriptedModel([{ thinking: 'Hm.', ...call('bash', { command: 'echo out' }) }, 'Done.']);
     await using bench = await harnessBench({ model });
@@ -60,6 +62,7 @@ describe('prompt', () => {
     }
   });
 
+  // contract: 3.2-refused-before, 1.1-tools-equal-of-call, 1.1-tools-reserved, 3.2-option-images-size
   test.each<[string, unknown]>([
     ['InvalidRequestError', [5]],
     ['InvalidRequestError', ['x', { maxTurns: 0 }]],
@@ -88,6 +91,7 @@ describe('prompt', () => {
     expect(await session.history()).toEqual([]);
   });
 
+  // contract: 8-ends
   test('its loop ends with the usage of its turns', async () => {
     const model = scriptedModel([{ text: 'x', usage: { input: 3, output: 1 } }]);
     await using bench = await harnessBench({ model });
@@ -95,6 +99,7 @@ describe('prompt', () => {
     expect(bench.of('agent_end')[0]).toMatchObject({ isError: false, usage: { totalTokens: 4 } });
   });
 
+  // contract: 1.6-model-optional
   test('needs a model only when it is asked for', async () => {
     await using bench = await harnessBench();
     const session = await bench.harness.session();
@@ -103,6 +108,7 @@ describe('prompt', () => {
     expect(await session.prompt('Hi.', { model: scriptedModel(['Hello.']) })).toMatchObject({ text: 'Hello.' });
   });
 
+  // contract: 3.2-option-model, 3.2-option-tools, 3.2-result-model
   test('takes thinking level, tools and model of the call before those of the agent, for this call only', async () => {
     const [ofAgent, ofCall] = [scriptedModel(['a', 'b']), scriptedModel(['c'], { id: 'other' })];
     await using bench = await harnessBench({ model: ofAgent, thinkingLevel: 'low' });
@@ -115,6 +121,7 @@ describe('prompt', () => {
     expect(ofAgent.requests[0]).toMatchObject({ thinkingLevel: 'low', tools: { length: 6 } });
   });
 
+  // contract: 3.2-option-max-turns
   test('gives up after maxTurns', async () => {
     const model = scriptedModel([call('bash', { command: 'true' }), call('bash', { command: 'true' }), 'never']);
     await using bench = await harnessBench({ model });
@@ -123,6 +130,7 @@ describe('prompt', () => {
     expect(model.requests).toHaveLength(2);
   });
 
+  // contract: 8-turn-request-live
   test('tells observers all that the model is asked, each time', async () => {
     const model = scriptedModel([{ toolCalls: [{ name: 'bash', input: { command: 'true' } }] }, 'Done.']);
     await using bench = await harnessBench({ model, instructions: 'Be brief.' });
@@ -135,6 +143,7 @@ describe('prompt', () => {
     expect(requests[0]?.tools.map(({ name }) => name)).toContain('bash');
   });
 
+  // contract: 8-no-images, 7.3-file, 3.2-option-images
   test('keeps the bytes of images from events, and shows them to the model only', async () => {
     const data = Buffer.from('not really an image').toString('base64');
     const model = scriptedModel(['Seen.']);
@@ -147,6 +156,7 @@ describe('prompt', () => {
     expect((await session.history())[0]?.parts[1]).toEqual({ type: 'file', mediaType: 'image/png', size: 19 });
   });
 
+  // contract: 3.2-option-images-blind
   test('refuses images where the model is known not to see', async () => {
     const blind = { ...scriptedModel([]), seesImages: false };
     await using bench = await harnessBench({ model: blind });
@@ -155,6 +165,7 @@ describe('prompt', () => {
     await expect(prompt).rejects.toMatchObject({ name: 'InvalidRequestError' });
   });
 
+  // contract: 3.2-option-result
   test('has data of the type of its schema', () => {
     const check = async (session: Session) => {
       const result = v.object({ n: v.pipe(v.string(), v.transform(Number)) });
@@ -200,6 +211,7 @@ describe('one operation at a time', () => {
     await expect(seconds[0]).rejects.toMatchObject({ name: 'SessionBusyError' });
   });
 
+  // contract: 3.4-side-by-side
   test('sessions of one harness work side by side', async () => {
     const both = gate();
     let waiting = 0;
@@ -217,6 +229,7 @@ describe('one operation at a time', () => {
 });
 
 describe('an abort', () => {
+  // contract: 3.4-abort-tools, 3.4-abort-unknown, 3.4-abort-error, 3.2-handle
   test('stops the answer; what was said is kept as aborted, and not sent again', async () => {
     const model = scriptedModel([
       { text: 'I begin to', delayMs: 0, toolCalls: [{ name: 'wait', input: {} }] },
@@ -244,6 +257,7 @@ describe('an abort', () => {
     expect(JSON.stringify(model.requests[1]?.messages)).toContain('outcome is unknown');
   });
 
+  // contract: 3.4-abort-stream, 3.2-option-signal
   test('of a model that is streaming ends the request, and the session can go on', async () => {
     const asked = gate();
     const model = scriptedModel([
@@ -264,6 +278,7 @@ describe('an abort', () => {
     expect(await session.prompt('Again.')).toMatchObject({ text: 'Next.' });
   });
 
+  // contract: 3.4-abort-complete
   test('that comes when the answer is complete does not take it away', async () => {
     await using bench = await harnessBench({ model: scriptedModel(['Done.']) });
     const prompt = (await bench.harness.session()).prompt('Do it.');
@@ -271,6 +286,7 @@ describe('an abort', () => {
     expect(await prompt).toMatchObject({ text: 'Done.' });
   });
 
+  // contract: 3.2-delete
   test('by deleting the session ends the operation, and keeps nothing', async () => {
     const asked = gate();
     const slow = () => {
@@ -288,6 +304,7 @@ describe('an abort', () => {
 });
 
 describe('session.shell', () => {
+  // contract: 3.2-shell, 3.2-shell-text, 3.2-shell-redacted, 8-no-env, 7.3-tool-parts
   test('records a text of the user, a call of bash and its result, as the tool writes it', async () => {
     const model = scriptedModel(['I see.']);
     await using bench = await harnessBench({ model });
@@ -319,6 +336,7 @@ describe('session.shell', () => {
     ]);
   });
 
+  // contract: 3.4-abort-unknown
   test('records that the outcome is unknown when it is aborted', async () => {
     await using bench = await harnessBench();
     const session = await bench.harness.session();
@@ -333,6 +351,7 @@ describe('session.shell', () => {
 });
 
 describe('the system prompt', () => {
+  // contract: 4.1-order, 4.1-claude-md, 4.1-file-size, 4.1-absent
   test('has instructions, AGENTS.md, CLAUDE.md where it differs, and the names in the directory, in this order', async () => {
     const model = scriptedModel(['1', '2']);
     await using bench = await harnessBench({ model, instructions: 'Be brief.', workspaceContext: true });
@@ -350,6 +369,7 @@ describe('the system prompt', () => {
     expect(model.requests[1]?.system).toContain('Use tabs.\n\nUse spaces.\n\nDate:');
   });
 
+  // contract: 4.1-names
   test('lists at most 200 names, sorted, and says how many more there are', async () => {
     const model = scriptedModel(['1']);
     await using bench = await harnessBench({ model, workspaceContext: true });
@@ -360,6 +380,7 @@ describe('the system prompt', () => {
     expect(system).toMatch(/f1199\n… and 3 more$/);
   });
 
+  // contract: 4.1-file-size
   test('takes 64 KB of a file at most, and cuts no character', async () => {
     const model = scriptedModel(['1']);
     await using bench = await harnessBench({ model, workspaceContext: true });
@@ -369,6 +390,7 @@ describe('the system prompt', () => {
     expect(text).toBe(`a${'ü'.repeat(32 * 1024 - 1)}`);
   });
 
+  // contract: 4.1-unreadable
   test('leaves out what can not be read, with a warning in the log', async () => {
     const model = scriptedModel(['1']);
     await using bench = await harnessBench({ model, workspaceContext: true });
@@ -378,6 +400,7 @@ describe('the system prompt', () => {
     expect(bench.of('log')).toMatchObject([{ level: 'warn', message: expect.stringContaining('AGENTS.md') }]);
   });
 
+  // contract: 1.6-workspace-context, 4.1-absent
   test('has nothing of the sandbox where workspaceContext is false', async () => {
     const model = scriptedModel(['1']);
     await using bench = await harnessBench({ model, workspaceContext: false });

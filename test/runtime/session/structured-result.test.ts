@@ -20,6 +20,7 @@ async function ask<Result extends v.GenericSchema>(turns: ScriptedTurn[], result
   return { model, bench, session, prompt: session.prompt('Who?', { result }) };
 }
 
+// contract: 3.3-footer, 3.3-parameters, 3.3-parsed, 3.2-option-result
 test('gives the parsed side of the schema, and explains the two tools below the prompt', async () => {
   const { prompt, model, bench } = await ask([finish({ name: 'Ada', born: '1815-12-10' })], person);
   await using _ = bench;
@@ -30,6 +31,7 @@ test('gives the parsed side of the schema, and explains the two tools below the 
   expect(JSON.stringify(messages[0])).toMatch(/Who\?.*finish.*give_up/);
 });
 
+// contract: 3.3-wrapped
 test('wraps a schema that is no object at its top', async () => {
   const { prompt, model, bench } = await ask([finish({ result: [1, 2] })], v.array(v.number()));
   await using _ = bench;
@@ -40,6 +42,7 @@ test('wraps a schema that is no object at its top', async () => {
   });
 });
 
+// contract: 3.3-issues
 test('answers a result that does not fit with the path of each issue, and takes the next', async () => {
   const { prompt, model, bench } = await ask(
     [finish({ name: 1, born: 'x' }), finish({ name: 'Ada', born: '1815-12-10' })],
@@ -52,6 +55,7 @@ test('answers a result that does not fit with the path of each issue, and takes 
   expect(answer).toContain('result.born: ');
 });
 
+// contract: 3.3-first-wins, 3.3-ends-after-batch
 test('the first that is valid wins, also within one turn, whose other calls are run', async () => {
   const { prompt, session, bench } = await ask(
     [
@@ -74,6 +78,7 @@ test('the first that is valid wins, also within one turn, whose other calls are 
   expect(states).toEqual(['output-error', 'output-available', 'output-error', 'output-error', 'output-available']);
 });
 
+// contract: 3.3-reminders
 test('reminds a model that stops without a result five times, and then gives up', async () => {
   const { prompt, model, bench } = await ask(['1', '2', '3', '4', '5', 'I can not.'], v.number());
   await using _ = bench;
@@ -86,12 +91,14 @@ test('reminds a model that stops without a result five times, and then gives up'
   expect(bench.of('message_start').filter(({ message }) => message.role === 'user')).toHaveLength(6);
 });
 
+// contract: 3.3-after-reminder
 test('takes a result that comes after a reminder', async () => {
   const { prompt, bench } = await ask(['Here it is: 7', finish({ result: 7 })], v.number());
   await using _ = bench;
   expect((await prompt).data).toBe(7);
 });
 
+// contract: 3.3-give-up
 test('rejects with the reason when the model gives up', async () => {
   const { prompt, bench } = await ask(
     [{ text: 'Hm.', toolCalls: [{ name: 'give_up', input: { reason: 'nobody knows' } }] }],
@@ -105,6 +112,7 @@ test('rejects with the reason when the model gives up', async () => {
   });
 });
 
+// contract: 3.3-issues
 test('asks for a text when give_up comes without a reason', async () => {
   const { prompt, bench } = await ask(
     [{ toolCalls: [{ name: 'give_up', input: {} }] }, finish({ result: 1 })],
@@ -114,6 +122,7 @@ test('asks for a text when give_up comes without a reason', async () => {
   expect((await prompt).data).toBe(1);
 });
 
+// contract: 3.3-issues
 test('treats a check of the author that throws as an issue', async () => {
   const json = v.pipe(
     v.string(),
@@ -124,6 +133,7 @@ test('treats a check of the author that throws as an issue', async () => {
   expect((await prompt).data).toEqual({ a: 1 });
 });
 
+// contract: 3.3-only-then, 5-result-tools
 test('a later prompt of the session has no finish any more', async () => {
   const { prompt, session, model, bench } = await ask([finish({ result: 1 }), 'Bye.'], v.number());
   await using _ = bench;

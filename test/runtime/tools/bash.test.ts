@@ -6,6 +6,7 @@ import type { ExecResult } from '../../../src/sandbox/process/result.ts';
 import { toolBench } from './tool-bench.ts';
 
 describe('the text of a command', () => {
+  // contract: 5-bash-text
   test('is stdout, newline, stderr, trimmed', async () => {
     await using bench = await toolBench();
     expect(await bench.text('bash', { command: 'echo out; echo err >&2' })).toBe('out\n\nerr');
@@ -13,6 +14,7 @@ describe('the text of a command', () => {
     expect(await bench.text('bash', { command: 'true' })).toBe('(no output)');
   });
 
+  // contract: 5-bash-exit-code
   test('ends with an empty line and the exit code when that is not 0', async () => {
     await using bench = await toolBench();
     const { content, isError, details } = await bench.call('bash', { command: 'echo no; exit 3' });
@@ -25,6 +27,7 @@ describe('the text of a command', () => {
     );
   });
 
+  // contract: 5-bash-timeout
   test('says that the time was over, and keeps the output until then', async () => {
     await using bench = await toolBench();
     const text = await bench.text('bash', { command: 'echo begun; sleep 1000', timeout: '1.5' });
@@ -33,6 +36,7 @@ describe('the text of a command', () => {
     expect(await bench.error('bash', { command: 'true', timeout: -1 })).toContain('arguments.timeout');
   });
 
+  // contract: 5-bash-cut, 5-cut
   test('is cut from the front, whole lines; the file in the sandbox has all of it', async () => {
     await using bench = await toolBench();
     const text = await bench.text('bash', { command: 'seq 1 3000; exit 1' });
@@ -44,6 +48,7 @@ describe('the text of a command', () => {
     expect(await bench.text('bash', { command: `wc -l < ${path}; head -1 ${path}` })).toBe('2999\n1');
   });
 
+  // contract: 5-bash-cut, 5-cut
   test('is cut at 50 KB, inside a line that is longer, never inside a character', async () => {
     await using bench = await toolBench();
     const text = await bench.text('bash', {
@@ -53,6 +58,7 @@ describe('the text of a command', () => {
     expect(kept).toBe('é'.repeat(25_600));
   });
 
+  // contract: 5-bash-memory
   test('says what was lost when not even the sandbox has it', async () => {
     await using bench = await toolBench();
     // As a driver gives it that keeps 100 bytes of 1,000,000.
@@ -76,6 +82,7 @@ describe('the text of a command', () => {
   });
 });
 
+// contract: 5-bash-streamed
 test('output is shown while it comes', async () => {
   await using bench = await toolBench();
   await bench.call('bash', { command: "printf '\\303'; sleep 0.05; printf '\\251\\n'; echo oops >&2" });
@@ -83,12 +90,14 @@ test('output is shown while it comes', async () => {
   expect(bench.output).toContain('stderr: oops\n');
 });
 
+// contract: 5-bash-shell, 5-bash-files, 5-bash-input
 test('the command runs in bash, and only files outlive it', async () => {
   await using bench = await toolBench();
   expect(await bench.text('bash', { command: `x=(a b); echo \${x[1]} "it's" > f; cd /; cat` })).toBe('(no output)');
   expect(await bench.text('bash', { command: 'cat f; basename "$PWD" | cut -c1-10' })).toBe("b it's\nberth-test");
 });
 
+// contract: 5-bash-shell
 test('where there is no bash, it runs in sh', async () => {
   await using bench = await toolBench({ path: '/nowhere' });
   expect(await bench.text('bash', { command: `echo "in \${BASH_VERSION:-sh}"` })).toBe('in sh');

@@ -5,6 +5,7 @@ import { toolBench } from './tool-bench.ts';
 const png = Buffer.from('\x89PNG\r\n\x1a\n rest of the image', 'latin1');
 
 describe('read', () => {
+  // contract: 5-read-lines
   test('gives lines as they are', async () => {
     await using bench = await toolBench();
     await bench.write('a.txt', '\tone\r\ntwo \n\nfour');
@@ -14,6 +15,7 @@ describe('read', () => {
     expect(await bench.text('read', { path: 'empty.txt' })).toBe('');
   });
 
+  // contract: 5-read-range, 4.2-built-in-coercion
   test('from offset, up to limit, without a note', async () => {
     await using bench = await toolBench();
     await bench.write('a.txt', 'one\ntwo\nthree\nfour\n');
@@ -21,6 +23,7 @@ describe('read', () => {
     expect(await bench.text('read', { path: 'a.txt', offset: '4', limit: '9' })).toBe('four\n');
   });
 
+  // contract: 5-read-cut, 5-cut
   test('stops after 2,000 lines and says where to go on', async () => {
     await using bench = await toolBench();
     const lines = Array.from({ length: 2_001 }, (_, i) => `line ${i + 1}\n`);
@@ -31,6 +34,7 @@ describe('read', () => {
     expect(await bench.text('read', { path: 'a.txt', offset: 2 })).toBe(lines.slice(1).join(''));
   });
 
+  // contract: 5-read-cut, 5-cut
   test('stops before the line that does not fit into 50 KB', async () => {
     await using bench = await toolBench();
     const line = `${'é'.repeat(512)}\n`; // 1,025 bytes: 49 of them fit
@@ -42,6 +46,7 @@ describe('read', () => {
     expect(await bench.text('read', { path: 'exact.txt' })).toHaveLength(50 * 1024);
   });
 
+  // contract: 5-read-long-line, 5-cut
   test('gives the beginning of a first line that is too long, whole characters only', async () => {
     await using bench = await toolBench();
     await bench.write('a.txt', `x${'é'.repeat(40_000)}\nshort\n`);
@@ -52,6 +57,7 @@ describe('read', () => {
     expect(note).toContain('Go on with offset 2.');
   });
 
+  // contract: 5-read-past-end
   test('past the end says how many lines there are', async () => {
     await using bench = await toolBench();
     await bench.write('a.txt', 'one\ntwo\n');
@@ -60,6 +66,7 @@ describe('read', () => {
     );
   });
 
+  // contract: 5-read-binary
   test('refuses what is no text, with size and kind', async () => {
     await using bench = await toolBench({ seesImages: false });
     await bench.write('nul', 'a\0b');
@@ -83,6 +90,7 @@ describe('read', () => {
     expect(await bench.text('read', { path: 'a.txt' })).toBe(text);
   });
 
+  // contract: 5-read-image
   test('shows an image to a model that sees, by its bytes and not by its name', async () => {
     await using bench = await toolBench();
     await bench.write('picture.txt', png);
@@ -95,6 +103,7 @@ describe('read', () => {
     expect(await bench.error('read', { path: 'large.png' })).toContain('too large');
   });
 
+  // contract: 5-read-directory
   test('of a directory or of nothing is an error with its POSIX name', async () => {
     await using bench = await toolBench();
     expect(await bench.error('read', { path: '.' })).toContain('EISDIR');
@@ -103,6 +112,7 @@ describe('read', () => {
 });
 
 describe('write', () => {
+  // contract: 5-write
   test('makes the file and its parents, replaces it, and says how many bytes', async () => {
     await using bench = await toolBench();
     expect(await bench.text('write', { path: 'deep/er/a.txt', content: 'é\n' })).toBe('Wrote deep/er/a.txt (3 bytes).');
@@ -127,6 +137,7 @@ describe('edit', () => {
     return error;
   }
 
+  // contract: 5-edit-literal, 5-edit-diff
   test('replaces the one place, literally', async () => {
     const { after, details } = await edited('a (b) $1\nc\n', { oldText: '(b) $1', newText: "$& $' $$" });
     expect(after).toBe("a $& $' $$\nc\n");
@@ -135,11 +146,13 @@ describe('edit', () => {
     });
   });
 
+  // contract: 5-edit-empty, 5-edit-untouched
   test('wants oldText, and one that differs from newText', async () => {
     expect(await failed('abc', { oldText: '', newText: 'x' })).toContain('empty');
     expect(await failed('abc', { oldText: 'b', newText: 'b' })).toContain('nothing to change');
   });
 
+  // contract: 5-edit-none, 5-edit-untouched
   test('that finds nothing tells to look at white space and shows the nearest lines', async () => {
     const before = 'function a() {\n\treturn 1;\n}\nfunction b() {\n\treturn 2;\n}\n';
     const error = await failed(before, { oldText: 'function b() {\n  return 2;\n}', newText: 'x' });
@@ -148,12 +161,14 @@ describe('edit', () => {
     expect(await failed('abc', { oldText: 'qqqq', newText: 'x' })).not.toContain('nearest');
   });
 
+  // contract: 5-edit-many, 5-edit-untouched
   test('that finds more than one place says where they are', async () => {
     const error = await failed('a\nb\na\n', { oldText: 'a', newText: 'x' });
     expect(error).toContain('2 times (lines 1, 3)');
     expect(error).toContain('replaceAll');
   });
 
+  // contract: 5-edit-all, 5-edit-diff
   test('replaces all when told to, not overlapping, and says how many', async () => {
     const { after, content, details } = await edited('aaa\nb\nc\nd\ne\nf\ng\nh\naa\n', {
       oldText: 'aa',
@@ -169,6 +184,7 @@ describe('edit', () => {
     expect(await failed('abc', { oldText: 'zz', newText: 'x', replaceAll: true })).toContain('not in a.txt');
   });
 
+  // contract: 5-edit-crlf
   test('matches LF with CRLF, which the file keeps', async () => {
     const { after } = await edited('one\r\ntwo\r\nthree\r\n', { oldText: 'one\ntwo\n', newText: '1\n2\n2.5\n' });
     expect(after).toBe('1\r\n2\r\n2.5\r\nthree\r\n');
@@ -177,6 +193,7 @@ describe('edit', () => {
     expect((await edited('one\ntwo\r\n', { oldText: 'one\n', newText: '0\n1\n' })).after).toBe('0\n1\ntwo\r\n');
   });
 
+  // contract: 5-edit-untouched
   test('keeps a byte order mark, and refuses a file that it would damage', async () => {
     expect((await edited('\ufeffabc', { oldText: 'abc', newText: 'd' })).after).toBe('\ufeffd');
     const latin1 = Buffer.from('caf\xe9 abc', 'latin1');
@@ -208,6 +225,7 @@ describe('edit', () => {
     }
   });
 
+  // contract: 5-edit-lock
   test('of one file waits for another, so that neither is lost', async () => {
     await using bench = await toolBench();
     await bench.write('a.txt', Array.from({ length: 20 }, (_, i) => `<${i}>`).join(''));
@@ -220,6 +238,7 @@ describe('edit', () => {
   });
 });
 
+// contract: 5-arguments
 test('arguments that do not fit are refused with their path', async () => {
   await using bench = await toolBench();
   expect(await bench.error('read', { path: 'a', offset: 'two' })).toContain('arguments.offset');

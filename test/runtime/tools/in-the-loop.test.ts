@@ -4,6 +4,7 @@ import { scriptedModel } from '../../../src/testing/scripted-model.ts';
 import { converse } from '../model/conversation-of.ts';
 import { toolBench } from './tool-bench.ts';
 
+// contract: 4.2-sequential, 4.2-read-waits, 5-bash-streamed
 test('a model reads, edits and tests a project, with calls of one turn in their order', async () => {
   await using bench = await toolBench();
   await bench.write('sum.mjs', 'export const sum = (a, b) => a - b;\n');

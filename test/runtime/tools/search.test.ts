@@ -27,6 +27,7 @@ const programs = [{ program: 'grep -r', ripgrep: false }];
 if (spawnSync('rg', ['--version']).status === 0) programs.push({ program: 'ripgrep', ripgrep: true });
 
 describe.each(programs)('grep by $program', ({ ripgrep }) => {
+  // contract: 5-grep-lines
   test('gives path, line and text', async () => {
     await using bench = await project(ripgrep);
     const lines = (await bench.text('grep', { pattern: 'one' })).split('\n').sort();
@@ -39,6 +40,7 @@ describe.each(programs)('grep by $program', ({ ripgrep }) => {
     ]);
   });
 
+  // contract: 5-grep-where
   test('looks only where it is told to', async () => {
     await using bench = await project(ripgrep);
     expect(await bench.text('grep', { pattern: '[O]NE', path: 'src' })).toBe('src/a.ts:2:export default one; // ONE');
@@ -49,6 +51,7 @@ describe.each(programs)('grep by $program', ({ ripgrep }) => {
     expect(await bench.text('grep', { pattern: 'one', include: 'src/**/*.ts' })).toContain('src/deep/b.ts:1:');
   });
 
+  // contract: 5-grep-literal, 4.2-built-in-coercion
   test('takes a pattern as text when told to', async () => {
     await using bench = await project(ripgrep);
     expect(await bench.text('grep', { pattern: 'one + one', literal: 'true' })).toBe('src/deep/c.tsx:1:one + one');
@@ -57,6 +60,7 @@ describe.each(programs)('grep by $program', ({ ripgrep }) => {
     expect(await bench.env.exists('hacked')).toBe(false);
   });
 
+  // contract: 5-grep-cut
   test('stops at 100 matches and says how many there are', async () => {
     await using bench = await project(ripgrep);
     await bench.write('many.txt', 'needle\n'.repeat(150));
@@ -67,6 +71,7 @@ describe.each(programs)('grep by $program', ({ ripgrep }) => {
     );
   });
 
+  // contract: 5-grep-cut
   test('cuts a line at 500 characters', async () => {
     await using bench = await project(ripgrep);
     await bench.write('long.txt', `needle${'é'.repeat(2_000)}\n`);
@@ -74,6 +79,7 @@ describe.each(programs)('grep by $program', ({ ripgrep }) => {
     expect(text).toBe(`long.txt:1:needle${'é'.repeat(494)}`);
   });
 
+  // contract: 5-grep-errors
   test('without a match is a text, with a bad pattern or path an error', async () => {
     await using bench = await project(ripgrep);
     expect(await bench.text('grep', { pattern: 'nowhere' })).toBe('No line matches nowhere.');
@@ -92,6 +98,7 @@ describe.each(programs)('grep by $program', ({ ripgrep }) => {
     await ended;
   });
 
+  // contract: 5-grep-ignored
   test('leaves out what .gitignore names', async ({ skip }) => {
     if (!ripgrep) skip('grep knows no .gitignore');
     await using bench = await project(ripgrep);
@@ -99,6 +106,7 @@ describe.each(programs)('grep by $program', ({ ripgrep }) => {
     expect(await bench.text('grep', { pattern: 'one', include: '*.tsx' })).toBe('No line matches one.');
   });
 
+  // contract: 5-grep-own, 5-grep-cut
   test('uses the search of the sandbox where there is one', async () => {
     await using bench = await project(ripgrep);
     const asked: unknown[] = [];
@@ -115,6 +123,7 @@ describe.each(programs)('grep by $program', ({ ripgrep }) => {
 });
 
 describe('glob', () => {
+  // contract: 5-glob-names, 5-glob-files, 5-glob-none
   test('matches names at any depth, the newest first, without .git', async () => {
     await using bench = await project();
     expect(await bench.text('glob', { pattern: '*.ts*' })).toBe('src/deep/c.tsx\nsrc/deep/b.ts\nsrc/a.ts');
@@ -122,6 +131,7 @@ describe('glob', () => {
     expect(await bench.text('glob', { pattern: 'config' })).toBe('No file below . matches config.');
   });
 
+  // contract: 5-glob-names
   test('with a slash matches paths below the directory', async () => {
     await using bench = await project();
     expect(await bench.text('glob', { pattern: 'src/*' })).toBe('src/a.ts');
@@ -129,6 +139,7 @@ describe('glob', () => {
     expect(await bench.text('glob', { pattern: '**/*.ts' })).toBe('src/deep/b.ts\nsrc/a.ts');
   });
 
+  // contract: 5-glob-files
   test('gives files only, also where a link is in the way', async () => {
     await using bench = await project();
     await symlink('src', bench.env.resolvePath('link'));
@@ -136,6 +147,7 @@ describe('glob', () => {
     expect(await bench.text('glob', { pattern: 'a.ts' })).toBe('src/a.ts');
   });
 
+  // contract: 5-glob-cut
   test('stops at 1,000 and says that there are more', async () => {
     await using bench = await project();
     await bench.call('bash', { command: 'mkdir many && cd many && seq 1 1001 | xargs touch' });

@@ -11,6 +11,7 @@ export {
 } from './engine/errors.ts';
 export { EngineUnreachableError } from './engine/socket.ts';
 export { BerthError } from './errors.ts';
+export { StoreError, StoreVersionError } from './journal/errors.ts';
 export {
   TooManyStreamsError,
   WireAuthenticationError,

@@ -1,0 +1,368 @@
+import { setImmediate as turn } from 'node:timers/promises';
+import { WriteRefusedError } from '../errors.ts';
+import type {
+  Admission,
+  AttachmentRow,
+  ConversationRow,
+  Entry,
+  EventRow,
+  InstanceOwner,
+  Lease,
+  NewRun,
+  NewSubmission,
+  Owner,
+  Page,
+  RecordRow,
+  RunRow,
+  RunsQuery,
+  StepRow,
+  Store,
+  SubmissionRow,
+  SubmissionsQuery,
+} from '../store.ts';
+import { Database, type DatabaseOptions } from './database.ts';
+import { escapeText, unescapeText } from './escape.ts';
+import { migrations } from './migrations.ts';
+
+const finalStates = new Set<string>(['completed', 'failed', 'cancelled', 'aborted']);
+
+const selectRuns = `SELECT o.id AS seq, o.run AS id, o.fence AS attempt, r.workflow, r.state, r.json, r.progress
+  FROM runs r JOIN owners o ON o.id = r.owner`;
+const selectSubmissions = `SELECT s.id, o.agent, o.instance, s.key, s.state, s.json, s.progress, s.seq
+  FROM submissions s JOIN owners o ON o.id = s.owner`;
+
+/** A store in a file, which several processes of one machine may have open; or in memory. */
+export class SqliteStore implements Store {
+  readonly #db: Database;
+
+  private constructor(db: Database) {
+    this.#db = db;
+  }
+
+  /**
+   * @param path - a file, made when it is not there, with the directories above it; or `:memory:`
+   * @throws {StoreError} also when the file is not a store, which is not touched then
+   * @throws {StoreVersionError}
+   */
+  static async open(path: string, options?: DatabaseOptions): Promise<SqliteStore> {
+    return new SqliteStore(await Database.open(path, migrations, options));
+  }
+
+  admitRun({ id, workflow, json }: NewRun): Promise<Admission<RunRow>> {
+    return this.#db.transact('admitRun', () => {
+      const known = this.#run(id);
+      if (known) return { row: known, isNew: false };
+      const seq = this.#makeOwner({ run: id });
+      this.#db.run('INSERT INTO runs (owner, workflow, json) VALUES (?, ?, ?)', seq, escapeText(workflow), json);
+      return { row: { id, workflow, json, state: 'queued', attempt: 0, seq }, isNew: true };
+    });
+  }
+
+  admitSubmission(submission: NewSubmission): Promise<Admission<SubmissionRow>> {
+    const { id, key, json } = submission;
+    return this.#db.transact('admitSubmission', () => {
+      const owner = this.#owner(submission) || this.#makeOwner(submission);
+      const known =
+        key === undefined ? undefined : this.#submission('s.owner = ? AND s.key = ?', owner, escapeText(key));
+      if (known) return { row: known, isNew: false };
+      const [last] = this.#db.all<{ seq: number | null }>(
+        'SELECT max(seq) AS seq FROM submissions WHERE owner = ?',
+        owner,
+      );
+      const seq = (last?.seq ?? 0) + 1;
+      this.#db.run(
+        'INSERT INTO submissions (id, owner, seq, key, json) VALUES (?, ?, ?, ?, ?)',
+        ...[escapeText(id), owner, seq, key === undefined ? null : escapeText(key), json],
+      );
+      return { row: { ...submission, state: 'queued', seq }, isNew: true };
+    });
+  }
+
+  claim(owner: Owner, host: string, ttlMs: number): Promise<Lease | undefined> {
+    return this.#db.transact('claim', () => {
+      const now = Date.now();
+      const [claimed] = this.#db.all<{ fence: number }>(
+        `UPDATE owners SET host = ?, fence = fence + 1, leased_until = ?
+         WHERE id = ? AND (host IS NULL OR leased_until <= ?)
+           AND NOT EXISTS (SELECT 1 FROM runs WHERE owner = owners.id AND ended_at IS NOT NULL)
+         RETURNING fence`,
+        ...[escapeText(host), now + ttlMs, this.#owner(owner), now],
+      );
+      return claimed && { owner, fence: claimed.fence };
+    });
+  }
+
+  renew(leases: readonly Lease[], ttlMs: number): Promise<Lease[]> {
+    return this.#db.transact('renew', () =>
+      leases.filter(
+        (lease) =>
+          this.#db.run(
+            'UPDATE owners SET leased_until = ? WHERE id = ? AND fence = ? AND host IS NOT NULL',
+            ...[Date.now() + ttlMs, this.#owner(lease.owner), lease.fence],
+          ) > 0,
+      ),
+    );
+  }
+
+  release({ owner, fence }: Lease): Promise<void> {
+    return this.#db.transact('release', () => {
+      this.#db.run('UPDATE owners SET host = NULL WHERE id = ? AND fence = ?', this.#owner(owner), fence);
+    });
+  }
+
+  write({ owner, fence }: Lease, entries: readonly Entry[]): Promise<void> {
+    return this.#db.transact('write', () => {
+      const id = this.#owner(owner);
+      const held = this.#db.all('SELECT 1 FROM owners WHERE id = ? AND fence = ? AND host IS NOT NULL', id, fence);
+      if (held.length === 0) throw new WriteRefusedError('lease');
+      for (const entry of entries) {
+        if (this.#write(id, entry) === 0) throw new WriteRefusedError(entry.kind);
+      }
+    });
+  }
+
+  run(id: string): Promise<RunRow | undefined> {
+    return this.#db.read('run', () => this.#run(id));
+  }
+
+  runs({ state, workflow, before = Number.MAX_SAFE_INTEGER, limit }: RunsQuery): Promise<RunRow[]> {
+    const conditions = ['r.owner < ?'];
+    const values: (string | number)[] = [before];
+    if (state !== undefined) {
+      conditions.push('r.state = ?');
+      values.push(state);
+    }
+    if (workflow !== undefined) {
+      conditions.push('r.workflow = ?');
+      values.push(escapeText(workflow));
+    }
+    return this.#db.read('runs', () =>
+      this.#db
+        .all<StoredRun>(
+          `${selectRuns} WHERE ${conditions.join(' AND ')} ORDER BY r.owner DESC LIMIT ?`,
+          ...values,
+          limit,
+        )
+        .map(runRow),
+    );
+  }
+
+  submission(id: string): Promise<SubmissionRow | undefined> {
+    return this.#db.read('submission', () => this.#submission('s.id = ?', escapeText(id)));
+  }
+
+  submissions(
+    instance: InstanceOwner,
+    { unsettled = false, after = 0, limit }: SubmissionsQuery,
+  ): Promise<SubmissionRow[]> {
+    const which = unsettled ? `AND s.state IN ('queued', 'running')` : '';
+    return this.#db.read('submissions', () =>
+      this.#db
+        .all<StoredSubmission>(
+          `${selectSubmissions} WHERE s.owner = ? AND s.seq > ? ${which} ORDER BY s.seq LIMIT ?`,
+          ...[this.#owner(instance), after, limit],
+        )
+        .map(submissionRow),
+    );
+  }
+
+  lastEvent(owner: Owner): Promise<number> {
+    return this.#db.read('lastEvent', () => {
+      const sql = 'SELECT max(idx) AS last FROM events WHERE owner = ?';
+      return this.#db.all<{ last: number | null }>(sql, this.#owner(owner))[0]?.last ?? -1;
+    });
+  }
+
+  events(owner: Owner, { after = -1, limit }: Page): Promise<EventRow[]> {
+    const sql = 'SELECT idx AS "index", json FROM events WHERE owner = ? AND idx > ? ORDER BY idx LIMIT ?';
+    return this.#db.read('events', () => this.#db.all<EventRow>(sql, this.#owner(owner), after, limit));
+  }
+
+  steps(owner: Owner, { after = '', limit }: Page<string>): Promise<StepRow[]> {
+    const sql = 'SELECT * FROM steps WHERE owner = ? AND position > ? ORDER BY position LIMIT ?';
+    return this.#db.read('steps', () =>
+      this.#db
+        .all<{ position: string; started: string; ended: string | null }>(
+          sql,
+          ...[this.#owner(owner), escapeText(after), limit],
+        )
+        .map(({ position, started, ended }) => ({
+          position: unescapeText(position),
+          start: started,
+          ...(ended !== null && { end: ended }),
+        })),
+    );
+  }
+
+  conversation(owner: Owner, id: string): Promise<ConversationRow | undefined> {
+    return this.#db.read('conversation', () => {
+      const sql = 'SELECT json FROM conversations WHERE owner = ? AND id = ?';
+      const [row] = this.#db.all<{ json: string }>(sql, this.#owner(owner), escapeText(id));
+      return row && { id, json: row.json };
+    });
+  }
+
+  conversations(owner: Owner, { after = '', limit }: Page<string>): Promise<ConversationRow[]> {
+    const sql = 'SELECT id, json FROM conversations WHERE owner = ? AND id > ? ORDER BY id LIMIT ?';
+    return this.#db.read('conversations', () =>
+      this.#db
+        .all<ConversationRow>(sql, this.#owner(owner), escapeText(after), limit)
+        .map(({ id, json }) => ({ id: unescapeText(id), json })),
+    );
+  }
+
+  records(owner: Owner, conversation: string, { after = -1, limit }: Page): Promise<RecordRow[]> {
+    const sql = 'SELECT seq, json FROM records WHERE owner = ? AND conversation = ? AND seq > ? ORDER BY seq LIMIT ?';
+    return this.#db.read('records', () =>
+      this.#db.all<RecordRow>(sql, this.#owner(owner), escapeText(conversation), after, limit),
+    );
+  }
+
+  attachment(owner: Owner, conversation: string, id: string): Promise<AttachmentRow | undefined> {
+    return this.#db.read('attachment', () => {
+      const sql = 'SELECT digest, json, bytes FROM attachments WHERE owner = ? AND conversation = ? AND id = ?';
+      const [row] = this.#db.all<{ digest: string; json: string; bytes: ArrayBuffer }>(
+        sql,
+        ...[this.#owner(owner), escapeText(conversation), escapeText(id)],
+      );
+      return row && { ...row, bytes: new Uint8Array(row.bytes) };
+    });
+  }
+
+  async removeRuns(endedBefore: Date): Promise<number> {
+    for (let removed = 0; ; removed++) {
+      if (!(await this.#db.transact('removeRuns', () => this.#removeRun(endedBefore)))) return removed;
+      await turn(); // there may be many
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#db.close();
+  }
+
+  /** @returns how many rows this changed; 0 when it goes against what is there */
+  #write(owner: number, entry: Entry): number {
+    switch (entry.kind) {
+      case 'event':
+        return this.#db.run(
+          'INSERT OR IGNORE INTO events (owner, idx, json) VALUES (?, ?, ?)',
+          owner,
+          entry.index,
+          entry.json,
+        );
+      case 'step.start':
+        return this.#db.run(
+          'INSERT OR IGNORE INTO steps (owner, position, started) VALUES (?, ?, ?)',
+          ...[owner, escapeText(entry.position), entry.json],
+        );
+      case 'step.end':
+        return this.#db.run(
+          'UPDATE steps SET ended = ? WHERE owner = ? AND position = ? AND ended IS NULL',
+          ...[entry.json, owner, escapeText(entry.position)],
+        );
+      case 'conversation':
+        return this.#db.run(
+          `INSERT INTO conversations (owner, id, json) VALUES (?, ?, ?)
+           ON CONFLICT (owner, id) DO UPDATE SET json = excluded.json`,
+          ...[owner, escapeText(entry.id), entry.json],
+        );
+      case 'conversation.remove': {
+        const id = escapeText(entry.id);
+        this.#db.run('DELETE FROM records WHERE owner = ? AND conversation = ?', owner, id);
+        this.#db.run('DELETE FROM attachments WHERE owner = ? AND conversation = ?', owner, id);
+        return this.#db.run('DELETE FROM conversations WHERE owner = ? AND id = ?', owner, id);
+      }
+      case 'record':
+        return this.#db.run(
+          'INSERT OR IGNORE INTO records (owner, conversation, seq, json) VALUES (?, ?, ?, ?)',
+          ...[owner, escapeText(entry.conversation), entry.seq, entry.json],
+        );
+      case 'attachment':
+        // Of the same digest: one row is changed, to what it is.
+        return this.#db.run(
+          `INSERT INTO attachments (owner, conversation, id, digest, json, bytes) VALUES (?, ?, ?, ?, ?, ?)
+           ON CONFLICT (owner, conversation, id) DO UPDATE SET digest = digest WHERE digest = excluded.digest`,
+          ...[owner, escapeText(entry.conversation), escapeText(entry.id), entry.digest, entry.json, entry.bytes],
+        );
+      case 'run': {
+        const ends = finalStates.has(entry.state);
+        if (ends) this.#db.run('UPDATE owners SET host = NULL WHERE id = ?', owner);
+        return this.#db.run(
+          'UPDATE runs SET state = ?, progress = ?, ended_at = ? WHERE owner = ?',
+          ...[entry.state, entry.progress, ends ? Date.now() : null, owner],
+        );
+      }
+      case 'submission':
+        return this.#db.run(
+          `UPDATE submissions SET state = ?, progress = ? WHERE id = ? AND owner = ? AND state IN ('queued', 'running')`,
+          ...[entry.state, entry.progress, escapeText(entry.id), owner],
+        );
+    }
+  }
+
+  /** 0, which is nobody's number, when it is not known. */
+  #owner(owner: Owner): number {
+    const [row] =
+      'run' in owner
+        ? this.#db.all<{ id: number }>('SELECT id FROM owners WHERE run = ?', escapeText(owner.run))
+        : this.#db.all<{ id: number }>(
+            'SELECT id FROM owners WHERE agent = ? AND instance = ?',
+            ...[escapeText(owner.agent), escapeText(owner.instance)],
+          );
+    return row?.id ?? 0;
+  }
+
+  #makeOwner(owner: Owner): number {
+    if ('run' in owner) this.#db.run('INSERT INTO owners (run) VALUES (?)', escapeText(owner.run));
+    else {
+      const names = [escapeText(owner.agent), escapeText(owner.instance)];
+      this.#db.run('INSERT INTO owners (agent, instance) VALUES (?, ?)', ...names);
+    }
+    return this.#owner(owner);
+  }
+
+  #run(id: string): RunRow | undefined {
+    return this.#db.all<StoredRun>(`${selectRuns} WHERE o.run = ?`, escapeText(id)).map(runRow)[0];
+  }
+
+  #submission(condition: string, ...values: (string | number)[]): SubmissionRow | undefined {
+    return this.#db.all<StoredSubmission>(`${selectSubmissions} WHERE ${condition}`, ...values).map(submissionRow)[0];
+  }
+
+  /** @returns whether there was one to remove */
+  #removeRun(endedBefore: Date): boolean {
+    const sql = 'SELECT owner FROM runs WHERE ended_at < ? LIMIT 1';
+    const [run] = this.#db.all<{ owner: number }>(sql, endedBefore.getTime());
+    if (!run) return false;
+    for (const table of ['events', 'steps', 'conversations', 'records', 'attachments', 'runs']) {
+      this.#db.run(`DELETE FROM ${table} WHERE owner = ?`, run.owner);
+    }
+    this.#db.run('DELETE FROM owners WHERE id = ?', run.owner);
+    return true;
+  }
+}
+
+/** A row of ours as the database gives it: `null` for what there is not, and its texts escaped. */
+type Stored<Row> = { [Name in keyof Row]-?: undefined extends Row[Name] ? string | null : Row[Name] };
+type StoredRun = Stored<RunRow>;
+type StoredSubmission = Stored<SubmissionRow>;
+
+function runRow({ id, workflow, progress, ...row }: StoredRun): RunRow {
+  return {
+    ...row,
+    id: unescapeText(id),
+    workflow: unescapeText(workflow),
+    ...(progress !== null && { progress }),
+  };
+}
+
+function submissionRow({ id, agent, instance, key, progress, ...row }: StoredSubmission): SubmissionRow {
+  return {
+    ...row,
+    id: unescapeText(id),
+    agent: unescapeText(agent),
+    instance: unescapeText(instance),
+    ...(key !== null && { key: unescapeText(key) }),
+    ...(progress !== null && { progress }),
+  };
+}

@@ -3,9 +3,9 @@ import type { Entry, Store } from './store.ts';
 
 interface Failed {
   /** The call of the store that failed. */
-  operation: keyof Store | 'open';
-  /** What is wrong; of what the database says, those that have no name of their own have its code. */
-  reason: 'full' | 'read_only' | 'corrupt' | 'locked' | 'not_a_store' | 'closed' | (string & {});
+  operation: Exclude<keyof Store, symbol> | 'open';
+  /** What is wrong; what has no name here has the code of SQLite or of the file system. */
+  reason: 'full' | 'read_only' | 'corrupt' | 'locked' | 'not_a_store' | 'closed' | 'unavailable' | (string & {});
 }
 
 const remedies: Record<string, string> = {
@@ -15,6 +15,7 @@ const remedies: Record<string, string> = {
   locked: 'another process keeps it locked; end that one or let it finish',
   not_a_store: 'its file is not a store of Berth; name another one',
   closed: 'it was closed',
+  unavailable: 'its file could not be opened',
 };
 
 /** The database failed, and nothing of this call is in it. Where it is stands in the hint, the database's own error in the cause. */

@@ -5,7 +5,7 @@
  * A `json` is a text as `JSON.stringify` makes it; what is in it is the runtime's. Other texts may hold any character.
  * Every call rejects with `StoreError` when the database fails.
  */
-export interface Store {
+export interface Store extends AsyncDisposable {
   /** Takes a run in, `queued`. A run of this id that is there already is given instead, and nothing is written. */
   admitRun(run: NewRun): Promise<Admission<RunRow>>;
   /** Takes a submission into the inbox of its instance, which is made when it is the first. The same for its key. */
@@ -46,7 +46,7 @@ export interface Store {
    * @returns how many
    */
   removeRuns(endedBefore: Date): Promise<number>;
-  /** Calls after it are rejected. */
+  /** Calls that come after it are rejected. */
   close(): Promise<void>;
 }
 

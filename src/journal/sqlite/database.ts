@@ -1,4 +1,4 @@
-import { accessSync, closeSync, constants, mkdirSync, openSync } from 'node:fs';
+import { accessSync, closeSync, constants, mkdirSync, openSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import type Libsql from 'libsql';
@@ -11,6 +11,9 @@ type Value = string | number | Uint8Array | null;
 
 /** In the header of our files: "Brth". */
 const applicationId = 0x42_72_74_68;
+
+/** Of a database that is not empty: its first page has this many bytes at least. */
+const smallestPage = 512;
 
 /** SQLite itself waits that long for a lock, and nothing else in this process goes on meanwhile. */
 const blockingMs = 20;
@@ -47,16 +50,17 @@ export class Database {
     migrations: readonly string[],
     { lockPatienceMs = 10_000 }: DatabaseOptions = {},
   ): Promise<Database> {
-    let database: Database | undefined;
+    let connection: Libsql.Database | undefined;
     try {
       const file = path === ':memory:' ? path : makeFile(resolve(path));
       // Not before it is needed: there are platforms that it has no binary for.
       const { default: Driver } = await import('libsql');
-      database = new Database(path, new Driver(file), lockPatienceMs);
+      connection = new Driver(file);
+      const database = new Database(path, connection, lockPatienceMs);
       await database.#prepare(migrations);
       return database;
     } catch (error) {
-      database?.close();
+      connection?.close(); // and no more: it may be somebody else's
       throw failure(error, 'open', path);
     }
   }
@@ -136,7 +140,7 @@ export class Database {
     const id = this.#number('application_id');
     if (id === applicationId) return false;
     if (id === 0 && this.all('SELECT 1 FROM sqlite_schema LIMIT 1').length === 0) return true;
-    throw new StoreError({ operation: 'open', reason: 'not_a_store' }, { hint: `The store is ${this.#path}.` });
+    throw notAStore(this.#path);
   }
 
   /** How many migrations were done to it. */
@@ -192,8 +196,15 @@ function makeFile(path: string): string {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error; // node:fs throws nothing else
     accessSync(path, constants.R_OK | constants.W_OK);
+    const { size } = statSync(path);
+    // SQLite would take it for an empty database.
+    if (size > 0 && size < smallestPage) throw notAStore(path);
   }
   return path;
+}
+
+function notAStore(path: string): StoreError {
+  return new StoreError({ operation: 'open', reason: 'not_a_store' }, { hint: `The store is ${path}.` });
 }
 
 function failure(error: unknown, operation: Operation, path: string): unknown {
@@ -211,7 +222,6 @@ const reasons: [RegExp, string][] = [
 ];
 
 function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  const code = 'code' in error && typeof error.code === 'string' ? error.code : error.message;
+  const code = (error instanceof Error && 'code' in error && String(error.code)) || 'unavailable';
   return reasons.find(([pattern]) => pattern.test(code))?.[1] ?? code;
 }

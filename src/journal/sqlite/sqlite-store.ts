@@ -240,6 +240,10 @@ export class SqliteStore implements Store {
     this.#db.close();
   }
 
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
   /** @returns how many rows this changed; 0 when it goes against what is there */
   #write(owner: number, entry: Entry): number {
     switch (entry.kind) {

@@ -1,6 +1,7 @@
 import type { ActionDefinition } from '../define/action.ts';
 import { ActionInputValidationError } from '../errors.ts';
-import type { OpenHarness, Operation } from '../harness/open-harness.ts';
+import type { OpenHarness } from '../harness/open-harness.ts';
+import type { Operation } from '../harness/operation.ts';
 import { type LoopTool, textResult } from '../model/tool.ts';
 import { inputJsonSchema } from '../schema/json-schema.ts';
 

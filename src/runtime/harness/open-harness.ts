@@ -14,7 +14,7 @@ import {
   SessionAlreadyExistsError,
   SessionNotFoundError,
 } from '../errors.ts';
-import type { Emit, EventScope, OperationKind } from '../events/event.ts';
+import type { Emit, EventScope } from '../events/event.ts';
 import { eventLog, type Log } from '../events/log.ts';
 import { recordedError } from '../events/recorded-error.ts';
 import { UsageMeter, within } from '../events/scope.ts';
@@ -33,51 +33,28 @@ import type { SandboxTools } from '../tools/tool-environment.ts';
 import { type CallHandle, callHandle } from './call-handle.ts';
 import { graceMs } from './grace.ts';
 import type { Harness, OptionalInput, ShellOptions } from './harness.ts';
+import type { Call, Operation, Place } from './operation.ts';
 import { checkShell, recordedShell, shellDetails } from './shell.ts';
 
 const maxDepth = 4;
 
-export interface HarnessParts {
+/** `env` is its own: closed with the harness. */
+export interface HarnessParts extends Place {
   /** `'default'` for a root harness, `action:<id>` for another. */
   name: string;
-  /** Its own: closed with the harness. */
-  env: SandboxEnv;
-  agent: ResolvedAgent;
   models: Models;
   /** What the built-in tools keep for the sandbox. */
   shared: SandboxTools;
   /** Adds events to the run or instance, whatever harness they are of. */
   emit: Emit;
-  /** Laid under the scope of all that happens in the harness. */
-  scope: EventScope;
-  meter: UsageMeter;
-  depth: number;
   /** Aborts all that is done in the harness. */
   signal: AbortSignal;
   /** Ends what was made for the harness besides `env`. */
   release?: () => Promise<void>;
 }
 
-/** One operation while it runs. */
-export interface Operation {
-  signal: AbortSignal;
-  /** With the scope of the operation. */
-  emit: Emit;
-  meter: UsageMeter;
-}
-
-/** A call with an effect, before it is one. */
-export interface Call<Result> {
-  kind: OperationKind;
-  /** Of its events. */
-  scope?: EventScope;
-  options: { signal?: AbortSignal };
-  /** Throws when the call can't be right. */
-  check: () => void;
-  work: (operation: Operation) => Promise<Result>;
-  /** What its last event says of the result. Default: all of it */
-  shown?: (result: Result) => unknown;
-}
+/** Tools, and what a conflict of their names calls them. */
+type ToolSource = readonly [source: string, tools: readonly LoopTool[]];
 
 /** A harness at work: everything that it starts is known to it, and ended by `close`. */
 export class OpenHarness implements Harness {
@@ -102,9 +79,7 @@ export class OpenHarness implements Harness {
     this.parts = parts;
     this.name = parts.name;
     this.sandbox = parts.env;
-    this.fs = checkedFiles(parts.env, () => {
-      if (this.#closing) throw new HarnessClosedError();
-    });
+    this.fs = this.#files(parts.env);
     this.#emitPlain = (body, scope) => {
       if (!this.#ended) parts.emit(body, scope); // work that ignores its end may still say something
     };
@@ -122,6 +97,25 @@ export class OpenHarness implements Harness {
 
   async session(name = 'default'): Promise<OpenSession> {
     return this.#sessions.get(name) ?? this.#createSession(name);
+  }
+
+  /**
+   * A session for a task: below `parent`, as a part of an operation of it, with a conversation of its own. What it does
+   * not get is that of the operation. An `env` of its own is closed by whoever opened it.
+   * @throws {DelegationDepthExceededError} tasks and actions are nested more than 4 deep
+   */
+  childSession(
+    parent: OpenSession,
+    { place, meter }: Operation,
+    { taskId, ...own }: { taskId: string; agent?: ResolvedAgent; env?: SandboxEnv },
+  ): OpenSession {
+    if (this.#closing) throw new HarnessClosedError();
+    if (place.depth >= maxDepth) throw new DelegationDepthExceededError({ maxDepth });
+    const name = `task:${parent.name}:${taskId}`;
+    const below = { ...place, ...own, depth: place.depth + 1, meter };
+    const child = this.#addSession(name, below, { parentSession: parent.name, taskId }, parent);
+    parent.children.add(child);
+    return child;
   }
 
   shell(command: string, options: ShellOptions = {}): CallHandle<ExecResult> {
@@ -166,14 +160,15 @@ export class OpenHarness implements Harness {
   async runAction(
     action: ActionDefinition,
     input: unknown,
-    { signal, emit, meter }: Operation,
+    { signal, emit, meter, place }: Operation,
     call?: { toolCallId: string },
   ): Promise<JsonValue> {
-    const { env, agent, models, shared, depth } = this.parts;
+    const { models, shared } = this.parts;
+    const { agent, env, depth } = place;
     if (depth >= maxDepth) throw new DelegationDepthExceededError({ maxDepth });
     const actionId = newId('action');
     const head = { action: action.name, ...call };
-    const scope = { ...this.parts.scope, harness: `action:${actionId}`, actionId };
+    const scope = { ...place.scope, harness: `action:${actionId}`, actionId };
     const startedAt = performance.now();
     emit({ type: 'action_start', ...head }, { actionId });
     const own = new UsageMeter(meter);
@@ -246,24 +241,29 @@ export class OpenHarness implements Harness {
   }
 
   /**
-   * The tools of a model in this harness.
+   * The tools of a model at work in an operation.
+   * @param options.further - besides those of the sandbox and the agent, by where they are from
+   * @param options.framework - with the names that are reserved for them
    * @throws {ToolNameConflictError} two have one name, or one has a name that is reserved
    */
-  tools(operation: Operation, seesImages: boolean, ofCall: readonly LoopTool[] = []): LoopTool[] {
-    const { agent, env, shared } = this.parts;
-    const sources: [source: string, tools: LoopTool[]][] = [
+  tools(
+    operation: Operation,
+    { seesImages, further, framework }: { seesImages: boolean; further: readonly ToolSource[]; framework: LoopTool[] },
+  ): LoopTool[] {
+    const { agent, env } = operation.place;
+    const sources: ToolSource[] = [
       [
         'built-in',
-        builtinTools({ env, shared, seesImages }).filter(({ name }) =>
+        builtinTools({ env, shared: this.parts.shared, seesImages }).filter(({ name }) =>
           (agent.builtinTools as readonly string[]).includes(name),
         ),
       ],
       ['tools of the agent', agent.tools.map((tool) => customTool(tool, operation.emit))],
       ['actions of the agent', agent.actions.map((action) => actionTool(action, this, operation))],
-      ['tools of the call', [...ofCall]],
+      ...further,
     ];
     checkToolNames(sources.map(([source, tools]) => [source, tools.map(({ name }) => name)]));
-    return sources.flatMap(([, tools]) => tools);
+    return [...sources.flatMap(([, tools]) => tools), ...framework];
   }
 
   /**
@@ -311,13 +311,13 @@ export class OpenHarness implements Harness {
   }
 
   async #runOperation<Result>(call: Call<Result>, signal: AbortSignal): Promise<Result> {
-    const { kind: operationKind, scope, work, shown = (result) => result } = call;
-    const meter = new UsageMeter(this.parts.meter);
+    const { kind: operationKind, place = this.parts, scope, work, shown = (result) => result } = call;
+    const meter = new UsageMeter(place.meter);
     let over = false;
     const emitUntilEnd: Emit = (body, own) => {
-      if (!over) this.#emit(body, own); // a tool that was given up may still be at work
+      if (!over) this.#emitPlain(body, own); // a tool that was given up may still be at work
     };
-    const emit = within(emitUntilEnd, { ...scope, operationId: newId('op') });
+    const emit = within(emitUntilEnd, { ...place.scope, ...scope, operationId: newId('op') });
     const startedAt = performance.now();
     emit({ type: 'operation_start', operationKind });
     const end = (outcome: { result: unknown } | { error: unknown }) => {
@@ -334,7 +334,7 @@ export class OpenHarness implements Harness {
       over = true;
     };
     try {
-      const result = await work({ signal, emit: meter.counting(emit), meter });
+      const result = await work({ signal, emit: meter.counting(emit), meter, place });
       end({ result: shown(result) });
       return result;
     } catch (error) {
@@ -353,11 +353,29 @@ export class OpenHarness implements Harness {
     if (this.#closing) throw new HarnessClosedError();
     checkSessionName(name);
     if (this.#sessions.has(name)) throw new SessionAlreadyExistsError({ session: name });
-    const session: OpenSession = new OpenSession(name, this, () => {
-      if (this.#sessions.get(name) === session) this.#sessions.delete(name);
+    return this.#addSession(name, this.parts);
+  }
+
+  #addSession(name: string, place: Place, scope: EventScope = {}, parent?: OpenSession): OpenSession {
+    const session: OpenSession = new OpenSession({
+      name,
+      harness: this,
+      place,
+      fs: place.env === this.parts.env ? this.fs : this.#files(place.env),
+      scope,
+      onDelete: () => {
+        if (this.#sessions.get(name) === session) this.#sessions.delete(name);
+        parent?.children.delete(session);
+      },
     });
     this.#sessions.set(name, session);
     return session;
+  }
+
+  #files(env: SandboxEnv): Files {
+    return checkedFiles(env, () => {
+      if (this.#closing) throw new HarnessClosedError();
+    });
   }
 }
 

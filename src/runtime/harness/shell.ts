@@ -6,7 +6,7 @@ import type { SandboxEnv } from '../sandbox/env.ts';
 import { isPlainObject } from '../schema/snapshot.ts';
 import { resultText, shownOutput } from '../tools/bash.ts';
 import type { ShellOptions } from './harness.ts';
-import type { Operation } from './open-harness.ts';
+import type { Operation } from './operation.ts';
 
 /** @throws {InvalidRequestError} */
 export function checkShell(command: string, options: ShellOptions): void {

@@ -1,4 +1,6 @@
 import type { Message, ToolCallPart, ToolMessage, Usage } from '../model/model.ts';
+import type { ConversationRecord } from './conversation.ts';
+import { signalText } from './signal.ts';
 
 export type HistoryPart =
   | { type: 'text'; text: string; state: 'done' }
@@ -22,26 +24,31 @@ export interface HistoryMessage {
   metadata: { timestamp: string; usage?: Usage; model?: { provider: string; id: string } };
 }
 
-/** A message of a conversation, as it is kept. */
-export interface KeptMessage {
-  id: string;
-  timestamp: string;
-  message: Message;
-}
-
-export function toHistory(conversation: readonly KeptMessage[]): HistoryMessage[] {
+export function toHistory(records: readonly ConversationRecord[]): HistoryMessage[] {
   const results = new Map(
-    conversation.flatMap(({ message }) => (message.role === 'tool' ? [[message.toolCallId, message] as const] : [])),
+    records.flatMap((record) => (record.type === 'tool' ? [[record.message.toolCallId, record.message] as const] : [])),
   );
-  return conversation.flatMap(({ id, timestamp, message }): HistoryMessage[] => {
-    if (message.role === 'tool') return [];
-    const parts = message.content.map((part) => toPart(part, results));
-    const metadata = {
-      timestamp,
-      ...(message.role === 'assistant' && message.usage && { usage: message.usage }),
-      ...(message.role === 'assistant' && message.model && { model: message.model }),
-    };
-    return [{ id, role: message.role, parts, metadata }];
+  return records.flatMap((record): HistoryMessage[] => {
+    const { id, timestamp } = record;
+    switch (record.type) {
+      case 'user': {
+        const parts = record.message.content.map((part) => toPart(part, results));
+        return [{ id, role: 'user', parts, metadata: { timestamp } }];
+      }
+      case 'assistant': {
+        const { content, usage, model } = record.message;
+        const parts = content.map((part) => toPart(part, results));
+        return [
+          { id, role: 'assistant', parts, metadata: { timestamp, ...(usage && { usage }), ...(model && { model }) } },
+        ];
+      }
+      case 'signal': {
+        const text = signalText(record.tag, record.attributes, record.content);
+        return [{ id, role: 'user', parts: [{ type: 'text', text, state: 'done' }], metadata: { timestamp } }];
+      }
+      default:
+        return []; // a result stands in its call; a summary repeats what is there
+    }
   });
 }
 

@@ -5,17 +5,37 @@ import type { SandboxEnv } from '../sandbox/env.ts';
 const maxFileBytes = 64 * 1024;
 const maxNames = 200;
 
-/** What a model is told before the conversation: runtime-contract.md, section 4.1. */
-export async function systemPrompt(agent: ResolvedAgent, env: SandboxEnv, log: Log): Promise<string> {
-  const parts = [agent.instructions];
-  if (agent.workspaceContext) parts.push(...(await contextFiles(env, log)));
-  const facts = [`Date: ${new Date().toISOString().slice(0, 10)}`, `Working directory: ${env.cwd}`];
-  if (agent.workspaceContext) facts.push(...(await names(env, log)));
-  parts.push(facts.join('\n'));
-  return parts.filter((part) => part !== undefined && part !== '').join('\n\n');
+interface Given {
+  agent: ResolvedAgent;
+  env: SandboxEnv;
+  log: Log;
 }
 
-async function contextFiles(env: SandboxEnv, log: Log): Promise<string[]> {
+/** The parts, in their order; one that is empty is left out. */
+const parts: ((given: Given) => string | undefined | Promise<string | undefined>)[] = [
+  ({ agent }) => agent.instructions,
+  contextFiles,
+  facts,
+];
+
+/** What a model is told before the conversation: runtime-contract.md, section 4.1. */
+export async function systemPrompt(given: Given): Promise<string> {
+  const texts: string[] = [];
+  for (const part of parts) {
+    const text = await part(given);
+    if (text !== undefined && text !== '') texts.push(text);
+  }
+  return texts.join('\n\n');
+}
+
+async function facts({ agent, env, log }: Given): Promise<string> {
+  const lines = [`Date: ${new Date().toISOString().slice(0, 10)}`, `Working directory: ${env.cwd}`];
+  if (agent.workspaceContext) lines.push(...(await names(env, log)));
+  return lines.join('\n');
+}
+
+async function contextFiles({ agent, env, log }: Given): Promise<string | undefined> {
+  if (!agent.workspaceContext) return undefined;
   const texts: string[] = [];
   for (const name of ['AGENTS.md', 'CLAUDE.md']) {
     try {
@@ -26,7 +46,7 @@ async function contextFiles(env: SandboxEnv, log: Log): Promise<string[]> {
       log.warn(`${name} can't be read, so the model does not get it`, { error });
     }
   }
-  return texts;
+  return texts.join('\n\n');
 }
 
 async function names(env: SandboxEnv, log: Log): Promise<string[]> {

@@ -1,0 +1,40 @@
+import type { ResolvedAgent } from '../define/agent.ts';
+import type { Emit, EventScope, OperationKind } from '../events/event.ts';
+import type { UsageMeter } from '../events/scope.ts';
+import type { SandboxEnv } from '../sandbox/env.ts';
+
+/** What work is done with: that of a harness, or of a child session in it. */
+export interface Place {
+  agent: ResolvedAgent;
+  env: SandboxEnv;
+  /** How many tasks and actions it is below. */
+  depth: number;
+  /** Laid under the scope of all events of the work. */
+  scope: EventScope;
+  /** Of what the work is a part of. */
+  meter: UsageMeter;
+}
+
+/** One operation while it runs. */
+export interface Operation {
+  signal: AbortSignal;
+  /** With the scope of the operation. */
+  emit: Emit;
+  meter: UsageMeter;
+  place: Place;
+}
+
+/** A call with an effect, before it is one. */
+export interface Call<Result> {
+  kind: OperationKind;
+  /** Default: that of the harness */
+  place?: Place;
+  /** Of its events. */
+  scope?: EventScope;
+  options: { signal?: AbortSignal };
+  /** Throws when the call can't be right. */
+  check: () => void;
+  work: (operation: Operation) => Promise<Result>;
+  /** What its last event says of the result. Default: all of it */
+  shown?: (result: Result) => unknown;
+}

@@ -24,6 +24,7 @@ export class EventLog {
   readonly #logId: string;
   readonly #owner: EventOwner;
   readonly #store: EventStore;
+  readonly #isObserved: () => boolean;
   readonly #deliver: (event: RuntimeEvent) => void;
   readonly #deltas = new Map<string, { body: Delta; scope: EventScope }>();
   readonly #waiting = new Set<() => void>();
@@ -37,12 +38,15 @@ export class EventLog {
     logId: string;
     owner: EventOwner;
     store: EventStore;
+    /** Whether anybody is told: else there is no `turn_request`, a copy of the whole conversation. */
+    isObserved: () => boolean;
     /** Told of each event, after it was stored; `turn_request` is not stored. */
     deliver: (event: RuntimeEvent) => void;
   }) {
     this.#logId = options.logId;
     this.#owner = options.owner;
     this.#store = options.store;
+    this.#isObserved = options.isObserved;
     this.#deliver = options.deliver;
   }
 
@@ -52,9 +56,9 @@ export class EventLog {
       this.#join(body, scope);
     } else {
       this.#flush();
+      if (body.type !== 'turn_request') this.#append(body, scope);
       // Each holds the whole conversation: kept, they would grow with its square.
-      if (body.type === 'turn_request') this.#tell(this.#event(this.#nextIndex - 1, body, scope));
-      else this.#append(body, scope);
+      else if (this.#isObserved()) this.#tell(this.#event(this.#nextIndex - 1, body, scope));
     }
   };
 

@@ -1,4 +1,5 @@
 import type { Emit, TurnPurpose, TurnRequest } from '../events/event.ts';
+import { frozenCopy } from '../events/frozen-copy.ts';
 import { recordedError } from '../events/recorded-error.ts';
 import { newId } from '../id.ts';
 import { LinkedAbort } from '../linked-abort.ts';
@@ -192,13 +193,14 @@ class Answer {
   close(finishReason: AssistantMessage['finishReason'], usage: Usage | undefined): AssistantMessage {
     if (finishReason !== 'error' && finishReason !== 'aborted') this.#start();
     for (const index of this.#openThinking) this.#endThinking(index, this.#thinking(index));
-    const message: AssistantMessage = {
+    // Frozen, so that the events that tell of it need no further copies. It is JSON, and comes out with the same fields.
+    const message = frozenCopy({
       // `filter` also skips an index that no event used.
       content: this.#parts.filter((part) => part.type !== 'text' || part.text !== ''),
       ...(finishReason && { finishReason }),
       ...(usage && { usage }),
       ...this.#head(),
-    };
+    } satisfies AssistantMessage) as AssistantMessage;
     if (this.started) this.#emit({ type: 'message_end', message });
     return message;
   }

@@ -1,5 +1,6 @@
 import { after } from '../after.ts';
 import type { Emit, RecordedError } from '../events/event.ts';
+import { frozenCopy } from '../events/frozen-copy.ts';
 import { recordedError } from '../events/recorded-error.ts';
 import { LinkedAbort } from '../linked-abort.ts';
 import { unlessIgnored } from '../unless-ignored.ts';
@@ -19,6 +20,7 @@ export interface BatchOptions {
 
 /** What the calls of one turn gave, in the order of the calls. */
 export interface Batch {
+  /** As events tell of them. */
   results: ToolMessage[];
   endsLoop: boolean;
   /** A call was cut short, or never started, because of an abort. */
@@ -71,16 +73,17 @@ async function runCall(
   const shown = details === undefined ? { content } : { content, details };
   const message: ToolMessage = { role: 'tool', toolCallId, toolName, isError, ...shown };
   await options.record(message);
+  const told = frozenCopy(shown) as typeof shown; // without the bytes of images
   options.emit({
     type: 'tool',
     toolName,
     toolCallId,
-    result: shown,
+    result: told,
     durationMs: Math.round(performance.now() - startedAt),
     isError,
     ...(outcome.error && { error: outcome.error }),
   });
-  return { ...outcome, message };
+  return { ...outcome, message: { ...message, ...told } };
 }
 
 type Parsed = { ok: true; value: unknown } | { ok: false; problem: string };

@@ -379,6 +379,7 @@ export class Runtime {
       logId,
       owner,
       store: this.#events,
+      isObserved: () => this.#observers.size > 0,
       deliver: (event) => {
         // A copy, without those that come meanwhile; who has ended meanwhile is not told.
         for (const observer of [...this.#observers]) {

@@ -4,12 +4,13 @@ import { EventLog } from '../../../src/runtime/events/event-log.ts';
 import { frozenCopy } from '../../../src/runtime/events/frozen-copy.ts';
 import { MemoryEvents } from '../../../src/runtime/events/memory-events.ts';
 
-function open(deliver: (event: RuntimeEvent, log: EventLog) => void = () => {}) {
+function open(deliver: (event: RuntimeEvent, log: EventLog) => void = () => {}, { isObserved = true } = {}) {
   const delivered: RuntimeEvent[] = [];
   const log: EventLog = new EventLog({
     logId: 'run_1',
     owner: { runId: 'run_1' },
     store: new MemoryEvents(),
+    isObserved: () => isObserved,
     deliver: (event) => {
       delivered.push(event);
       deliver(event, log);
@@ -17,6 +18,16 @@ function open(deliver: (event: RuntimeEvent, log: EventLog) => void = () => {}) 
   });
   return { log, delivered };
 }
+
+const request = {
+  providerId: 'p',
+  providerName: 'p',
+  requestedModel: 'm',
+  api: 'a',
+  system: '',
+  messages: [],
+  tools: [],
+};
 
 async function all(events: AsyncIterable<RuntimeEvent>): Promise<RuntimeEvent[]> {
   const found: RuntimeEvent[] = [];
@@ -85,15 +96,6 @@ test('follows from any number on, those of the past first, and ends with the log
 // contract: 8-turn-request-live
 test('tells of a whole request, does not keep it, and gives it the number of the event before it', async () => {
   const { log, delivered } = open();
-  const request = {
-    providerId: 'p',
-    providerName: 'p',
-    requestedModel: 'm',
-    api: 'a',
-    system: '',
-    messages: [],
-    tools: [],
-  };
   log.emit({ type: 'turn_start', purpose: 'agent' });
   log.emit({ type: 'turn_request', purpose: 'agent', request });
   log.emit({ type: 'idle' });
@@ -104,6 +106,21 @@ test('tells of a whole request, does not keep it, and gives it the number of the
     [1, 'idle'],
   ]);
   expect((await all(log.follow(-1))).map(({ type }) => type)).toEqual(['turn_start', 'idle']);
+});
+
+test('does not look at a whole request when nobody is told of it', () => {
+  const { log, delivered } = open(() => {}, { isObserved: false });
+  let looks = 0;
+  const looking = {
+    ...request,
+    get system() {
+      looks++;
+      return '';
+    },
+  };
+  log.emit({ type: 'turn_request', purpose: 'agent', request: looking });
+  expect(delivered).toEqual([]);
+  expect(looks).toBe(0);
 });
 
 // contract: 8-observe-throws
@@ -161,6 +178,7 @@ test('copies are detached and deeply frozen', () => {
   const event = delivered[0] as unknown as { data: { list: { n: number }[] } };
   expect(event.data).toEqual({ list: [{ n: 1 }] });
   expect([event, event.data, event.data.list, event.data.list[0]].every(Object.isFrozen)).toBe(true);
+  expect(frozenCopy(event)).toBe(event); // it needs no further one
 });
 
 // contract: 8-no-images, 8-no-cause

@@ -20,6 +20,7 @@ export async function harnessBench(config: AgentConfig = {}, { depth = 0 }: { de
     logId: 'run_bench',
     owner: { runId: 'run_bench' },
     store: new MemoryEvents(),
+    isObserved: () => true,
     deliver: (event) => {
       events.push(event);
       for (const observe of observers) observe(event);

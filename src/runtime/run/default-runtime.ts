@@ -1,7 +1,7 @@
 import type { Receipt } from '../agent/instance.ts';
 import type { AgentDefinition } from '../define/agent.ts';
 import type { WorkflowDefinition } from '../define/workflow.ts';
-import { currentRuntime } from './current-runtime.ts';
+import { currentWork } from './current-work.ts';
 import type { RunHandle } from './run.ts';
 import { type DispatchOptions, type DispatchRequest, type InvokeOptions, type Observer, Runtime } from './runtime.ts';
 
@@ -9,8 +9,8 @@ let madeRuntime: Runtime | undefined;
 
 /** The runtime that the caller runs in; elsewhere a default one, which is made at first use. */
 function defaultRuntime(): Runtime {
-  const current = currentRuntime.getStore();
-  if (current) return current;
+  const current = currentWork.getStore();
+  if (current) return current.runtime;
   madeRuntime ??= new Runtime({});
   return madeRuntime;
 }

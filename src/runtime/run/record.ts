@@ -10,6 +10,8 @@ export interface RunRecord {
   runId: string;
   workflowName: string;
   state: RunState;
+  /** The run that it was started within. */
+  parent?: string;
   /** When it was accepted. */
   createdAt: string;
   startedAt?: string;

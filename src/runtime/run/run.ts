@@ -52,8 +52,10 @@ export class Run implements RunHandle<JsonValue> {
     log: EventLog;
     admit: Admit;
     openHarness: OpenRootHarness;
+    /** The run that it was started within. */
+    parent?: string;
   }) {
-    const { id, workflowName, workflow, input, log } = options;
+    const { id, workflowName, workflow, input, log, parent } = options;
     this.id = id;
     this.workflow = workflow;
     this.workflowName = workflowName;
@@ -65,6 +67,7 @@ export class Run implements RunHandle<JsonValue> {
       createdAt: new Date().toISOString(),
       usage: this.#meter.total,
       ...(input !== undefined && { input }),
+      ...(parent !== undefined && { parent }),
     };
     this.#ended = this.#start(options);
     this.#ended.catch(() => {}); // who wants the error awaits result()

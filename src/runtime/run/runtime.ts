@@ -30,10 +30,10 @@ import type { SandboxEnv, SandboxFactory } from '../sandbox/env.ts';
 import { canonicalJson, type JsonValue, jsonSnapshot, NotJson } from '../schema/snapshot.ts';
 import { checkImages } from '../session/images.ts';
 import { SandboxTools } from '../tools/tool-environment.ts';
-import { currentRuntime } from './current-runtime.ts';
+import { currentWork, type Work } from './current-work.ts';
 import { isFinal, type RunRecord, type RunState } from './record.ts';
 import { type OpenRootHarness, Run, type RunHandle } from './run.ts';
-import { type Admit, Slots } from './slots.ts';
+import { Slots } from './slots.ts';
 
 const maxKeptRuns = 1_000;
 
@@ -163,14 +163,18 @@ export class Runtime {
       throw new RunConflictError({ runId: id });
     }
     if (options.signal?.aborted) throw abortError(options.signal.reason);
+    const caller = currentWork.getStore();
+    // It must not wait for a slot: whoever may be waiting for it has one.
+    const isWithin = caller?.runtime === this && caller.underWay;
     const run = new Run({
       id,
       workflowName: name,
       workflow,
       input,
       log: this.#openLog(id, { runId: id }),
-      admit: this.#admit,
+      admit: (work, abort) => (isWithin ? this.#do(work, id) : this.#slots.run(() => this.#do(work, id), abort)),
       openHarness: this.#rootHarness(workflow.agent, id, 'run', options.model),
+      ...(isWithin && caller.runId !== undefined && { parent: caller.runId }),
     });
     this.#runs.set(id, run);
     const { signal } = options;
@@ -205,7 +209,7 @@ export class Runtime {
         names: { agent: name, id },
         log: this.#openLog(instanceKey, { instanceId: id, agentName: name }),
         openHarness: this.#rootHarness(agent, id, 'agent'),
-        admit: this.#admit,
+        admit: (work, signal) => this.#slots.run(() => this.#do(work), signal),
       });
       this.#instances.set(instanceKey, instance);
     }
@@ -282,7 +286,15 @@ export class Runtime {
     await (await this.#ownHost?.catch(() => undefined))?.close();
   }
 
-  readonly #admit: Admit = (work, signal) => this.#slots.run(() => currentRuntime.run(this, work), signal);
+  /** Does work, which what it calls knows itself to be a part of. */
+  async #do<Result>(work: () => Promise<Result>, runId?: string): Promise<Result> {
+    const current: Work = { runtime: this, underWay: true, ...(runId !== undefined && { runId }) };
+    try {
+      return await currentWork.run(current, work);
+    } finally {
+      current.underWay = false;
+    }
+  }
 
   #findWorkflow(target: string | WorkflowDefinition): { name: string; workflow: WorkflowDefinition } {
     if (typeof target === 'string') {

@@ -21,9 +21,11 @@ import {
 import type { RuntimeEvent } from '../../../src/runtime/events/event.ts';
 import { ModelNotFoundError } from '../../../src/runtime/model/errors.ts';
 import { invoke } from '../../../src/runtime/run/default-runtime.ts';
+import type { RunHandle } from '../../../src/runtime/run/run.ts';
 import { createRuntime } from '../../../src/runtime/run/runtime.ts';
 import { scriptedModel } from '../../../src/testing/scripted-model.ts';
 import { eventsOf, ofType, test } from '../../support/runtime.ts';
+import { gate } from '../model/conversation-of.ts';
 
 const agent = defineAgent(() => ({}));
 const untyped = (options: object) => options as never;
@@ -313,6 +315,44 @@ test('concurrency bounds what runs at once; a run that waits can be cancelled', 
   expect((await second.record()).state).toBe('cancelled');
   await first.cancel();
   expect(await third.result()).toEqual({ n: 4 });
+});
+
+test('a run started within a run needs no room of its own, and its record says by which', async ({ directory }) => {
+  const { local } = await import('../../../src/runtime/sandbox/local.ts');
+  await using runtime = await createRuntime({ concurrency: 1, sandbox: local({ cwd: directory }) });
+  const started: RunHandle[] = [];
+  const startDouble = async () => {
+    const run = await invoke(double, { input: { n: 2 } });
+    started.push(run);
+    return run;
+  };
+  const middle = defineWorkflow({ agent, name: 'middle', run: async () => (await startDouble()).result() });
+  const late = gate();
+  let leftBehind: Promise<RunHandle> | undefined;
+  const outer = defineWorkflow({
+    agent,
+    name: 'outer',
+    run: async () => {
+      leftBehind = late.promise.then(startDouble);
+      const run = await invoke(middle);
+      started.push(run);
+      return run.result();
+    },
+  });
+  const first = await runtime.invoke(outer);
+  expect(await first.result()).toEqual({ n: 4 });
+  const { workflow, started: atWork } = waiting('in-the-way');
+  await runtime.invoke(workflow);
+  await atWork;
+  late.open();
+  await leftBehind;
+  const records = await Promise.all(started.map((run) => run.record()));
+  const [ofOuter, ofMiddle, ofNobody] = records;
+  expect(ofOuter).toMatchObject({ workflowName: 'middle', parent: first.id });
+  expect(ofMiddle).toMatchObject({ workflowName: 'double', parent: ofOuter?.runId });
+  expect(ofNobody?.state).toBe('queued');
+  expect(ofNobody).not.toHaveProperty('parent');
+  expect(await first.record()).not.toHaveProperty('parent');
 });
 
 // contract: 1.8-close-admits-nothing, 1.8-close-ends

@@ -49,8 +49,6 @@ export class AgentInstance {
   /** One for each submission that is not settled. */
   readonly #unsettled = new Set<AbortController>();
   #harness: Promise<OpenHarness> | undefined;
-  /** Events of the harness belong to the submission that is worked on. */
-  #emit: Emit;
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(options: {
@@ -64,7 +62,6 @@ export class AgentInstance {
     this.agent = options.agent;
     this.#names = options.names;
     this.#log = options.log;
-    this.#emit = options.log.emit;
     this.#openHarness = options.openHarness;
     this.#admit = options.admit;
   }
@@ -139,7 +136,7 @@ export class AgentInstance {
   async #settle(submission: Submission): Promise<PromptResult> {
     const { scope, signal } = submission;
     const meter = new UsageMeter();
-    const emit = meter.counting(within(this.#log.emit, scope));
+    const emit = within(this.#log.emit, scope);
     const startedAt = performance.now();
     const ending = (isError: boolean) => ({
       durationMs: Math.round(performance.now() - startedAt),
@@ -148,7 +145,7 @@ export class AgentInstance {
     });
     let result: PromptResult;
     try {
-      result = await this.#admit(() => this.#work(submission, emit), signal);
+      result = await this.#admit(() => this.#work(submission, emit, meter), signal);
     } catch (cause) {
       const error = signal.aborted
         ? new SubmissionAbortedError({ submissionId: scope.submissionId, reason: String(signal.reason) }, { cause })
@@ -161,17 +158,16 @@ export class AgentInstance {
     return result;
   }
 
-  async #work({ text, images, signal }: Submission, emit: Emit): Promise<PromptResult> {
-    this.#emit = emit;
+  async #work({ text, images, scope, signal }: Submission, emit: Emit, meter: UsageMeter): Promise<PromptResult> {
     emit({ type: 'submission_start', kind: 'dispatch' });
     const session = await (await this.#root()).session();
-    return session.prompt(text, { images, signal });
+    return session.promptAs({ scope, meter }, text, { images, signal });
   }
 
   /** One that could not be opened is tried again by the next submission. */
   async #root(): Promise<OpenHarness> {
     this.#harness ??= this.#openHarness({
-      emit: (body, scope) => this.#emit(body, scope),
+      emit: this.#log.emit,
       meter: new UsageMeter(),
       signal: this.#stop.signal,
     });

@@ -2,6 +2,7 @@ import type * as v from 'valibot';
 import type { ExecResult } from '../../sandbox/process/result.ts';
 import { HarnessClosedError, SessionBusyError } from '../errors.ts';
 import type { EventScope } from '../events/event.ts';
+import type { UsageMeter } from '../events/scope.ts';
 import { type CallHandle, callHandle } from '../harness/call-handle.ts';
 import type { ShellOptions } from '../harness/harness.ts';
 import type { OpenHarness } from '../harness/open-harness.ts';
@@ -60,11 +61,15 @@ export class OpenSession implements Session {
     return this.promptAs({}, text, options);
   }
 
-  /** A prompt as a part of other work than that of the harness: with the scope and usage of a submission, say. */
-  promptAs(part: Partial<Place>, text: string, options: PromptOptions): CallHandle<PromptResult & { data?: unknown }> {
+  /** A prompt as a part of other work than that of the harness: with the scope of a submission, counted for it. */
+  promptAs(
+    part: { scope?: EventScope; meter?: UsageMeter },
+    text: string,
+    options: PromptOptions,
+  ): CallHandle<PromptResult & { data?: unknown }> {
     return this.operation<PromptResult & { data?: unknown }>({
       kind: 'prompt',
-      place: { ...this.#place, ...part },
+      place: { ...this.#place, ...part, scope: { ...this.#place.scope, ...part.scope } },
       options,
       check: () => checkPrompt(text, options),
       work: (operation) => runPrompt(this, text, options, operation),

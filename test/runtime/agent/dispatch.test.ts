@@ -1,3 +1,4 @@
+import { pino } from 'pino';
 import { expect } from 'vitest';
 import { defineAgent } from '../../../src/runtime/define/agent.ts';
 import {
@@ -8,6 +9,8 @@ import {
 } from '../../../src/runtime/errors.ts';
 import type { RuntimeEvent } from '../../../src/runtime/events/event.ts';
 import { createRuntime } from '../../../src/runtime/run/runtime.ts';
+import type { SandboxFactory } from '../../../src/runtime/sandbox/env.ts';
+import { local } from '../../../src/runtime/sandbox/local.ts';
 import { scriptedModel } from '../../../src/testing/scripted-model.ts';
 import { ofType, test } from '../../support/runtime.ts';
 
@@ -31,6 +34,26 @@ test('works on the messages of an instance one at a time, in order, in one conve
   const settled = ofType(seen, 'submission_settled');
   expect(settled).toMatchObject([{ outcome: 'completed' }, { outcome: 'completed' }]);
   expect(settled[0]).toMatchObject({ instanceId: 'a', agentName: 'helper', dispatchId: first.dispatchId });
+});
+
+test('what happens outside of a submission does not have its id', async ({ directory }) => {
+  const failing: SandboxFactory = {
+    async createSandbox(request) {
+      const env = await local({ cwd: directory }).createSandbox(request);
+      return Object.assign(env, { close: () => Promise.reject(new Error('it stays')) });
+    },
+  };
+  const agent = defineAgent(() => ({ model: scriptedModel(['x']), sandbox: failing }), { name: 'helper' });
+  const seen: RuntimeEvent[] = [];
+  await using runtime = await createRuntime({ logger: pino({ level: 'silent' }) });
+  runtime.observe((event) => seen.push(event));
+  await (await runtime.dispatch(agent, { instance: 'a', message: 'Hello.' })).result();
+  const settledAt = seen.findIndex(({ type }) => type === 'submission_settled');
+  await runtime.close();
+  const after = seen.slice(settledAt + 1);
+  expect(after).toMatchObject([{ type: 'log', level: 'warn' }]);
+  for (const event of after) expect(event).not.toHaveProperty('submissionId');
+  for (const event of seen.slice(0, settledAt)) expect(event).toHaveProperty('submissionId');
 });
 
 // contract: 7.2-apart

@@ -9,6 +9,7 @@ import {
 } from '../errors.ts';
 import type { OpenHarness } from '../harness/open-harness.ts';
 import { LinkedAbort } from '../linked-abort.ts';
+import type { WorkOutcome } from '../sandbox/env.ts';
 import { outputJson } from '../schema/output.ts';
 import { parse } from '../schema/parse.ts';
 import type { JsonValue } from '../schema/snapshot.ts';
@@ -39,6 +40,7 @@ export async function executeAction(execution: Execution): Promise<JsonValue> {
   const stopTimer = after(timeoutMs, () => stop.abort(timeout));
   try {
     const harness = await execution.openHarness(stop.signal);
+    let outcome: WorkOutcome = 'failed';
     try {
       stop.signal.throwIfAborted();
       const run = action.run as (context: object) => unknown; // its context is the one made here
@@ -53,9 +55,11 @@ export async function executeAction(execution: Execution): Promise<JsonValue> {
       stopTimer();
       if (performance.now() >= deadline) stop.abort(timeout); // work that holds the event loop keeps timers from firing
       stop.signal.throwIfAborted(); // what comes from work that ignored its signal comes too late
-      return actionOutput(action, returned);
+      const output = actionOutput(action, returned);
+      outcome = 'completed';
+      return output;
     } finally {
-      await harness.close();
+      await harness.close(signal.aborted ? 'cancelled' : outcome);
     }
   } catch (error) {
     if (!stop.signal.aborted) throw error;

@@ -7,6 +7,7 @@ import { type ActionDefinition, isAction } from '../define/action.ts';
 import type { ResolvedAgent } from '../define/agent.ts';
 import { ToolNameConflictError } from '../define/errors.ts';
 import { frameworkToolNames } from '../define/names.ts';
+import { toTool } from '../define/tool.ts';
 import {
   DelegationDepthExceededError,
   HarnessClosedError,
@@ -23,7 +24,7 @@ import { LinkedAbort } from '../linked-abort.ts';
 import type { Models } from '../model/providers.ts';
 import type { LoopTool } from '../model/tool.ts';
 import { checkOptions } from '../options.ts';
-import type { SandboxEnv } from '../sandbox/env.ts';
+import type { SandboxEnv, SandboxFactory, WorkOutcome } from '../sandbox/env.ts';
 import { checkedFiles, type Files } from '../sandbox/files.ts';
 import type { JsonValue } from '../schema/snapshot.ts';
 import { OpenSession } from '../session/open-session.ts';
@@ -45,12 +46,14 @@ export interface HarnessParts extends Place {
   models: Models;
   /** What the built-in tools keep for the sandbox. */
   shared: SandboxTools;
+  /** Gives the tools of the sandbox, in place of the built-in ones. */
+  sandboxTools?: SandboxFactory['tools'] | undefined;
   /** Adds events to the run or instance, whatever harness they are of. */
   emit: Emit;
   /** Aborts all that is done in the harness. */
   signal: AbortSignal;
   /** Ends what was made for the harness besides `env`. */
-  release?: () => Promise<void>;
+  release?: (outcome?: WorkOutcome) => Promise<void>;
 }
 
 /** Tools, and what a conflict of their names calls them. */
@@ -163,7 +166,7 @@ export class OpenHarness implements Harness {
     { signal, emit, meter, place }: Operation,
     call?: { toolCallId: string },
   ): Promise<JsonValue> {
-    const { models, shared } = this.parts;
+    const { models, shared, sandboxTools } = this.parts;
     const { agent, env, depth } = place;
     if (depth >= maxDepth) throw new DelegationDepthExceededError({ maxDepth });
     const actionId = newId('action');
@@ -202,6 +205,7 @@ export class OpenHarness implements Harness {
             agent,
             models,
             shared,
+            sandboxTools,
             emit: this.#emitPlain,
             scope,
             meter: own,
@@ -250,14 +254,9 @@ export class OpenHarness implements Harness {
     operation: Operation,
     { seesImages, further, framework }: { seesImages: boolean; further: readonly ToolSource[]; framework: LoopTool[] },
   ): LoopTool[] {
-    const { agent, env } = operation.place;
+    const { agent } = operation.place;
     const sources: ToolSource[] = [
-      [
-        'built-in',
-        builtinTools({ env, shared: this.parts.shared, seesImages }).filter(({ name }) =>
-          (agent.builtinTools as readonly string[]).includes(name),
-        ),
-      ],
+      this.#sandboxTools(operation, seesImages),
       ['tools of the agent', agent.tools.map((tool) => customTool(tool, operation.emit))],
       ['actions of the agent', agent.actions.map((action) => actionTool(action, this, operation))],
       ...further,
@@ -266,25 +265,40 @@ export class OpenHarness implements Harness {
     return [...sources.flatMap(([, tools]) => tools), ...framework];
   }
 
+  #sandboxTools({ place: { agent, env }, emit }: Operation, seesImages: boolean): ToolSource {
+    const { shared, sandboxTools } = this.parts;
+    if (sandboxTools) {
+      return [
+        'tools of the sandbox',
+        sandboxTools(env, { subagents: [] }).map((tool) => customTool(toTool(tool), emit)),
+      ];
+    }
+    const all = builtinTools({ env, shared, seesImages });
+    return ['built-in', all.filter(({ name }) => (agent.builtinTools as readonly string[]).includes(name))];
+  }
+
   /**
    * Checks, before a sandbox is made for it, what a model of the agent would see.
    * @throws {ToolNameConflictError} two tools have one name, or one has a name that is reserved
    */
-  static checkTools({ builtinTools: builtin, tools, actions }: ResolvedAgent): void {
+  static checkTools(
+    { builtinTools: builtin, tools, actions }: ResolvedAgent,
+    { tools: ofSandbox }: SandboxFactory,
+  ): void {
     checkToolNames([
-      ['built-in', builtin],
+      ['built-in', ofSandbox ? [] : builtin],
       ['tools of the agent', tools.map(({ name }) => name)],
       ['actions of the agent', actions.map(({ name }) => name)],
     ]);
   }
 
   /** Ends all that was started here, and awaits it; nothing is told of it afterwards. */
-  close(): Promise<void> {
-    this.#closing ??= this.#close();
+  close(outcome?: WorkOutcome): Promise<void> {
+    this.#closing ??= this.#close(outcome);
     return this.#closing;
   }
 
-  async #close(): Promise<void> {
+  async #close(outcome: WorkOutcome | undefined): Promise<void> {
     this.#stop.abort(new HarnessClosedError());
     this.#stop.release();
     const { env, shared, depth, release } = this.parts;
@@ -296,8 +310,8 @@ export class OpenHarness implements Harness {
     patience.abort();
     if (!over) this.log().warn(`${this.#open.size} operations did not end when their harness did`);
     await this.#end(() => (depth === 0 ? shared.removeOutputs(env) : undefined));
-    await this.#end(() => env.close());
-    await this.#end(() => release?.());
+    await this.#end(() => env.close(outcome));
+    await this.#end(() => release?.(outcome));
     this.#ended = true;
   }
 

@@ -347,8 +347,8 @@ export class Runtime {
       const own = await resolveAgent(agent, { id, env: this.#env });
       const resolved = model === undefined ? own : { ...own, model };
       if (resolved.model !== undefined) this.#models.resolve(resolved.model);
-      OpenHarness.checkTools(resolved);
       const factory = resolved.sandbox ?? this.#defaultSandbox;
+      OpenHarness.checkTools(resolved, factory);
       // By their text: an agent may make a factory for each of its runs.
       if (factory.warning !== undefined && !this.#warnings.has(factory.warning)) {
         this.#warnings.add(factory.warning);
@@ -363,12 +363,13 @@ export class Runtime {
         agent: resolved,
         models: this.#models,
         shared: new SandboxTools(),
+        sandboxTools: factory.tools?.bind(factory),
         emit,
         scope: { harness: 'default' },
         meter,
         depth: 0,
         signal,
-        ...(inside && { release: () => env.close() }),
+        ...(inside && { release: (outcome) => env.close(outcome) }),
       };
       return new OpenHarness(parts);
     };

@@ -94,7 +94,7 @@ class DriverEnv implements SandboxEnv {
   }
 
   async exec(command: string, options: EnvExecOptions = {}): Promise<ExecResult> {
-    const { signal, cwd = '.', env, timeoutMs, maxOutput = defaultMaxOutput } = options;
+    const { signal, cwd = '.', env, timeoutMs, key, maxOutput = defaultMaxOutput } = options;
     if (signal?.aborted) throw abortError(signal.reason);
     if (this.#closing) throw new HarnessClosedError(); // nobody would end the command
     const at = this.resolvePath(cwd);
@@ -123,6 +123,7 @@ class DriverEnv implements SandboxEnv {
         maxOutput,
         onStdout: (chunk) => tell('stdout', chunk),
         onStderr: (chunk) => tell('stderr', chunk),
+        ...(key !== undefined && { key }),
         // After 24 days is taken for never, which is late but not early.
         ...(timeoutMs !== undefined && timeoutMs <= longestTimeoutMs && { timeoutMs }),
       }))();

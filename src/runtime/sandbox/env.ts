@@ -1,5 +1,6 @@
 import type { GrepOptions, Match, SandboxHost, Session } from '../../sandbox/index.ts';
 import type { ExecResult } from '../../sandbox/process/result.ts';
+import type { ToolDefinition } from '../define/tool.ts';
 
 /** Options of one command. Times are milliseconds, sizes bytes. */
 export interface EnvExecOptions {
@@ -11,6 +12,8 @@ export interface EnvExecOptions {
   timeoutMs?: number;
   /** Kills the whole process tree; the call then rejects with an `AbortError`. */
   signal?: AbortSignal;
+  /** With `docker()`: the same key starts the command once, and later calls join it. Without effect elsewhere. */
+  key?: string;
   /** Bytes kept per stream for the result, the newest ones; the rest is counted. Default: 16 MiB */
   maxOutput?: number;
   /** Called with each piece of output as it comes. */
@@ -66,6 +69,9 @@ export interface SandboxDriver {
   grep?(pattern: string, options?: GrepOptions): Promise<{ matches: Match[]; truncated: boolean; total?: number }>;
 }
 
+/** How work in a sandbox ended. */
+export type WorkOutcome = 'completed' | 'failed' | 'cancelled';
+
 /** A sandbox as the runtime sees it. Relative paths resolve against `cwd`. */
 export interface SandboxEnv extends SandboxDriver {
   /** Absolute. */
@@ -79,14 +85,25 @@ export interface SandboxEnv extends SandboxDriver {
    * `close` ends every command that it started.
    */
   open(options?: { name?: string; cwd?: string; env?: Record<string, string> }): Promise<SandboxEnv>;
-  /** Ends every command that was started here; of the root environment also what the factory made for it. */
-  close(): Promise<void>;
+  /**
+   * Ends every command that was started here; of the root environment also what the factory made for it.
+   * @param outcome - of the run or action that it was for; left out when it is an agent instance that ends
+   */
+  close(outcome?: WorkOutcome): Promise<void>;
 }
 
 /** Makes the sandbox of one agent instance or run: runtime-contract.md, section 10.1. */
 export interface SandboxFactory {
   /** What whoever runs the program must know; written to the log once per runtime. */
   readonly warning?: string;
+  /**
+   * Tools for the model in place of the six built-in ones, made for each prompt.
+   * @param options.subagents - those that the agent may give tasks to
+   */
+  tools?(
+    env: SandboxEnv,
+    options: { subagents: readonly { name: string; description?: string }[] },
+  ): readonly ToolDefinition[];
   createSandbox(request: {
     /** Of the agent instance or run. */
     id: string;

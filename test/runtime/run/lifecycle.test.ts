@@ -35,6 +35,60 @@ function around(inner: SandboxFactory, change: (env: SandboxEnv) => Partial<Sand
   };
 }
 
+describe('a sandbox', () => {
+  test.for<[outcome: string | undefined, cwd: string | undefined]>([
+    ['completed', undefined],
+    ['completed', 'inside'],
+    ['failed', undefined],
+    ['timed out', 'inside'],
+    ['cancelled', undefined],
+  ])('is told when it is closed that its run has %s (cwd: %s)', async ([ending, cwd], { directory }) => {
+    await mkdir(join(directory, 'inside'));
+    const told: unknown[] = [];
+    const sandbox = around(local({ cwd: directory }), (env) => ({
+      close: async (outcome) => {
+        told.push(outcome);
+        await env.close(outcome);
+      },
+    }));
+    await using runtime = await createRuntime({ logger: silent });
+    const atWork = gate();
+    const workflow = defineWorkflow({
+      agent: defineAgent(() => ({ sandbox, ...(cwd !== undefined && { cwd }) })),
+      name: 'w',
+      ...(ending === 'timed out' && { timeoutMs: 500 }),
+      run: async ({ signal }) => {
+        if (ending === 'failed') throw new Error('no luck');
+        atWork.open();
+        if (ending !== 'completed') await new Promise((resolve) => signal.addEventListener('abort', resolve));
+      },
+    });
+    const run = await runtime.invoke(workflow);
+    if (ending === 'cancelled') await atWork.promise.then(() => run.cancel());
+    await run.result().catch(() => {});
+    expect(told).toEqual([ending === 'timed out' ? 'failed' : ending]);
+  });
+
+  test('gives its tools in place of the built-in ones', async ({ directory }) => {
+    const look = { name: 'bash', description: 'Looks.', run: () => 'seen' };
+    const sandbox: SandboxFactory = { ...local({ cwd: directory }), tools: () => [look] };
+    const model = scriptedModel([{ toolCalls: [{ name: 'bash', input: {} }] }, 'Done.']);
+    const read = { name: 'read', description: 'The own one.', run: () => 'x' };
+    const own = defineAgent(() => ({ model, sandbox, tools: [read] }));
+    await using runtime = await createRuntime({ logger: silent });
+    const workflow = defineWorkflow({
+      agent: own,
+      name: 'w',
+      run: async ({ harness }) => {
+        await (await harness.session()).prompt('Look.');
+      },
+    });
+    await (await runtime.invoke(workflow)).result();
+    expect(model.requests[0]?.tools.map(({ name }) => name)).toEqual(['bash', 'read']);
+    expect(model.requests[1]?.messages.at(-1)).toMatchObject({ content: [{ type: 'text', text: 'seen' }] });
+  });
+});
+
 describe('invoke', () => {
   // contract: 1.4-types
   test('takes input and gives output by the types of the workflow', () => {

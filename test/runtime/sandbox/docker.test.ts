@@ -40,6 +40,24 @@ const workflow = (sandbox: SandboxFactory) =>
     },
   });
 
+test('a command with a key is started once: later calls join it', async () => {
+  const env = await dockerHere().createSandbox({
+    id: 'keyed',
+    kind: 'run',
+    resume: false,
+    signal: new AbortController().signal,
+    host: async () => opened.host,
+  });
+  try {
+    const command = 'echo started >> starts.txt; cat starts.txt';
+    const results = [await env.exec(command, { key: 'a' }), await env.exec(command, { key: 'a' })];
+    expect(results.map(({ stdout }) => stdout)).toEqual(['started\n', 'started\n']);
+    expect((await env.exec(command, { key: 'b' })).stdout).toBe('started\nstarted\n');
+  } finally {
+    await env.close();
+  }
+});
+
 // contract: 10.2-docker-run, 10.2-docker-keep, 11-nothing-left
 test('removes the sandbox of a run with the run, unless it is to be kept; then only its processes end', async () => {
   await using runtime = await createRuntime();

@@ -199,6 +199,28 @@ test('what was written is there when the store is opened again, all of it in the
   expect(await again.lastEvent({ run: 'one' })).toBe(0);
 });
 
+test('of a run that was removed no row is left', async ({ path }) => {
+  await using store = await SqliteStore.open(path);
+  const lease = await writeOne(store);
+  await store.write(lease, [
+    { kind: 'step.start', position: 'p', json: '{}' },
+    { kind: 'conversation', id: 'c', json: '{}' },
+    { kind: 'record', conversation: 'c', seq: 0, json: '{}' },
+    { kind: 'attachment', conversation: 'c', id: 'a', digest: 'd', json: '{}', bytes: new Uint8Array(1) },
+    { kind: 'run', state: 'completed', progress: '{}' },
+  ]);
+  const connection = new Libsql(path);
+  const filled = () => {
+    const sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'";
+    const names = connection.prepare(sql).all() as { name: string }[]; // what it selects
+    return names.map(({ name }) => name).filter((name) => connection.prepare(`SELECT 1 FROM ${name}`).all().length > 0);
+  };
+  expect(filled().sort()).toEqual(['attachments', 'conversations', 'events', 'owners', 'records', 'runs', 'steps']);
+  await store.removeRuns(new Date(Date.now() + 60_000));
+  expect(filled()).toEqual([]);
+  connection.close();
+});
+
 test('only this user can read it, whatever the umask; a directory that was there keeps its mode', async ({ path }) => {
   await chmod(dirname(path), 0o755);
   const file = join(dirname(path), 'made/here/runtime.db');

@@ -81,11 +81,15 @@ export function scriptedModel(
         input: typeof input === 'string' ? input : JSON.stringify(input),
       };
     }
-    if (answer.error) throw providerError(answer.error);
+    const usage = withCost({ input: 0, output: 0, reasoning: 0, cacheRead: 0, cacheWrite: 0, ...answer.usage }, prices);
+    if (answer.error) {
+      yield { type: 'usage', usage };
+      throw providerError(answer.error);
+    }
     yield {
       type: 'finish',
       finishReason: answer.finishReason ?? (toolCalls.length > 0 ? 'tool-calls' : 'stop'),
-      usage: withCost({ input: 0, output: 0, reasoning: 0, cacheRead: 0, cacheWrite: 0, ...answer.usage }, prices),
+      usage,
     };
   }
 

@@ -2,17 +2,16 @@ import type {
   LanguageModelV3,
   LanguageModelV3FinishReason,
   LanguageModelV3StreamPart,
-  LanguageModelV3Usage,
   SharedV3ProviderMetadata,
   SharedV3ProviderOptions,
 } from '@ai-sdk/provider';
 import { requestError } from './ai-sdk-error.ts';
 import { toPrompt } from './ai-sdk-prompt.ts';
+import { ToldUsage, usageOf } from './ai-sdk-usage.ts';
 import { ModelRequestError } from './errors.ts';
 import type { FinishReason, Model, ModelEvent, ModelPrices, ModelRequest } from './model.ts';
 import type { ProviderApi } from './providers.ts';
 import { thinkingOptions } from './thinking.ts';
-import { type Tokens, withCost } from './usage.ts';
 
 export interface AiSdkModelOptions {
   provider: string;
@@ -40,7 +39,7 @@ export function aiSdkModel(options: AiSdkModelOptions): Model {
     let parts: AsyncIterable<LanguageModelV3StreamPart>;
     try {
       const result = await made.doStream({
-        prompt: toPrompt(request, api),
+        prompt: toPrompt(request, options),
         abortSignal: signal,
         // Every chunk then shows that the provider is alive, also those that the library has no use for.
         includeRawChunks: true,
@@ -53,7 +52,7 @@ export function aiSdkModel(options: AiSdkModelOptions): Model {
       throw requestError(error);
     }
     try {
-      yield* events(parts, options.cost);
+      yield* events(parts, options);
     } catch (error) {
       throw requestError(error);
     }
@@ -98,8 +97,9 @@ function optionsOf(options: AiSdkModelOptions, request: ModelRequest): SharedV3P
   }
 }
 
-async function* events(parts: AsyncIterable<LanguageModelV3StreamPart>, cost: ModelPrices | undefined) {
+async function* events(parts: AsyncIterable<LanguageModelV3StreamPart>, { api, cost }: AiSdkModelOptions) {
   const blocks = new Blocks();
+  const told = new ToldUsage(api, cost);
   const response: { responseId?: string; responseModel?: string } = {};
   for await (const part of parts) {
     switch (part.type) {
@@ -137,9 +137,11 @@ async function* events(parts: AsyncIterable<LanguageModelV3StreamPart>, cost: Mo
         if (part.id !== undefined) response.responseId = part.id;
         if (part.modelId !== undefined) response.responseModel = part.modelId;
         break;
-      case 'raw':
-        yield { type: 'progress' } satisfies ModelEvent;
+      case 'raw': {
+        const usage = told.add(part.rawValue);
+        yield (usage ? { type: 'usage', usage } : { type: 'progress' }) satisfies ModelEvent;
         break;
+      }
       case 'error':
         throw requestError(part.error);
       case 'finish': {
@@ -147,7 +149,7 @@ async function* events(parts: AsyncIterable<LanguageModelV3StreamPart>, cost: Mo
         yield {
           type: 'finish',
           finishReason,
-          usage: withCost(tokensOf(part.usage), cost),
+          usage: usageOf(part.usage, cost),
           ...response,
         } satisfies ModelEvent;
       }
@@ -186,15 +188,4 @@ function finishReasonOf({ unified, raw }: LanguageModelV3FinishReason): FinishRe
   // What the library says when the stream just ended, without the provider's word that it was complete.
   if (raw === undefined) throw new ModelRequestError('the answer ended before it was complete', { transient: true });
   return 'stop';
-}
-
-function tokensOf({ inputTokens, outputTokens }: LanguageModelV3Usage): Tokens {
-  const { total = 0, cacheRead = 0, cacheWrite = 0 } = inputTokens;
-  return {
-    input: inputTokens.noCache ?? Math.max(0, total - cacheRead - cacheWrite),
-    output: outputTokens.total ?? 0,
-    reasoning: outputTokens.reasoning ?? 0,
-    cacheRead,
-    cacheWrite,
-  };
 }

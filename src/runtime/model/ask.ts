@@ -16,6 +16,7 @@ import type {
   ToolCallPart,
   Usage,
 } from './model.ts';
+import { unknownUsage } from './usage.ts';
 
 /** One model request and what came of it. When it failed, `message` is what the model had said until then. */
 export interface Turn {
@@ -47,6 +48,7 @@ export async function ask(options: AskOptions): Promise<Turn> {
   const startedAt = performance.now();
   const answer = new Answer(model, emit);
   let finish: Extract<ModelEvent, { type: 'finish' }> | undefined;
+  let told: Usage | undefined;
   let failure: Turn['failure'];
 
   emit({ type: 'turn_start', purpose });
@@ -56,6 +58,7 @@ export async function ask(options: AskOptions): Promise<Turn> {
   try {
     for await (const event of watched(model, request, signal, options.idleTimeoutMs)) {
       if (event.type === 'finish') finish = event;
+      else if (event.type === 'usage') told = event.usage;
       else answer.add(event);
     }
     const error = finishError(finish);
@@ -65,7 +68,9 @@ export async function ask(options: AskOptions): Promise<Turn> {
     failure = { error, empty: false };
   }
 
-  const message = answer.close(failure ? (signal.aborted ? 'aborted' : 'error') : finish?.finishReason, finish?.usage);
+  // What broke off counts too; an answer of which nobody said what it used makes the cost unknown.
+  const usage = finish?.usage ?? told ?? (answer.started ? unknownUsage() : undefined);
+  const message = answer.close(failure ? (signal.aborted ? 'aborted' : 'error') : finish?.finishReason, usage);
   // A request that brought nothing leaves nothing in the conversation.
   if (answer.started || !failure) await options.record(message);
   const recorded = failure && { error: recordedError(failure.error) };
@@ -77,12 +82,13 @@ export async function ask(options: AskOptions): Promise<Turn> {
       ...(finish?.responseId !== undefined && { responseId: finish.responseId }),
       ...(finish?.responseModel !== undefined && { responseModel: finish.responseModel }),
       ...(answer.started && { output: message }),
-      ...(finish && { usage: finish.usage, finishReason: finish.finishReason }),
+      ...(usage && { usage }),
+      ...(finish && { finishReason: finish.finishReason }),
       ...recorded,
     },
     durationMs: Math.round(performance.now() - startedAt),
     isError: failure !== undefined,
-    ...(finish && { usage: finish.usage }),
+    ...(usage && { usage }),
     ...recorded,
   });
   const calls = message.content.filter((part) => part.type === 'tool-call');
@@ -158,7 +164,7 @@ class Answer {
     return !this.#parts.some((part) => part.type === 'tool-call' || (part.type === 'text' && part.text !== ''));
   }
 
-  add(event: Exclude<ModelEvent, { type: 'finish' }>): void {
+  add(event: Exclude<ModelEvent, { type: 'finish' | 'usage' }>): void {
     if (event.type === 'progress') return;
     this.#start();
     switch (event.type) {

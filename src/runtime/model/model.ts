@@ -95,10 +95,12 @@ export interface ModelRequest {
 
 /**
  * What a model says while it answers. `index` numbers the blocks of one answer, in the order of their start.
- * `progress` says only that the answer goes on: a piece of a tool's arguments came, or a sign of life.
+ * `progress` says only that the answer goes on: a piece of a tool's arguments came, or a sign of life. `usage` is what
+ * the request has used so far, for the case that it breaks off: a later one, or that of `finish`, takes its place.
  */
 export type ModelEvent =
   | { type: 'progress' }
+  | { type: 'usage'; usage: Usage }
   | { type: 'text-delta'; index: number; text: string }
   | { type: 'text-end'; index: number; providerMetadata?: Record<string, unknown> }
   | { type: 'thinking-start'; index: number }

@@ -8,6 +8,11 @@ export function noUsage(): Usage {
   return withCost({ input: 0, output: 0, reasoning: 0, cacheRead: 0, cacheWrite: 0 }, undefined);
 }
 
+/** Usage of a request of which nobody said what it was. */
+export function unknownUsage(): Usage {
+  return { ...noUsage(), cost: null };
+}
+
 /** The sum. Its cost is `null` as soon as that of one part is. */
 export function addUsage(a: Usage, b: Usage): Usage {
   return {

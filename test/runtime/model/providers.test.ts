@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import type { EventBody } from '../../../src/runtime/events/event.ts';
 import {
   InvalidModelError,
   ModelNotFoundError,
@@ -23,6 +24,18 @@ import { converse, tool } from './conversation-of.ts';
 import { served, wires } from './served.ts';
 
 const echo = tool('echo', (input) => `got ${JSON.stringify(input)}`);
+/** What a server sends that does not count tokens. */
+function withoutUsage(event: unknown): unknown {
+  return JSON.parse(
+    JSON.stringify(event, (key, value) => {
+      if (key === 'usageMetadata') return undefined;
+      // These wires demand numbers.
+      if (key === 'usage' && value !== null && 'input_tokens' in value) return { input_tokens: 0, output_tokens: 0 };
+      return key === 'usage' ? (value?.output_tokens === undefined ? undefined : { output_tokens: 0 }) : value;
+    }),
+  );
+}
+
 describe.each(wires)('$api', (wire) => {
   const stream = (answer: ProviderAnswer, ending: 'end' | 'cut' | 'silence' = 'end'): Reply => ({
     events: wire.events(answer),
@@ -96,6 +109,17 @@ describe.each(wires)('$api', (wire) => {
     const [first, second] = provider.requests.map(({ body }) => JSON.stringify(body));
     expect(first).toMatch(/"(effort|thinkingLevel)":"high"/);
     expect(second).toMatch(/"signature":"signed"|"encrypted_content":"sealed"|"thoughtSignature":"signed"/);
+  });
+
+  test('says that the cost is not known when the server does not say what was used', async () => {
+    const events = wire
+      .events({ text: 'ok' })
+      .map((event) => (typeof event === 'string' ? event : withoutUsage(event)));
+    const { provider, model } = await served(wire, [{ events }]);
+    await using _ = provider;
+    const { result, events: told } = converse(model);
+    expect(await result).toMatchObject({ text: 'ok' });
+    expect(told.find(({ type }) => type === 'turn')).toMatchObject({ usage: { totalTokens: 0, cost: null } });
   });
 
   // contract: 3.2-result-length
@@ -248,6 +272,221 @@ test('Anthropic gets marks for its cache on the system prompt and the last two m
     { role: 'assistant' },
     { role: 'user', content: [{ type: 'tool_result', cache_control: mark }] },
   ]);
+});
+
+describe('an answer that broke off counts', () => {
+  const usageOf = ({ events }: ReturnType<typeof converse>) =>
+    events.flatMap((event) => (event.type === 'turn' ? [event.usage] : []));
+
+  test('as Anthropic said at its start, also when it was aborted', async () => {
+    const wire = { api: 'anthropic-messages', model: 'claude-opus-5' } as const;
+    const begun = anthropicEvents({ text: 'half of the answer' }).slice(0, 4);
+    const { provider, model } = await served(wire, [
+      { events: begun, ending: 'cut' },
+      { events: begun, ending: 'silence' },
+    ]);
+    await using _ = provider;
+    const stop = new AbortController();
+    let deltas = 0;
+    const events: EventBody[] = [];
+    const { result } = converse(model, {
+      signal: stop.signal,
+      emit: (event) => {
+        events.push(event);
+        if (event.type === 'text_delta' && ++deltas === 2) stop.abort();
+      },
+    });
+    await expect(result).rejects.toMatchObject({ name: 'AbortError' });
+    const used = { input: 15, output: 1, cacheRead: 5, totalTokens: 21, cost: { total: 25.5 } };
+    expect(events.flatMap((event) => (event.type === 'turn' ? [event.usage] : []))).toMatchObject([used, used]);
+  });
+
+  test('as Google said with each of its chunks', async () => {
+    const wire = { api: 'google-generative-ai', model: 'gemini-3.5-flash' } as const;
+    const [chunk] = googleEvents({ text: 'half' });
+    const usageMetadata = {
+      promptTokenCount: 20,
+      cachedContentTokenCount: 5,
+      thoughtsTokenCount: 2,
+      totalTokenCount: 22,
+    };
+    const { provider, model } = await served(wire, [
+      { events: [{ ...(chunk as object), usageMetadata }], ending: 'cut' },
+      { events: googleEvents({ text: 'ok' }) },
+    ]);
+    await using _ = provider;
+    const talk = converse(model);
+    await talk.result;
+    expect(usageOf(talk)[0]).toMatchObject({ input: 15, output: 2, reasoning: 2, cacheRead: 5, cost: { total: 35.5 } });
+  });
+
+  test.each([
+    [
+      'openai-responses',
+      {
+        type: 'response.failed',
+        sequence_number: 9,
+        response: {
+          error: { code: 'server_error', message: 'Oops' },
+          usage: { input_tokens: 20, input_tokens_details: { cached_tokens: 5 }, output_tokens: 3 },
+        },
+      },
+    ],
+    [
+      'openai-completions',
+      { choices: [], usage: { prompt_tokens: 20, prompt_tokens_details: { cached_tokens: 5 }, completion_tokens: 3 } },
+    ],
+  ] as const)('as %s said before the end', async (api, last) => {
+    const wire = wires.find((candidate) => candidate.api === api);
+    if (!wire) throw new Error(api);
+    const begun = wire.events({ text: 'half of the answer' }).slice(0, 4);
+    const { provider, model } = await served(wire, [
+      { events: [...begun, last], ending: 'cut' },
+      { events: wire.events({ text: 'ok' }) },
+    ]);
+    await using _ = provider;
+    const talk = converse(model);
+    await talk.result;
+    expect(usageOf(talk)[0]).toMatchObject({ input: 15, output: 3, cacheRead: 5, cost: { total: 45.5 } });
+  });
+
+  test('as an unknown cost when nothing was said, but not when there was no answer at all', async () => {
+    const wire = { api: 'openai-completions', model: 'some/model' } as const;
+    const begun = chatEvents({ text: 'half of the answer' }).slice(0, 4);
+    const { provider, model } = await served(wire, [
+      { status: 503, body: {} },
+      { events: begun, ending: 'cut' },
+      { events: chatEvents({ text: 'ok' }) },
+    ]);
+    await using _ = provider;
+    const talk = converse(model);
+    await talk.result;
+    expect(usageOf(talk)).toMatchObject([undefined, { totalTokens: 0, cost: null }, { cost: { total: 85.5 } }]);
+  });
+});
+
+describe('a conversation that another model began', () => {
+  const asked: Message = { role: 'user', content: [{ type: 'text', text: 'one' }] };
+  const answer = (toolCallId: string, model: { provider: string; id: string }, key: string): Message => ({
+    role: 'assistant',
+    model,
+    content: [
+      {
+        type: 'thinking',
+        text: 'secret thought',
+        providerMetadata: {
+          [key]: { signature: 'foreign-seal', itemId: 'rs_foreign', reasoningEncryptedContent: 'foreign-seal' },
+        },
+      },
+      {
+        type: 'text',
+        text: 'I look.',
+        providerMetadata: { [key]: { itemId: 'msg_foreign', thoughtSignature: 'foreign-seal' } },
+      },
+      {
+        type: 'tool-call',
+        toolCallId,
+        toolName: 'echo',
+        input: '{}',
+        providerMetadata: { [key]: { itemId: 'fc_foreign', thoughtSignature: 'foreign-seal' } },
+      },
+    ],
+  });
+  const result = (toolCallId: string, text: string): Message => ({
+    role: 'tool',
+    toolCallId,
+    toolName: 'echo',
+    isError: false,
+    content: [{ type: 'text', text }],
+  });
+  const metadataKeys = {
+    'anthropic-messages': 'anthropic',
+    'openai-responses': 'openai',
+    'openai-completions': 'openai',
+    'google-generative-ai': 'google',
+  };
+
+  test.each(wires)('goes on with $api without its thoughts, its seals and its ids', async (wire) => {
+    const key = metadataKeys[wire.api];
+    const conversation = (model: { provider: string; id: string }): Message[] => [
+      asked,
+      answer('call_1', model, key),
+      result('call_1', 'found'),
+      asked,
+    ];
+    const { provider, model } = await served(wire, [
+      { events: wire.events({ text: 'ok' }) },
+      { events: wire.events({ text: 'ok' }) },
+    ]);
+    await using _ = provider;
+    await converse(model, { context: () => conversation({ provider: 'elsewhere', id: wire.model }) }).result;
+    await converse(model, { context: () => conversation({ provider: model.provider, id: model.id }) }).result;
+    const [foreign, own] = provider.requests.map(({ body }) => JSON.stringify(body));
+    expect(foreign).toContain('I look.');
+    expect(foreign).toContain('found');
+    expect(foreign).not.toMatch(/secret thought|foreign/);
+    if (wire.thinks) expect(own).toMatch(/foreign-seal/);
+  });
+
+  test('gets ids of calls that every provider takes, each only once', async () => {
+    const wire = { api: 'anthropic-messages', model: 'claude-opus-5' } as const;
+    const { provider, model } = await served(wire, [{ events: anthropicEvents({ text: 'ok' }) }]);
+    await using _ = provider;
+    const elsewhere = { provider: 'elsewhere', id: 'x' };
+    const ids = ['functions.echo:0', 'call_0', 'call_0', 'x'.repeat(70)];
+    const messages = ids.flatMap((id, i) => [asked, answer(id, elsewhere, 'openai'), result(id, `result ${i}`)]);
+    await converse(model, { context: () => messages }).result;
+    const blocks = provider.requests[0]?.body.messages.flatMap(({ content }: { content: object[] }) => content);
+    const called = blocks.flatMap((block: { type: string; id: string }) =>
+      block.type === 'tool_use' ? [block.id] : [],
+    );
+    const answered = blocks.filter(({ type }: { type: string }) => type === 'tool_result');
+    expect(new Set(called).size).toBe(4);
+    for (const id of called) expect(id).toMatch(/^[a-zA-Z0-9_-]{1,64}$/);
+    expect(called[1]).toBe('call_0');
+    expect(answered).toMatchObject(ids.map((_, i) => ({ tool_use_id: called[i], content: `result ${i}` })));
+  });
+
+  test("gets ids of nine letters and digits for Mistral's models", async () => {
+    const wire = { api: 'openai-completions', model: 'mistral-large-latest' } as const;
+    const { provider, model } = await served(wire, [{ events: chatEvents({ text: 'ok' }) }]);
+    await using _ = provider;
+    const own = { provider: model.provider, id: model.id };
+    const messages = ['call_abcdef', 'Ab3dE6gH9'].flatMap((id) => [
+      asked,
+      answer(id, own, 'openai'),
+      result(id, 'found'),
+    ]);
+    await converse(model, { context: () => messages }).result;
+    const sent = provider.requests[0]?.body.messages;
+    const called = sent.flatMap(({ tool_calls = [] }: { tool_calls?: { id: string }[] }) =>
+      tool_calls.map(({ id }) => id),
+    );
+    expect(called).toEqual([expect.stringMatching(/^[A-Za-z0-9]{9}$/), 'Ab3dE6gH9']);
+    expect(sent.flatMap(({ tool_call_id }: { tool_call_id?: string }) => tool_call_id ?? [])).toEqual(called);
+  });
+});
+
+test('calls that a server gives the same id, or none, are told apart', async () => {
+  const wire = { api: 'openai-completions', model: 'some/model' } as const;
+  const toolCalls = ['a', 'b', 'c'].map((path, i) => ({
+    id: i < 2 ? 'same' : '',
+    name: 'echo',
+    pieces: [JSON.stringify({ path })],
+  }));
+  const { provider, model } = await served(wire, [
+    { events: chatEvents({ toolCalls }) },
+    { events: chatEvents({ text: 'ok' }) },
+  ]);
+  await using _ = provider;
+  await converse(model, { tools: [echo] }).result;
+  const sent = provider.requests[1]?.body.messages;
+  const called: { id: string; function: { arguments: string } }[] = sent[2].tool_calls;
+  expect(new Set(called.map(({ id }) => id)).size).toBe(3);
+  expect(called.map((call) => JSON.parse(call.function.arguments).path)).toEqual(['a', 'b', 'c']);
+  expect(sent.slice(3)).toMatchObject(
+    called.map(({ id, function: { arguments: text } }) => ({ role: 'tool', tool_call_id: id, content: `got ${text}` })),
+  );
 });
 
 // contract: 4.3-overloaded, 4.3-other-4xx

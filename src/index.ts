@@ -43,6 +43,9 @@ export { type EventOf, IMAGE_DATA_OMITTED, type RecordedError, type RuntimeEvent
 export type { Log } from './runtime/events/log.ts';
 export type { CallHandle } from './runtime/harness/call-handle.ts';
 export type { Harness, ShellOptions } from './runtime/harness/harness.ts';
+export { connectMcpServer, type McpServer } from './runtime/mcp/connect.ts';
+export { McpConnectionError } from './runtime/mcp/errors.ts';
+export type { McpServerOptions, RemoteMcpOptions, StdioMcpOptions } from './runtime/mcp/options.ts';
 export {
   InvalidModelError,
   ModelNotConfiguredError,
@@ -77,6 +80,7 @@ export type {
   SandboxDriver,
   SandboxEnv,
   SandboxFactory,
+  SandboxProcess,
 } from './runtime/sandbox/env.ts';
 export { type LocalOptions, local } from './runtime/sandbox/local.ts';
 export type { HistoryMessage } from './runtime/session/history.ts';

@@ -36,3 +36,11 @@ export interface LoopTool extends ModelTool {
 export function textResult(text: string, more: Omit<ToolResult, 'content'> = {}): ToolResult {
   return { content: [{ type: 'text', text }], ...more };
 }
+
+/** What a tool of ours returns in place of a value: the result as a model gets it. */
+export class ReadyResult {
+  readonly result: ToolResult;
+  constructor(result: ToolResult) {
+    this.result = result;
+  }
+}

@@ -66,6 +66,10 @@ class DockerEnv implements SandboxEnv {
     return result.timedOut ? { ...result, exitCode: 124, signal: null } : result;
   }
 
+  spawn(command: readonly string[], options?: { cwd?: string; env?: Record<string, string> }) {
+    return this.session.spawn(command, { ...options, backpressure: true, maxOutput: 0 });
+  }
+
   readFile(path: string) {
     return this.session.fs.readFile(path);
   }

@@ -1,3 +1,4 @@
+import type { Readable, Writable } from 'node:stream';
 import type { GrepOptions, Match, SandboxHost, Session } from '../../sandbox/index.ts';
 import type { ExecResult } from '../../sandbox/process/result.ts';
 import type { ToolDefinition } from '../define/tool.ts';
@@ -19,6 +20,15 @@ export interface EnvExecOptions {
   /** Called with each piece of output as it comes. */
   onStdout?: (chunk: Uint8Array) => void;
   onStderr?: (chunk: Uint8Array) => void;
+}
+
+/** A process of a sandbox, with its input and outputs. Disposing it ends its whole tree. */
+export interface SandboxProcess extends AsyncDisposable {
+  readonly stdin: Writable;
+  readonly stdout: Readable;
+  readonly stderr: Readable;
+  /** Resolves when it has ended; output that nobody reads is read here. Rejects when it could not be started. */
+  wait(): Promise<{ exitCode: number | null; signal: string | null }>;
 }
 
 /** What a path names, links followed. `size` is bytes, `mtime` a date; both are left out when not known. */
@@ -79,6 +89,11 @@ export interface SandboxEnv extends SandboxDriver {
   exec(command: string, options?: EnvExecOptions): Promise<ExecResult>;
   /** With `docker()`: the session on the wire, with all of its processes and files. */
   readonly session?: Session;
+  /**
+   * Starts a command as it is, without a shell; it ends with the environment at the latest, and waits for who reads its
+   * output. Left out where no process can be talked to.
+   */
+  spawn?(command: readonly string[], options?: { cwd?: string; env?: Record<string, string> }): Promise<SandboxProcess>;
   resolvePath(path: string): string;
   /**
    * An environment for a child harness: the same files, its own process tree, working directory and variables. Its

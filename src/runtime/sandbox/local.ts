@@ -10,7 +10,7 @@ import { after } from '../after.ts';
 import { Problems } from '../define/checks.ts';
 import { HarnessClosedError } from '../errors.ts';
 import { isPlainObject } from '../schema/snapshot.ts';
-import type { EnvExecOptions, EnvStat, SandboxEnv, SandboxFactory } from './env.ts';
+import type { EnvExecOptions, EnvStat, SandboxEnv, SandboxFactory, SandboxProcess } from './env.ts';
 import { fileError } from './file-error.ts';
 
 const passedOn = [
@@ -133,6 +133,36 @@ class LocalEnv implements SandboxEnv {
       child.stderr.resume();
       if (!(await isGroupAlive(child))) this.#running.delete(child);
     }
+  }
+
+  async spawn(
+    [file = '', ...args]: readonly string[],
+    options: { cwd?: string; env?: Record<string, string> } = {},
+  ): Promise<SandboxProcess> {
+    if (this.#closed) throw new HarnessClosedError();
+    const cwd = this.resolvePath(options.cwd ?? '.');
+    const child = spawn(file, args, {
+      cwd,
+      env: { ...this.#variables, ...options.env },
+      detached: true, // as above
+      stdio: 'pipe',
+    });
+    this.#running.add(child);
+    const ended = new Promise<{ exitCode: number | null; signal: string | null }>((resolve, reject) => {
+      child.once('error', (error) => reject(fileError(error, 'run a command in', cwd)));
+      child.once('exit', (exitCode, signal) => resolve({ exitCode, signal }));
+    });
+    ended.catch(() => {}); // told to those who wait for it
+    const { stdin, stdout, stderr } = child;
+    const wait = () => {
+      for (const output of [stdout, stderr]) if (output.readableFlowing === null) output.resume();
+      return ended;
+    };
+    const end = async () => {
+      await endGroup(child);
+      this.#running.delete(child);
+    };
+    return { stdin, stdout, stderr, wait, [Symbol.asyncDispose]: end };
   }
 
   readFile(path: string): Promise<string> {

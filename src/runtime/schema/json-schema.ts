@@ -1,5 +1,6 @@
 import type { JSONSchema7 } from '@ai-sdk/provider';
 import { toJsonSchema } from '@valibot/to-json-schema';
+import * as v from 'valibot';
 import type { Schema } from './parse.ts';
 
 const cache = new WeakMap<Schema, JSONSchema7>();
@@ -18,6 +19,13 @@ export function inputJsonSchema(schema: Schema | undefined): JSONSchema7 {
     cache.set(schema, made);
   }
   return made;
+}
+
+/** A schema that takes any object, for whoever checks it elsewhere; the JSON Schema is what a model is asked to write. */
+export function foreignSchema(jsonSchema: JSONSchema7): Schema {
+  const schema = v.looseObject({});
+  cache.set(schema, jsonSchema);
+  return schema;
 }
 
 function convert(schema: Schema): JSONSchema7 {

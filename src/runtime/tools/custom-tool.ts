@@ -2,7 +2,7 @@ import type { ToolDefinition } from '../define/tool.ts';
 import { ToolInputValidationError, ToolOutputSerializationError, ToolOutputValidationError } from '../errors.ts';
 import type { Emit } from '../events/event.ts';
 import { eventLog } from '../events/log.ts';
-import { type LoopTool, textResult } from '../model/tool.ts';
+import { type LoopTool, ReadyResult, textResult } from '../model/tool.ts';
 import { inputJsonSchema } from '../schema/json-schema.ts';
 import { outputJson } from '../schema/output.ts';
 import { parse } from '../schema/parse.ts';
@@ -23,7 +23,9 @@ export function customTool(tool: ToolDefinition, emit: Emit): LoopTool {
       const log = eventLog(emit, { tool: name, toolCallId });
       const context = { signal, toolCallId, log, ...(tool.input && { input: checkedInput(tool, input) }) };
       const run = tool.run as (context: object) => unknown; // its context is the one made here
-      const output = checkedOutput(tool, await run(context));
+      const returned = await run(context);
+      if (returned instanceof ReadyResult) return returned.result;
+      const output = checkedOutput(tool, returned);
       return textResult(typeof output === 'string' ? output : JSON.stringify(output), { details: output });
     },
   };

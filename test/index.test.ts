@@ -23,6 +23,7 @@ async function errorClasses(): Promise<Map<string, unknown>> {
   );
 }
 
+// contract: 9-classes
 test('berth exports every error class that a caller may meet, and berth/sandbox the same ones', async () => {
   const classes = await errorClasses();
   expect(classes.size).toBeGreaterThan(50);

@@ -283,7 +283,6 @@ export const sections: Section[] = [
       '3.1-sandbox': '`sandbox` is the environment of the harness, in its directory.',
       '3.1-emit': '`emit` writes a `data` event with name, id and a copy of the data.',
       '3.1-name': 'A root harness is named `default`.',
-      '3.1-conversation': 'A conversation lives as long as its run or instance.',
     },
   },
   {
@@ -532,7 +531,6 @@ export const sections: Section[] = [
     title: '5 Built-in tools',
     rules: {
       '5-cut': 'Texts are cut at 2,000 lines or 50 KB, whichever comes first, never inside a character.',
-      '5-error-text': 'An error of a tool is its text to the model.',
       '5-arguments': 'Arguments that do not fit are refused with their path.',
       '5-read-lines': '`read` gives lines as they are, without numbers.',
       '5-read-range': '`read` begins at line `offset`, from 1, and gives `limit` lines; to reach the limit is no cut.',

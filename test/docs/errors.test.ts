@@ -26,6 +26,7 @@ function declared(): Map<string, { code: string; status: string }> {
   );
 }
 
+// contract: 9-classes
 test('docs/errors.md has every error class that is exported, with its code and status, and no other', () => {
   const page = readFileSync(`${root}docs/errors.md`, 'utf8');
   const rows = Array.from(

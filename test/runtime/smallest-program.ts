@@ -29,6 +29,7 @@ export function smallestProgram(name: string, sandbox: () => SandboxFactory): vo
 
   describe(`the smallest program in ${name}`, () => {
     // contract: 2-bound-root, 1.7-not-offered, 7.1-order
+    // contract: 1.2-promise
     test('an action bound to a workflow runs in the root harness and gives its validated output', async () => {
       await using runtime = await open();
       const model = scriptedModel(['A short one.']);

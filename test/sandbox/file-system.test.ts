@@ -68,6 +68,7 @@ test('refuses to hold a file that is larger than a string can be', async ({ sand
   expect((await sandbox.exec('echo on')).stdout).toBe('on\n');
 });
 
+// contract: 5-write-atomic
 test('a writing that is broken off leaves the old content', async ({ sandbox: { fs } }) => {
   await fs.writeFile('file', 'old');
   const failing = Readable.from(

@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { type ActionDefinition, defineAction } from '../../../src/runtime/define/action.ts';
 import { defineTool, type ToolDefinition } from '../../../src/runtime/define/tool.ts';
 import { scriptedModel } from '../../../src/testing/scripted-model.ts';
@@ -487,5 +487,76 @@ describe('a custom tool that a model calls', () => {
     });
     const { text, isError } = await calledByModel({ tools: [slow] }, 'tool');
     expect({ text, isError }).toEqual({ isError: true, text: expect.stringContaining('longer than 50 ms') });
+  });
+});
+
+describe('a custom tool', () => {
+  // contract: 1.3-context, 1.3-input-with-schema
+  test('gets no harness, and an input only where it has a schema', async () => {
+    const seen: string[][] = [];
+    const note = (context: object) => {
+      seen.push(Object.keys(context).sort());
+    };
+    const common = { description: 'T.', run: note };
+    const tools = [
+      defineTool({ name: 'plain', ...common }),
+      defineTool({ name: 'with_input', input: v.object({}), ...common }),
+    ];
+    const model = scriptedModel([{ toolCalls: [{ name: 'plain', input: { a: 1 } }, { name: 'with_input' }] }, 'Done.']);
+    await using bench = await harnessBench({ model, tools });
+    await (await bench.harness.session()).prompt('Go.');
+    expect(seen).toEqual([
+      ['log', 'signal', 'toolCallId'],
+      ['input', 'log', 'signal', 'toolCallId'],
+    ]);
+  });
+
+  // contract: 4.2-custom-sequential
+  test('that is sequential waits for the call before it', async () => {
+    const order: string[] = [];
+    const slow = defineTool({
+      name: 'slow',
+      description: 'T.',
+      sequential: true,
+      input: v.object({ n: v.number() }),
+      run: async ({ input: { n } }) => {
+        order.push(`${n} starts`);
+        await new Promise((resolve) => setImmediate(resolve));
+        order.push(`${n} ends`);
+      },
+    });
+    const model = scriptedModel([{ toolCalls: [1, 2].map((n) => ({ name: 'slow', input: { n } })) }, 'Done.']);
+    await using bench = await harnessBench({ model, tools: [slow] });
+    await (await bench.harness.session()).prompt('Go.');
+    expect(order).toEqual(['1 starts', '1 ends', '2 starts', '2 ends']);
+  });
+
+  // contract: 1.3-timeout-default
+  test('may take ten minutes, and not longer, where it names no time', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      const started = gate();
+      const slow = defineTool({
+        name: 'slow',
+        description: 'T.',
+        run: ({ signal }) =>
+          new Promise((_, reject) => {
+            signal.addEventListener('abort', () => reject(signal.reason));
+            started.open();
+          }),
+      });
+      const model = scriptedModel([{ toolCalls: [{ name: 'slow' }] }, 'Done.']);
+      await using bench = await harnessBench({ model, builtinTools: false, tools: [slow] });
+      const prompt = (await bench.harness.session()).prompt('Go.');
+      await started.promise;
+      vi.advanceTimersByTime(599_999);
+      await new Promise((resolve) => setImmediate(resolve));
+      expect(bench.of('tool')).toEqual([]);
+      vi.advanceTimersByTime(1);
+      expect((await prompt).text).toBe('Done.');
+      expect(bench.of('tool')).toMatchObject([{ isError: true }]);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 });

@@ -196,3 +196,34 @@ test('an answer that is complete when its instance is aborted stays completed', 
   expect((await receipt.result()).text).toBe('Done.');
   expect(await Promise.all(aborted)).toEqual([true]);
 });
+
+// contract: 7.2-side-by-side
+test('instances of one agent work side by side', async ({ runtime }) => {
+  const both = gate();
+  let waiting = 0;
+  const meet = async () => {
+    waiting++;
+    if (waiting === 2) both.open();
+    await both.promise;
+    return 'Met.';
+  };
+  const agent = defineAgent(() => ({ model: scriptedModel([meet]) }), { name: 'helper' });
+  const receipts = await Promise.all(
+    ['a', 'b'].map((instance) => runtime.dispatch(agent, { instance, message: 'Hello.' })),
+  );
+  expect((await Promise.all(receipts.map((receipt) => receipt.result()))).map(({ text }) => text)).toEqual([
+    'Met.',
+    'Met.',
+  ]);
+});
+
+// contract: 7.2-receipt
+test('a message is accepted before it is worked on, with ids and the time', async ({ runtime }) => {
+  const answer = gate<string>();
+  const agent = defineAgent(() => ({ model: scriptedModel([() => answer.promise]) }), { name: 'helper' });
+  const receipt = await runtime.dispatch(agent, { instance: 'a', message: 'Hello.' });
+  expect(receipt.dispatchId).not.toBe(receipt.submissionId);
+  expect(new Date(receipt.acceptedAt).toISOString()).toBe(receipt.acceptedAt);
+  answer.open('Done.');
+  expect(await receipt.result()).toMatchObject({ text: 'Done.', finishReason: 'stop' });
+});

@@ -235,3 +235,38 @@ test('takes literals for what a schema picks from, without a word more, wherever
   // @ts-expect-error the schema has no such level
   defineWorkflow({ agent, output, run: ({ log }) => ({ level: log ? 'low' : 'mid' }) });
 });
+
+// contract: 1.1-names-agents
+test('takes names of agents, workflows and profiles that begin with a letter, up to 64 characters', () => {
+  const kinds = {
+    agent: (name: string) => defineAgent(() => ({}), { name }),
+    workflow: (name: string) => defineWorkflow({ agent, name, run: () => 1 }),
+    profile: (name: string) => defineAgentProfile({ name }),
+  };
+  for (const [kind, define] of Object.entries(kinds)) {
+    for (const name of ['a', 'A-b_2', 'a'.repeat(64)]) expect(() => define(name), `${kind} ${name}`).not.toThrow();
+    for (const name of ['', '_a', '2a', 'a.b', 'a b', 'ä', 'a'.repeat(65)]) {
+      const [path] = Object.keys(issuesOf(() => define(name)));
+      expect(path, `${kind} ${name}`).toMatch(/^(options\.)?name$/);
+    }
+  }
+});
+
+// contract: 1.7-agent
+test('needs an agent for a workflow, made by defineAgent', () => {
+  expect(issuesOf(() => defineWorkflow(untyped({ run: () => 1 })))).toHaveProperty('agent');
+  expect(issuesOf(() => defineWorkflow(untyped({ agent: () => ({}), run: () => 1 })))).toHaveProperty('agent');
+});
+
+// contract: 1.6-initializer-async
+test('takes a promise of a configuration, and says what is wrong with it', async () => {
+  const later = defineAgent(async () => ({ instructions: 'Later.' }));
+  expect((await resolveAgent(later, { id: 'x', env: {} })).instructions).toBe('Later.');
+  const bad = defineAgent(async () => untyped({ instructions: 5 }));
+  await expect(resolveAgent(bad, { id: 'x', env: {} })).rejects.toThrow(DefinitionError);
+});
+
+// contract: 1.6-built-in-tools-unknown
+test('refuses a name that no built-in tool has, in the list of those to keep', async () => {
+  expect(await configIssues({ builtinTools: ['read', 'cat'] })).toHaveProperty('builtinTools[1]');
+});

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { OperationFailedError, TurnLimitError } from '../../../src/runtime/model/errors.ts';
 import type { Message, Model, ToolMessage } from '../../../src/runtime/model/model.ts';
 import { type LoopTool, textResult } from '../../../src/runtime/model/tool.ts';
@@ -484,4 +484,34 @@ test('a message that can not be kept ends the loop with that error, after the to
   });
   await expect(result).rejects.toThrow('disk full');
   expect(ended).toBe(true);
+});
+
+// contract: 4.3-silent-default
+test('a stream may be silent for 120 s, and not longer', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  try {
+    const silent = gate();
+    const rest = scriptedModel(['ok']);
+    let first = true;
+    const model: Model = {
+      provider: 'test',
+      id: 'silent',
+      async *stream(request, signal) {
+        if (!first) return yield* rest.stream(request, signal);
+        first = false;
+        silent.open();
+        await new Promise(() => {});
+      },
+    };
+    const { result, events } = converse(model);
+    await silent.promise;
+    vi.advanceTimersByTime(119_999);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(events.filter(({ type }) => type === 'retry')).toEqual([]);
+    vi.advanceTimersByTime(1);
+    expect(await result).toMatchObject({ text: 'ok' });
+    expect(events.filter(({ type }) => type === 'retry')).toHaveLength(1);
+  } finally {
+    vi.useRealTimers();
+  }
 });

@@ -649,3 +649,14 @@ test('messages that a provider would refuse are put right before they are sent',
     { role: 'user', content: [{ type: 'tool_result', is_error: true, content: 'not JSON' }] },
   ]);
 });
+
+// contract: 4.6-register-replaces
+test('a second registration of an id takes the place of the first, all of it', async () => {
+  const common = { api: 'openai-completions', baseUrl: 'http://127.0.0.1:9/v1', apiKey: 'k' } as const;
+  registerProvider('replaced-test', { ...common, contextWindow: 1_000 });
+  registerProvider('replaced-test', common);
+  expect(new Models().resolve('replaced-test/x')).not.toHaveProperty('contextWindow');
+  const model = scriptedModel([]);
+  registerProvider('replaced-test', model);
+  expect(new Models().resolve('replaced-test/x')).toBe(model);
+});

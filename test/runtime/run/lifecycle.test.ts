@@ -581,3 +581,55 @@ describe('a runtime', () => {
     });
   });
 });
+
+describe('the sandbox of a run', () => {
+  // contract: 1.6-sandbox, 10.1-once
+  test('is that of its agent before that of the runtime, made once for all that is in it', async ({
+    runtime,
+    directory,
+  }) => {
+    await mkdir(join(directory, 'of-agent'));
+    const requests: object[] = [];
+    const sandbox: SandboxFactory = {
+      createSandbox: (request) => {
+        requests.push(request);
+        return local({ cwd: join(directory, 'of-agent') }).createSandbox(request);
+      },
+    };
+    const act = defineAction({
+      name: 'act',
+      description: 'Acts.',
+      run: async ({ harness }) => (await harness.shell('pwd')).stdout.trim(),
+    });
+    const workflow = defineWorkflow({
+      name: 'w',
+      agent: defineAgent(() => ({ sandbox })),
+      run: async ({ harness }) => {
+        const [a, b] = await Promise.all([harness.session('a'), harness.session('b')]);
+        const shells = [await a.shell('pwd'), await b.shell('pwd')];
+        return [...shells.map(({ stdout }) => stdout.trim()), await harness.run(act)];
+      },
+    });
+    const run = await runtime.invoke(workflow);
+    const at = join(directory, 'of-agent');
+    expect(await run.result()).toEqual([at, at, at]);
+    expect(requests).toMatchObject([{ id: run.id, kind: 'run', resume: false }]);
+  });
+});
+
+// contract: 1.8-env-default
+test('initializers see the variables of the process, as they were when the runtime was made, and can not change them', async ({
+  directory,
+}) => {
+  process.env.BERTH_TEST_ENV = 'before';
+  await using runtime = await createRuntime({ sandbox: local({ cwd: directory }), logger: silent });
+  process.env.BERTH_TEST_ENV = 'after';
+  const seen: unknown[] = [];
+  const own = defineAgent(({ env }) => {
+    seen.push(env.BERTH_TEST_ENV, Object.isFrozen(env));
+    return {};
+  });
+  await (await runtime.invoke(defineWorkflow({ agent: own, name: 'w', run: () => 1 }))).result();
+  delete process.env.BERTH_TEST_ENV;
+  expect(seen).toEqual(['before', true]);
+});

@@ -425,3 +425,67 @@ test('asks the model of the call in place of the agent’s, also in actions, unl
   await expect(runtime.invoke(workflow, { model: 'nobody/model' })).rejects.toThrow(ModelNotFoundError);
   await expect(runtime.invoke(workflow, untyped({ model: {} }))).rejects.toThrow(DefinitionError);
 });
+
+// contract: 7.1-by-name, 1.8-registered
+test('finds what is registered by its name there, also in place of the name of its own', async ({ directory }) => {
+  const { local } = await import('../../../src/runtime/sandbox/local.ts');
+  const model = scriptedModel(['Hello.']);
+  const helper = defineAgent(() => ({ model }), { name: 'own' });
+  await using runtime = await createRuntime({
+    sandbox: local({ cwd: directory }),
+    workflows: { twice: double },
+    agents: { helper },
+  });
+  expect(await (await runtime.invoke('twice', { input: { n: 4 } })).result()).toEqual({ n: 8 });
+  const run = await runtime.invoke(double, { input: { n: 4 } });
+  expect((await run.record()).workflowName).toBe('twice');
+  await expect(runtime.invoke('double', { input: { n: 4 } })).rejects.toThrow(WorkflowNotFoundError);
+  const receipt = await runtime.dispatch('helper', { instance: 'a', message: 'Hi.' });
+  expect((await receipt.result()).text).toBe('Hello.');
+});
+
+// contract: 7.1-id-conflict-workflow
+test('an id that another workflow has is a conflict, also for equal input', async ({ runtime }) => {
+  const other = defineWorkflow({ name: 'other', agent, input: v.object({ n: v.number() }), run: () => 1 });
+  await runtime.invoke(double, { input: { n: 1 }, id: 'one' });
+  await expect(runtime.invoke(other, { input: { n: 1 }, id: 'one' })).rejects.toMatchObject({
+    constructor: RunConflictError,
+    meta: { runId: 'one' },
+  });
+});
+
+// contract: 8-run, 8-ends, 1.5-undefined-without-schema, 7.1-record
+test('its first event has name, time and input, its last state, result and duration; nothing is null', async ({
+  runtime,
+}) => {
+  const run = await runtime.invoke(double, { input: { n: 2 } });
+  await run.result();
+  const record = await run.record();
+  const events = await eventsOf(run);
+  expect(events[0]).toMatchObject({ workflowName: 'double', startedAt: record.startedAt, input: { n: 2 } });
+  expect(events.at(-1)).toMatchObject({
+    state: 'completed',
+    result: { n: 4 },
+    isError: false,
+    durationMs: expect.any(Number),
+    usage: { totalTokens: 0 },
+  });
+  const nothing = await runtime.invoke(defineWorkflow({ agent, name: 'nothing', run: () => {} }));
+  await nothing.result();
+  expect(await nothing.record()).toMatchObject({ result: null, usage: { totalTokens: 0 } });
+  expect((await eventsOf(nothing)).at(-1)).toMatchObject({ result: null });
+});
+
+// contract: 7.1-runs-limit
+test('lists 100 runs unless told otherwise, and never more than 1,000', async ({ directory }) => {
+  const { local } = await import('../../../src/runtime/sandbox/local.ts');
+  await using runtime = await createRuntime({ concurrency: 1, sandbox: local({ cwd: directory }) });
+  const { workflow, started } = waiting('first');
+  await runtime.invoke(workflow);
+  await started; // all others wait for it
+  for (let n = 0; n < 1_000; n++) await runtime.invoke(double, { input: { n } });
+  expect(await runtime.runs()).toHaveLength(100);
+  expect(await runtime.runs({ limit: 5_000 })).toHaveLength(1_000);
+  for (const limit of [0, -1, 1.5]) await expect(runtime.runs({ limit })).rejects.toThrow(InvalidRequestError);
+  await expect(runtime.runs({ after: 'nobody' })).rejects.toThrow(RunNotFoundError);
+});

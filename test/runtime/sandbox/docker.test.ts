@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { defineAction } from '../../../src/runtime/define/action.ts';
 import { defineAgent } from '../../../src/runtime/define/agent.ts';
 import { defineWorkflow } from '../../../src/runtime/define/workflow.ts';
+import type { Harness } from '../../../src/runtime/harness/harness.ts';
 import { createRuntime } from '../../../src/runtime/run/runtime.ts';
 import { docker } from '../../../src/runtime/sandbox/docker.ts';
 import type { SandboxFactory } from '../../../src/runtime/sandbox/env.ts';
@@ -28,6 +30,11 @@ function dockerHere(options?: Parameters<typeof docker>[0]): SandboxFactory {
 }
 
 smallestProgram('docker()', dockerHere);
+
+/** The id of the session on the wire that a harness is. */
+function sessionOf({ sandbox }: Harness): string {
+  return (sandbox as unknown as { session: { id: string } }).session.id; // that of `docker()`
+}
 
 const workflow = (sandbox: SandboxFactory) =>
   defineWorkflow({
@@ -70,4 +77,46 @@ test('removes the sandbox of a run with the run, unless it is to be kept; then o
   await using sandbox = await opened.host.connect(kept?.id ?? '');
   expect(await sandbox.fs.readFile('left.txt')).toBe('here');
   expect(await sandbox.processes()).toEqual([]);
+});
+
+// contract: 1.6-sandbox-default, 2-child-environment, 2-child-processes
+test('is the sandbox where none is named; each action has a session of its own in it', async () => {
+  const inside = defineAction({
+    name: 'inside',
+    description: 'Looks around.',
+    run: async ({ harness }) => {
+      await harness.shell('sleep 1001 >/dev/null 2>&1 &');
+      return { hostname: (await harness.shell('hostname')).stdout, session: sessionOf(harness) };
+    },
+  });
+  const workflow = defineWorkflow({
+    name: 'default-sandbox',
+    agent: defineAgent(() => ({})),
+    run: async ({ harness }) => {
+      const seen = await harness.run(inside);
+      const { stdout } = await harness.shell('hostname; ps -eo args | grep -c "[s]leep 1001"');
+      return { stdout, seen, session: sessionOf(harness), sandboxes: (await opened.host.list()).length };
+    },
+  });
+  await using runtime = await createRuntime({ host: opened.host });
+  const { stdout, seen, session, sandboxes } = await (await runtime.invoke(workflow)).result();
+  expect(stdout).toBe(`${seen.hostname}0\n`);
+  expect(seen.session).not.toBe(session);
+  expect(sandboxes).toBe(1);
+});
+
+// contract: 10.1-died
+test('a sandbox that dies rejects what is under way in it, and its run fails with that', async () => {
+  const workflow = defineWorkflow({
+    name: 'dies',
+    agent: defineAgent(() => ({})),
+    run: async ({ harness }) => void (await harness.shell('echo up; sleep 1002')),
+  });
+  await using runtime = await createRuntime({ host: opened.host });
+  runtime.observe(async ({ type }) => {
+    if (type === 'tool_output') for (const { id } of await opened.host.list()) await opened.host.remove(id);
+  });
+  const run = await runtime.invoke(workflow);
+  await expect(run.result()).rejects.toMatchObject({ name: 'SandboxDiedError' });
+  expect(await run.record()).toMatchObject({ state: 'failed', error: { code: 'sandbox_died' } });
 });

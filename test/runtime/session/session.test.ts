@@ -2,6 +2,8 @@ import * as v from 'valibot';
 import { describe, expect, expectTypeOf, test } from 'vitest';
 import { defineTool } from '../../../src/runtime/define/tool.ts';
 import { IMAGE_DATA_OMITTED } from '../../../src/runtime/events/event.ts';
+import type { Model } from '../../../src/runtime/model/model.ts';
+import { noUsage } from '../../../src/runtime/model/usage.ts';
 import type { PromptOptions, Session } from '../../../src/runtime/session/session.ts';
 import { scriptedModel } from '../../../src/testing/scripted-model.ts';
 import { harnessBench } from '../harness/harness-bench.ts';
@@ -408,4 +410,111 @@ describe('the system prompt', () => {
     await (await bench.harness.session()).prompt('x');
     expect(model.requests[0]?.system).toMatch(/^Date: .*\nWorking directory: .*$/);
   });
+});
+
+describe('history', () => {
+  // contract: 3.2-history, 7.3-parts, 7.3-metadata
+  test('can be read while the session works, and has ids, times, usage and models', async () => {
+    const looked = gate();
+    const model = scriptedModel([
+      { toolCalls: [{ name: 'look' }], usage: { input: 2, output: 1 } },
+      { text: 'Done.', thinking: 'Hm.' },
+    ]);
+    const during: unknown[] = [];
+    await using bench = await harnessBench({
+      model,
+      tools: [
+        defineTool({
+          name: 'look',
+          description: 'Reads the history.',
+          run: async () => {
+            during.push(...(await session.history()));
+            looked.open();
+          },
+        }),
+      ],
+    });
+    const session = await bench.harness.session();
+    await session.prompt('Go.');
+    await looked.promise;
+    expect(during).toMatchObject([{ role: 'user' }, { parts: [{ toolName: 'look', state: 'input-available' }] }]);
+    const history = await session.history();
+    expect(history).toMatchObject([
+      { role: 'user', parts: [{ type: 'text', text: 'Go.', state: 'done' }] },
+      { role: 'assistant', metadata: { usage: { totalTokens: 3 }, model: { provider: 'scripted', id: 'scripted' } } },
+      {
+        parts: [
+          { type: 'reasoning', text: 'Hm.' },
+          { type: 'text', text: 'Done.' },
+        ],
+      },
+    ]);
+    expect(new Set(history.map(({ id }) => id)).size).toBe(3);
+    for (const { metadata } of history) expect(new Date(metadata.timestamp).toISOString()).toBe(metadata.timestamp);
+  });
+});
+
+// contract: 3.4-abort-kept
+test('what a model had said when it was aborted stays in the history, and is not sent again', async () => {
+  const next = scriptedModel(['Next.']);
+  let first = true;
+  const model: Model = {
+    provider: 'test',
+    id: 'endless',
+    async *stream(request, signal) {
+      if (!first) return yield* next.stream(request, signal);
+      first = false;
+      yield { type: 'text-delta', index: 0, text: 'I began.' };
+      await new Promise(() => {});
+    },
+  };
+  await using bench = await harnessBench({ model });
+  const session = await bench.harness.session();
+  const prompt = session.prompt('Do it.');
+  bench.observe(({ type }) => type === 'text_delta' && prompt.abort());
+  await expect(prompt).rejects.toMatchObject({ name: 'AbortError' });
+  const [, aborted] = await session.history();
+  expect(aborted).toMatchObject({ role: 'assistant', parts: [{ type: 'text', text: 'I began.' }] });
+  await session.prompt('And now?');
+  expect(next.requests[0]?.messages.map(({ role }) => role)).toEqual(['user', 'user']);
+});
+
+// contract: 3.2-option-max-turns-default
+test('a prompt without a limit of its own gives up after 200 turns', async () => {
+  const model = scriptedModel(Array.from({ length: 201 }, () => call('bash', {})));
+  const bash = defineTool({ name: 'bash', description: 'Does nothing.', run: () => 1 });
+  await using bench = await harnessBench({ model, builtinTools: false, tools: [bash] });
+  const prompt = (await bench.harness.session()).prompt('Go on.');
+  await expect(prompt).rejects.toMatchObject({ name: 'TurnLimitError', meta: { maxTurns: 200 } });
+  expect(model.requests).toHaveLength(200);
+});
+
+// contract: 3.2-result-text
+test('the text of an answer is its blocks of text, joined by newlines', async () => {
+  const model: Model = {
+    provider: 'test',
+    id: 'blocks',
+    async *stream() {
+      yield { type: 'text-delta', index: 0, text: 'One' };
+      yield { type: 'thinking-delta', index: 1, text: 'Hm.' };
+      yield { type: 'text-delta', index: 2, text: 'two' };
+      yield { type: 'finish', finishReason: 'stop', usage: noUsage() };
+    },
+  };
+  await using bench = await harnessBench({ model });
+  expect((await (await bench.harness.session()).prompt('x')).text).toBe('One\ntwo');
+});
+
+// contract: 4.1-prompt-kept
+test('the system prompt of a session stays as it was at its first turn, whatever changes in the directory', async () => {
+  const model = scriptedModel(['1', '2', '3']);
+  await using bench = await harnessBench({ model, workspaceContext: true });
+  await bench.harness.fs.writeFile('AGENTS.md', 'Use tabs.');
+  const session = await bench.harness.session();
+  await session.prompt('x');
+  await bench.harness.fs.writeFile('AGENTS.md', 'Use spaces.');
+  await session.prompt('x');
+  await (await bench.harness.session('new')).prompt('x');
+  const prompts = model.requests.map(({ system }) => /^Use \w+/.exec(system)?.[0]);
+  expect(prompts).toEqual(['Use tabs', 'Use tabs', 'Use spaces']);
 });

@@ -141,3 +141,17 @@ test('a later prompt of the session has no finish any more', async () => {
   await session.prompt('Thanks.');
   expect(model.requests[1]?.tools.map(({ name }) => name)).not.toContain('finish');
 });
+
+// contract: 4.4-reminders
+test('counts the turns after a reminder', async () => {
+  const usage = { input: 5, output: 1 };
+  const { prompt, bench } = await ask(
+    [
+      { text: 'Seven.', usage },
+      { ...finish({ result: 7 }), usage },
+    ],
+    v.number(),
+  );
+  await using _ = bench;
+  expect(await prompt).toMatchObject({ data: 7, usage: { totalTokens: 12 }, turns: 2 });
+});

@@ -3,6 +3,8 @@ import type { SandboxEnv } from '../../../src/runtime/sandbox/env.ts';
 import { builtinTools } from '../../../src/runtime/tools/builtin.ts';
 import { SandboxTools } from '../../../src/runtime/tools/tool-environment.ts';
 import type { ExecResult } from '../../../src/sandbox/process/result.ts';
+import { scriptedModel } from '../../../src/testing/scripted-model.ts';
+import { harnessBench } from '../harness/harness-bench.ts';
 import { toolBench } from './tool-bench.ts';
 
 describe('the text of a command', () => {
@@ -109,4 +111,39 @@ test('an abort ends the command and rejects', async () => {
   while (bench.output.length === 0) await new Promise((resolve) => setImmediate(resolve));
   bench.stop.abort();
   await expect(running).rejects.toMatchObject({ name: 'AbortError' });
+});
+
+// contract: 5-bash-background
+test('what a command leaves in the background is still there for the next one', async () => {
+  await using bench = await toolBench();
+  const pid = await bench.text('bash', { command: 'sleep 1000 >/dev/null 2>&1 & echo $!' });
+  expect(await bench.text('bash', { command: `kill -0 ${pid} && echo there` })).toBe('there');
+});
+
+// contract: 5-bash-timeout-default
+test('a command without a time of its own has 600 s', async () => {
+  await using bench = await toolBench();
+  const asked: unknown[] = [];
+  const exec: SandboxEnv['exec'] = (command, options) => {
+    asked.push(options?.timeoutMs);
+    return bench.env.exec(command, options);
+  };
+  const env = Object.assign(Object.create(bench.env) as SandboxEnv, { exec });
+  const bash = builtinTools({ env, shared: bench.shared, seesImages: true }).find(({ name }) => name === 'bash');
+  const context = { toolCallId: 'c', signal: new AbortController().signal, output: () => {} };
+  await bash?.run({ command: 'true' }, context);
+  expect(asked.at(-1)).toBe(600_000);
+});
+
+// contract: 5-large-output
+test('ten megabytes of output reach neither the model nor the conversation, and a file of the sandbox has them', async () => {
+  const command = "head -c 10000000 /dev/zero | tr '\\0' 'x' | fold -w 99";
+  const model = scriptedModel([{ toolCalls: [{ name: 'bash', input: { command } }] }, 'Done.']);
+  await using bench = await harnessBench({ model });
+  const session = await bench.harness.session();
+  await session.prompt('Go.');
+  expect(JSON.stringify(model.requests).length).toBeLessThan(200_000);
+  expect(JSON.stringify(await session.history()).length).toBeLessThan(60_000);
+  const path = /All of it is in ([^\s\]]+)\]/.exec(JSON.stringify(model.requests[1]?.messages))?.[1] ?? '';
+  expect(await bench.env.stat(path)).toMatchObject({ size: 10_101_010 });
 });

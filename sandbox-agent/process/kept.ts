@@ -30,6 +30,8 @@ const startOfProcess = v.strictObject({
   processId: id,
   sessionId: id,
   key: v.optional(v.pipe(v.string(), v.maxLength(2 * limits.key))),
+  /** A hash of what the key was first used for. */
+  asked: v.optional(v.pipe(v.string(), v.maxLength(64))),
   argv: v.pipe(v.array(v.string()), v.maxLength(limits.listedArguments)),
   pid: uint32,
   startedAt: time,

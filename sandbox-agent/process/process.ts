@@ -16,13 +16,14 @@ import type { Entry, KeptDirectory, KeptProcess, StartOfProcess } from './kept.t
 import { outOfMemoryKills } from './memory.ts';
 import { type Spawned, spawn } from './spawn.ts';
 import { Spool } from './spool.ts';
-import { forgetTree, killTree, liveProcesses, signalTree, type Tree } from './tree.ts';
+import { forgetTree, killTree, liveProcesses, signalTree, type Tree, workOf } from './tree.ts';
 
 export interface Command {
   processId: string;
   sessionId: string;
   /** Of its session and idempotency key. */
   key: string | undefined;
+  asked: string | undefined;
   argv: string[];
   cwd: string;
   env: Record<string, string>;
@@ -37,9 +38,11 @@ export interface Command {
 }
 
 // After a command's end its output may stay open in a process that it left behind. What the command itself wrote is in
-// the pipe already: it has come when nothing more did for a while. A process that prints on must not hold the end up.
+// the pipe already: it has come when nothing more did for a while, and nothing that was left behind is at work. A process
+// that goes on and on must not hold the end up; but one that passes on what the command wrote may have to wait for its turn.
 const quietMs = 20;
 const maxDrainMs = 500;
+const maxPassOnMs = 5_000;
 
 /** Of a terminal whose screen can't be restored. */
 const newestBytes = 64 * 1024;
@@ -81,11 +84,12 @@ export class SandboxProcess {
    */
   static start(command: Command, kept: KeptDirectory): SandboxProcess {
     const started = spawn(command);
-    const { processId, sessionId, key, argv, terminal } = command;
+    const { processId, sessionId, key, asked, argv, terminal } = command;
     const start = {
       processId,
       sessionId,
       ...(key !== undefined && { key }),
+      ...(asked !== undefined && { asked }),
       argv: argv.slice(0, limits.listedArguments).map((argument) => argument.slice(0, limits.listedArgument)),
       pid: started instanceof Error ? 0 : started.pid,
       startedAt: Date.now(),
@@ -212,7 +216,7 @@ export class SandboxProcess {
 
   /** @param pids - what is alive of its tree */
   list(pids: readonly number[]): ListedProcess {
-    const { key: _, ...start } = this.start;
+    const { key: _key, asked: _asked, ...start } = this.start;
     return {
       ...start,
       state: this.state,
@@ -276,11 +280,20 @@ export class SandboxProcess {
   async #drain(drained: Promise<unknown>): Promise<void> {
     const stop = new AbortController();
     const isDrained = drained.then(() => true);
-    const deadline = performance.now() + maxDrainMs;
+    const since = performance.now();
     try {
-      for (let before = -1; performance.now() < deadline; ) {
-        const now = this.stdout.total + this.stderr.total;
-        if (now === before && this.#appending === 0) return;
+      for (let before = -1; ; ) {
+        const now = this.#written;
+        const tookMs = performance.now() - since;
+        const isQuiet = () => this.#written === now && this.#appending === 0;
+        const isLate = tookMs > maxDrainMs;
+        if (isLate || (now === before && isQuiet())) {
+          const work = this.tree !== undefined && workOf(this.tree);
+          const goesOn = work && (isLate ? work.isPassingOn && tookMs < maxPassOnMs : work.isAny);
+          // It may have written its last while it was looked for.
+          if (!goesOn) await nextTurn();
+          if (!goesOn && (isLate || isQuiet())) return;
+        }
         before = now;
         if (await Promise.race([isDrained, wait(quietMs, false, { signal: stop.signal })])) return;
         // After a pause, for want of CPU, the timer's turn is first: what came meanwhile is read in the rest of it.
@@ -289,6 +302,10 @@ export class SandboxProcess {
     } finally {
       stop.abort();
     }
+  }
+
+  get #written(): number {
+    return this.stdout.total + this.stderr.total;
   }
 
   async #endUnstarted(error: NodeJS.ErrnoException): Promise<ProcessEnd> {

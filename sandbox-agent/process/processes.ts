@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { limits } from '../../src/protocol/limits.ts';
 import type { WireStream } from '../../src/protocol/mux.ts';
@@ -27,7 +27,7 @@ const droppedTogether = 64;
 const terminalVariables: Environment = [['TERM', 'xterm-256color']];
 
 /** What only one of the two ways to start a process can ask for. */
-type Further = Pick<Command, 'key' | 'hasStdin' | 'terminal'> & { detached: boolean };
+type Further = Pick<Command, 'key' | 'asked' | 'hasStdin' | 'terminal'> & { detached: boolean };
 
 /** Every process that was started over the wire and whose output is still kept. */
 export class Processes {
@@ -55,12 +55,16 @@ export class Processes {
     this.#cwd = cwd;
   }
 
-  /** Starts it, or gives the one that was started with the same key in the same session. */
+  /**
+   * Starts it, or gives the one that was started with the same key in the same session.
+   * @throws {RequestError} `key_conflict`: the key was used for another command
+   */
   start(request: ProcessStart, session: Session): Promise<SandboxProcess> {
     const { sessionId, detached, stdin } = request;
     const key = request.key === undefined ? undefined : `${sessionId}/${request.key}`;
-    return this.#once(key, () =>
-      this.#start(request, session, { key, detached, hasStdin: stdin !== undefined, terminal: undefined }),
+    const asked = key === undefined ? undefined : hashOf(request);
+    return this.#once(key, asked, () =>
+      this.#start(request, session, { key, asked, detached, hasStdin: stdin !== undefined, terminal: undefined }),
     );
   }
 
@@ -68,15 +72,24 @@ export class Processes {
   startOnTerminal(request: PtyOpen, session: Session): Promise<SandboxProcess> {
     const { sessionId, size } = request;
     const key = request.key === undefined ? undefined : `pty ${sessionId}/${request.key}`; // an id has no space
-    return this.#once(key, () =>
-      this.#start(request, session, { key, detached: false, hasStdin: false, terminal: size }),
+    const asked = key === undefined ? undefined : hashOf(request);
+    return this.#once(key, asked, () =>
+      this.#start(request, session, { key, asked, detached: false, hasStdin: false, terminal: size }),
     );
   }
 
-  async #once(key: string | undefined, start: () => SandboxProcess): Promise<SandboxProcess> {
+  async #once(
+    key: string | undefined,
+    asked: string | undefined,
+    start: () => SandboxProcess,
+  ): Promise<SandboxProcess> {
     if (key === undefined) return start();
     const known = this.#byKey.get(key);
-    if (known) return known;
+    if (known) {
+      const { start: before } = await known;
+      if (before.asked === asked) return known;
+      throw new RequestError('key_conflict', `its key has started ${before.argv.join(' ').slice(0, 200)}`);
+    }
     const starting = (async () => start())();
     this.#byKey.set(key, starting);
     // What did not start may be asked for again.
@@ -197,4 +210,18 @@ export class Processes {
     this.#kept.write({ type: 'dropped', processId });
     if (this.#kept.isJournalLong) this.#kept.rewrite([...this.#byId.values()].flatMap((kept) => kept.entries));
   }
+}
+
+/** Of what a command is asked to be; the streams to follow it by may be others. */
+function hashOf({
+  argv,
+  env,
+  cwd,
+  user,
+  umask,
+  timeoutMs,
+}: Pick<PtyOpen, 'argv' | 'env' | 'cwd' | 'user' | 'umask' | 'timeoutMs'>): string {
+  return createHash('sha256')
+    .update(JSON.stringify([argv, env, cwd, user, umask, timeoutMs]))
+    .digest('hex');
 }

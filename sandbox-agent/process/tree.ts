@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { constants } from 'node:os';
 import { setTimeout as wait } from 'node:timers/promises';
 import { asRoot } from '../identity.ts';
@@ -64,7 +64,8 @@ interface Live {
   pid: number;
   /** Of its process group. */
   group: number;
-  isStopped: boolean;
+  /** One letter, as in proc_pid_status(5). */
+  state: string;
   trees: Tree[];
 }
 
@@ -105,7 +106,29 @@ function lookAt(pid: number): Live | undefined {
   // Of a zombie with more than one thread only the first is dead.
   if (/[ZX]/.test(state) && Number(field('threads')) <= 1) return undefined;
   const trees = field('groups').split(' ').map(Number).filter(isTree);
-  return { pid, group: Number(field('group')), isStopped: /[Tt]/.test(state), trees };
+  return { pid, group: Number(field('group')), state, trees };
+}
+
+/**
+ * Whether a process of the tree is at work or waits for its turn, and whether one of those reads a pipe, as one behind `>(…)`
+ * does once it has started.
+ */
+export function workOf(tree: Tree): { isAny: boolean; isPassingOn: boolean } {
+  const atWork = allLive().filter(({ state, trees }) => trees.includes(tree) && /[RD]/.test(state));
+  return { isAny: atWork.length > 0, isPassingOn: atWork.some(({ pid }) => readsPipe(pid)) };
+}
+
+function readsPipe(pid: number): boolean {
+  const look = () => readlinkSync(`/proc/${pid}/fd/0`).startsWith('pipe:');
+  try {
+    return look();
+  } catch {
+    try {
+      return asRoot(look); // one of root
+    } catch {
+      return false; // it ended meanwhile, or reads nothing
+    }
+  }
 }
 
 /** Sends one signal to every process of a tree. @returns how many there were */
@@ -186,7 +209,7 @@ async function stopTree(tree: Tree): Promise<number[] | undefined> {
  * in one step. What is of other trees goes on at once, but for what was stopped before.
  */
 function stopAll(tree: Tree): number[] {
-  const stopped = new Set(allLive().flatMap(({ pid, isStopped }) => (isStopped ? [pid] : [])));
+  const stopped = new Set(allLive().flatMap(({ pid, state }) => (/[Tt]/.test(state) ? [pid] : [])));
   signalAll([-1], constants.signals.SIGSTOP);
   const all = allLive();
   const isOfTree = ({ trees }: Live) => trees.includes(tree);

@@ -225,7 +225,23 @@ export class ProcessEndedError extends BerthError<{ processId: string }> {
   readonly code = 'process_ended';
   override readonly status = 409;
   constructor(meta: { processId: string }, options?: ErrorOptions) {
-    super(`Process ${meta.processId} takes no more input: it ended or closed its standard input.`, meta, options);
+    super(
+      `Process ${meta.processId} takes no input from here: it ended, closed its standard input, or was started elsewhere.`,
+      meta,
+      options,
+    );
+  }
+}
+
+/** The idempotency key of a command was used before, for another one. */
+export class ProcessKeyConflictError extends BerthError<{ reason: string }> {
+  static {
+    ProcessKeyConflictError.prototype.name = 'ProcessKeyConflictError';
+  }
+  readonly code = 'process_key_conflict';
+  override readonly status = 409;
+  constructor(meta: { reason: string }, options?: ErrorOptions) {
+    super(`The command was not started: ${meta.reason}. Use another key, or the same command again.`, meta, options);
   }
 }
 

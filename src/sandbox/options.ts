@@ -6,6 +6,7 @@ import { hasEscapes } from '../protocol/names.ts';
 import {
   absolutePath,
   argument,
+  durationMs,
   type Environment,
   environment,
   fileName,
@@ -68,6 +69,7 @@ const path = fileName;
 const bytes = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 
 export const signalName = signal;
+export const killOptions = v.strictObject({ graceMs: v.optional(durationMs) });
 export const processId = id;
 
 export const command = v.union([

@@ -1,4 +1,10 @@
-import { FileError, ProcessLimitError, SandboxRequestError, UnsafeEntryError } from './errors.ts';
+import {
+  FileError,
+  ProcessKeyConflictError,
+  ProcessLimitError,
+  SandboxRequestError,
+  UnsafeEntryError,
+} from './errors.ts';
 import { AnswerError, streamFailure } from './wire.ts';
 
 /** What a request that failed means to its caller. `path`: the file that it was about. */
@@ -7,6 +13,7 @@ export function requestError(error: unknown, operation: string, path?: string): 
   if (!(cause instanceof AnswerError)) return cause;
   const { code, message } = cause;
   if (code === 'process_limit') return new ProcessLimitError({ operation }, { cause });
+  if (code === 'key_conflict') return new ProcessKeyConflictError({ reason: message }, { cause });
   if (code === 'unsafe_entry') return new UnsafeEntryError({ entry: cause.entry ?? path ?? '', reason: message });
   if (path !== undefined && /^E[A-Z0-9]+$/.test(code)) {
     return new FileError({ code, path, operation, detail: message }, { cause });

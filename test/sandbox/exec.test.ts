@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { describe, expect } from 'vitest';
@@ -217,6 +218,44 @@ describe('spawn', () => {
     expect(await process.wait()).toMatchObject({ signal: 'SIGKILL', timedOut: false });
     expect(await sleeping(sandbox)).toEqual([]);
   });
+
+  test.for([
+    ['what is deaf to SIGTERM', undefined, undefined],
+    ['the same, asked for by name', 'SIGTERM', undefined],
+    ['what is deaf to another signal, when a grace period is given', 'SIGINT', { graceMs: 100 }],
+  ] as const)('kill ends %s', async ([, signal, options], { sandbox }) => {
+    const process = await sandbox.spawn(
+      'trap "" TERM INT; echo up; (trap "" TERM INT; sleep 1000) & kill -STOP $!; wait',
+    );
+    await once(process.stdout, 'data');
+    await process.kill(signal, options);
+    expect(await process.wait()).toMatchObject({ exitCode: null, signal: 'SIGKILL' });
+    expect(await sandbox.processes()).toEqual([]);
+  });
+
+  test('kill with a signal that does not end it leaves it running', async ({ sandbox }) => {
+    const process = await sandbox.spawn('trap "echo usr1" USR1; echo up; while :; do sleep 0.05; done');
+    await once(process.stdout, 'data');
+    await process.kill('SIGUSR1');
+    const [said] = await once(process.stdout, 'data');
+    expect(String(said)).toBe('usr1\n');
+    await expect(process.kill('SIGTERM', { graceMs: -1 })).rejects.toBeInstanceOf(InvalidOptionsError);
+    await process.kill('SIGKILL');
+  });
+
+  test.for(['onStdout', 'onStderr'] as const)(
+    'wait() of spawn rejects with what %s throws, and the command is dead',
+    async (name, { sandbox }) => {
+      const boom = new Error('boom');
+      const process = await sandbox.spawn('echo x; echo y >&2; exec sleep 1000', {
+        [name]: () => {
+          throw boom;
+        },
+      });
+      await expect(process.wait()).rejects.toBe(boom);
+      expect(await sandbox.processes()).toEqual([]);
+    },
+  );
 
   test('kill says of a signal that is none, and a real-time signal has its number', async ({ sandbox }) => {
     const process = await sandbox.spawn('sleep 1004');

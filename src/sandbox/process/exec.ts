@@ -13,6 +13,7 @@ import {
   command as commandSchema,
   type ExecOptions,
   execOptions,
+  killOptions,
   processId as processIdSchema,
   signalName,
 } from '../options.ts';
@@ -27,7 +28,6 @@ import {
   begin,
   closed,
   explain,
-  graceMs,
   inputOf,
   killed,
   killNow,
@@ -36,6 +36,7 @@ import {
   outputOf,
   readUnread,
   type Started,
+  usualGraceMs,
 } from './started.ts';
 
 /** Where commands of a session start. */
@@ -64,9 +65,11 @@ export interface Process extends AsyncDisposable {
    * Sends a signal to the whole process tree. One that has ended is no error. In a paused sandbox it arrives when that
    * is resumed, which is not waited for.
    * @throws {SandboxPausedError}
-   * @param signal - default: SIGTERM, and after 2 s SIGKILL to what is left
+   * @param signal - default: SIGTERM
+   * @param options.graceMs - then what is left gets SIGKILL. Default: 2,000 for SIGTERM, never for another signal
+   * @example await server.kill('SIGINT', { graceMs: 10_000 });
    */
-  kill(signal?: string): Promise<void>;
+  kill(signal?: string, options?: { graceMs?: number }): Promise<void>;
 }
 
 interface OnPipes extends Started {
@@ -152,6 +155,8 @@ class RunningProcess implements Process {
   readonly #started: OnPipes;
   readonly #result: Promise<ExecResult>;
   #hasEnded = false;
+  /** What a callback threw. */
+  #failure: { error: unknown } | undefined;
 
   constructor(pause: Pause, started: OnPipes, options: Pick<Checked, 'maxOutput'> & Partial<Checked>) {
     this.#pause = pause;
@@ -175,9 +180,10 @@ class RunningProcess implements Process {
     return this.#result;
   }
 
-  async kill(signal?: string): Promise<void> {
-    const { kill } = this.#started;
-    await this.#pause.now(signal === undefined ? kill('SIGTERM', graceMs) : kill(check('kill', signalName, signal)));
+  async kill(signal = 'SIGTERM', options: { graceMs?: number } = {}): Promise<void> {
+    check('kill', signalName, signal);
+    const { graceMs = signal === 'SIGTERM' ? usualGraceMs : undefined } = check('kill', killOptions, options);
+    await this.#pause.now(this.#started.kill(signal, graceMs));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -198,6 +204,7 @@ class RunningProcess implements Process {
       this.#hasEnded = true;
       await Promise.all([closed(this.stdout), closed(this.stderr)]);
       if (signal?.aborted) throw abortError(signal.reason);
+      if (this.#failure) throw this.#failure.error;
       return toResult(end, stdout, stderr);
     } catch (error) {
       await killed(this.#started, this.#pause);
@@ -208,8 +215,17 @@ class RunningProcess implements Process {
   }
 
   #output(source: Output, kept: NewestOutput, watch: ((chunk: Uint8Array) => void) | undefined): Readable {
-    const output = outputOf(source, (chunk) => kept.add(chunk));
-    if (watch) output.on('data', watch);
+    const output = outputOf(source, (chunk) => {
+      kept.add(chunk);
+      try {
+        watch?.(chunk);
+      } catch (error) {
+        this.#failure ??= { error };
+        killNow(this.#started); // nobody else may be waiting for it
+        throw error;
+      }
+    });
+    if (watch) output.resume();
     return output;
   }
 }

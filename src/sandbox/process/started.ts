@@ -9,7 +9,7 @@ import { readable, writable } from '../streams.ts';
 import { AnswerError, type Call, type Wire } from '../wire.ts';
 
 /** How long a tree that was asked to end has for it. */
-export const graceMs = 2_000;
+export const usualGraceMs = 2_000;
 
 /** A process that runs, or has run. */
 export interface Started {

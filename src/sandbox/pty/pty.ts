@@ -5,6 +5,7 @@ import {
   type AttachPtyOptions,
   attachPtyOptions,
   check,
+  killOptions,
   type PtyOptions,
   type PtySize,
   processId as processIdSchema,
@@ -19,13 +20,13 @@ import {
   begin,
   closed,
   explain,
-  graceMs,
   inputOf,
   killOnAbort,
   Output,
   outputOf,
   readUnread,
   type Started,
+  usualGraceMs,
 } from '../process/started.ts';
 import { requestError } from '../request-error.ts';
 import type { Wire } from '../wire.ts';
@@ -80,7 +81,7 @@ export interface Pty extends AsyncDisposable {
    * Sends a signal to all that was started on it. One that has ended is no error.
    * @param signal - default: SIGHUP, as of a terminal that is closed, and after 2 s SIGKILL to what is left
    */
-  kill(signal?: string): Promise<void>;
+  kill(signal?: string, options?: { graceMs?: number }): Promise<void>;
 }
 
 export async function openPty(place: Place, given: PtyOptions): Promise<Pty> {
@@ -200,9 +201,10 @@ class View implements Pty {
     return this.#exit;
   }
 
-  async kill(signal?: string): Promise<void> {
-    const { kill } = this.#started;
-    await this.#pause.now(signal === undefined ? kill('SIGHUP', graceMs) : kill(check('kill', signalName, signal)));
+  async kill(signal = 'SIGHUP', options: { graceMs?: number } = {}): Promise<void> {
+    check('kill', signalName, signal);
+    const { graceMs = signal === 'SIGHUP' ? usualGraceMs : undefined } = check('kill', killOptions, options);
+    await this.#pause.now(this.#started.kill(signal, graceMs));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

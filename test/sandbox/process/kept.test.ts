@@ -1,7 +1,7 @@
 import { text } from 'node:stream/consumers';
 import Docker from 'dockerode';
 import { describe, expect, onTestFinished } from 'vitest';
-import { ProcessLostError, SandboxRequestError } from '../../../src/sandbox/errors.ts';
+import { ProcessKeyConflictError, ProcessLostError, SandboxRequestError } from '../../../src/sandbox/errors.ts';
 import { SandboxHost } from '../../../src/sandbox/host.ts';
 import type { Sandbox } from '../../../src/sandbox/sandbox.ts';
 import { openHost, test } from '../../support/sandbox-fixture.ts';
@@ -64,8 +64,9 @@ describe('a stop and a start', () => {
 
 describe('the death of the sandbox-agent', () => {
   test('leaves what had ended, and says of what ran that its end is not known', async ({ sandbox }) => {
-    const ended = await sandbox.exec('head -c 300000 /dev/zero | tr "\\0" x', { key: 'ended' });
-    const running = await sandbox.spawn('echo before; exec sleep 1000', { key: 'lost' });
+    const [short, long] = ['echo x >> runs; head -c 300000 /dev/zero | tr "\\0" x', 'echo before; exec sleep 1000'];
+    const ended = await sandbox.exec(short, { key: 'ended' });
+    const running = await sandbox.spawn(long, { key: 'lost' });
     await new Promise((resolve) => running.stdout.once('data', resolve));
     await kill(sandbox);
     await sandbox.start();
@@ -75,13 +76,15 @@ describe('the death of the sandbox-agent', () => {
       ['ended', 0],
       ['lost', undefined],
     ]);
-    expect(await sandbox.exec('never run', { key: 'ended' })).toEqual(ended);
+    expect(await sandbox.exec(short, { key: 'ended' })).toEqual(ended);
+    expect(await sandbox.fs.readFile('runs')).toBe('x\n');
+    await expect(sandbox.exec('another', { key: 'ended' })).rejects.toBeInstanceOf(ProcessKeyConflictError);
     const again = await sandbox.attach(running.id);
     expect(await text(again.stdout)).toBe('before\n');
     await expect(again.wait()).rejects.toBeInstanceOf(ProcessLostError);
     // The key is used: what it started may have done half of its work.
-    await expect(sandbox.exec('touch again', { key: 'lost' })).rejects.toBeInstanceOf(ProcessLostError);
-    expect(await sandbox.fs.exists('again')).toBe(false);
+    await expect(sandbox.exec(long, { key: 'lost' })).rejects.toBeInstanceOf(ProcessLostError);
+    expect(await sandbox.processes()).toEqual([]);
   });
 });
 

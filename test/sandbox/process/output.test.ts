@@ -1,7 +1,7 @@
 import { text } from 'node:stream/consumers';
 import Docker from 'dockerode';
 import { describe, expect, onTestFinished } from 'vitest';
-import { OutputGoneError } from '../../../src/sandbox/errors.ts';
+import { OutputGoneError, ProcessKeyConflictError } from '../../../src/sandbox/errors.ts';
 import { SandboxHost } from '../../../src/sandbox/host.ts';
 import type { Sandbox } from '../../../src/sandbox/sandbox.ts';
 import { openHost, test } from '../../support/sandbox-fixture.ts';
@@ -105,4 +105,36 @@ test('a key starts a process once, also for another host and after a connection 
   expect(await text(joined.stdout)).toBe('x\n');
   expect(await again.exec(command, { key: 'once' })).toMatchObject({ stdout: 'x\n', exitCode: 0 });
   await later.remove(sandbox.id);
+});
+
+test('a key that has started a command starts no other one, and says so', async ({ sandbox }) => {
+  await sandbox.exec('echo one', { key: 'k' });
+  for (const call of [
+    () => sandbox.exec('echo two', { key: 'k' }),
+    () => sandbox.spawn('echo one', { key: 'k', env: { A: '1' } }),
+  ]) {
+    const error: unknown = await call().catch((cause: unknown) => cause);
+    expect(error).toBeInstanceOf(ProcessKeyConflictError);
+    expect(String(error)).toContain('echo one');
+  }
+  expect((await sandbox.exec('echo one', { key: 'k' })).stdout).toBe('one\n');
+  // Another session has keys of its own.
+  await using session = await sandbox.session();
+  expect((await session.exec('echo two', { key: 'k' })).stdout).toBe('two\n');
+});
+
+test('what a process behind >(…) still has to pass on belongs to the output, however slow it gets its turn', async ({
+  sandbox,
+}) => {
+  const command = ['bash', '-c', 'exec > >(tee log); seq 1000'];
+  const results = await Promise.all(Array.from({ length: 40 }, () => sandbox.exec(command)));
+  expect(new Set(results.map(({ stdoutBytes }) => stdoutBytes))).toEqual(new Set([3_893]));
+});
+
+test('a server that is left to start up, busy and silent, holds the end of its command up for a moment only', async ({
+  sandbox,
+}) => {
+  const { stdout, durationMs } = await sandbox.exec('(while :; do :; done) & echo hi');
+  expect(stdout).toBe('hi\n');
+  expect(durationMs).toBeLessThan(5_000); // that is for what passes on
 });

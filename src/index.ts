@@ -43,6 +43,7 @@ export { type EventOf, IMAGE_DATA_OMITTED, type RecordedError, type RuntimeEvent
 export type { Log } from './runtime/events/log.ts';
 export type { CallHandle } from './runtime/harness/call-handle.ts';
 export type { Harness, ShellOptions } from './runtime/harness/harness.ts';
+export type { McpServers } from './runtime/mcp/agent-servers.ts';
 export { connectMcpServer, type McpServer } from './runtime/mcp/connect.ts';
 export { McpConnectionError } from './runtime/mcp/errors.ts';
 export type { McpServerOptions, RemoteMcpOptions, StdioMcpOptions } from './runtime/mcp/options.ts';

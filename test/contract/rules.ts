@@ -155,10 +155,7 @@ export const sections: Section[] = [
       '1.6-built-in-tools': '`builtinTools` is `false` or the names of those to keep; without it the model has all.',
       '1.6-built-in-tools-unknown': 'A name in `builtinTools` that no built-in tool has is refused.',
       '1.6-workspace-context': '`workspaceContext: false` keeps every text of the sandbox out of the system prompt.',
-      '1.6-mcp-servers': later(
-        'MCP',
-        '`mcpServers` are connected at the first model turn and closed with the harness.',
-      ),
+      '1.6-mcp-servers': '`mcpServers` are connected at the first model turn and closed with the harness.',
       '1.6-cwd': '`cwd` is relative to the directory of the sandbox.',
       '1.6-sandbox': '`sandbox` of an agent is used in place of the runtime’s.',
       '1.6-sandbox-default': 'Without any, the sandbox is `docker()`.',

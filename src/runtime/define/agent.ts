@@ -1,3 +1,4 @@
+import { checkMcpServers, type McpServers } from '../mcp/agent-servers.ts';
 import type { Model, ThinkingLevel } from '../model/model.ts';
 import type { SandboxFactory } from '../sandbox/env.ts';
 import { builtinToolNames } from '../tools/builtin.ts';
@@ -26,6 +27,8 @@ export interface AgentProfile {
   builtinTools?: false | readonly BuiltinToolName[] | undefined;
   /** `false`: nothing of the sandbox's files enters the system prompt. Default: true */
   workspaceContext?: boolean | undefined;
+  /** By name; their tools are `mcp__<name>__<tool>`. Connected at the first prompt of a harness, closed with it. */
+  mcpServers?: McpServers | undefined;
 }
 
 export interface AgentConfig extends Omit<AgentProfile, 'name'> {
@@ -60,6 +63,7 @@ export interface ResolvedAgent {
   readonly thinkingLevel: ThinkingLevel;
   readonly builtinTools: readonly BuiltinToolName[];
   readonly workspaceContext: boolean;
+  readonly mcpServers: McpServers;
   readonly cwd?: string;
   readonly sandbox?: SandboxFactory;
 }
@@ -75,8 +79,9 @@ const behaviourFields = [
   'thinkingLevel',
   'builtinTools',
   'workspaceContext',
+  'mcpServers',
 ];
-const notYet = ['skills', 'subagents', 'compaction', 'durability', 'mcpServers'];
+const notYet = ['skills', 'subagents', 'compaction', 'durability'];
 const profileFields: Fields = { known: ['name', ...behaviourFields], notYet };
 const configFields: Fields = { known: [...behaviourFields, 'profile', 'cwd', 'sandbox'], notYet };
 
@@ -138,6 +143,7 @@ export async function resolveAgent(agent: AgentDefinition, context: AgentContext
     thinkingLevel: merged.thinkingLevel ?? 'medium',
     builtinTools: merged.builtinTools === false ? [] : (merged.builtinTools ?? builtinToolNames),
     workspaceContext: merged.workspaceContext ?? true,
+    mcpServers: merged.mcpServers ?? {},
     ...(merged.model !== undefined && { model: merged.model }),
     ...(merged.instructions !== undefined && { instructions: merged.instructions }),
     ...(own.cwd !== undefined && { cwd: own.cwd }),
@@ -192,6 +198,7 @@ function checkBehaviour(problems: Problems, behaviour: Record<string, unknown>, 
       if (names.indexOf(name) < i) problems.add(`${at('builtinTools')}[${i}]`, 'is there twice');
     }
   }
+  checkMcpServers(problems, behaviour.mcpServers, at('mcpServers'));
   const tools = problems.array(behaviour.tools, at('tools'));
   for (const [i, item] of tools.entries()) checkToolItem(problems, item, `${at('tools')}[${i}]`);
   problems.uniqueNames(tools, at('tools'));

@@ -21,6 +21,7 @@ import { recordedError } from '../events/recorded-error.ts';
 import { UsageMeter, within } from '../events/scope.ts';
 import { newId } from '../id.ts';
 import { LinkedAbort } from '../linked-abort.ts';
+import { AgentServers } from '../mcp/agent-servers.ts';
 import type { Models } from '../model/providers.ts';
 import type { LoopTool } from '../model/tool.ts';
 import { checkOptions } from '../options.ts';
@@ -75,6 +76,7 @@ export class OpenHarness implements Harness {
   readonly #stop: LinkedAbort;
   readonly #open = new Set<Promise<unknown>>();
   readonly #sessions = new Map<string, OpenSession>();
+  readonly #servers: AgentServers;
   #closing: Promise<void> | undefined;
   #ended = false;
 
@@ -88,6 +90,7 @@ export class OpenHarness implements Harness {
     };
     this.#emit = within(this.#emitPlain, parts.scope);
     this.#stop = new LinkedAbort(parts.signal);
+    this.#servers = new AgentServers(parts.env, this.#stop.signal);
   }
 
   get signal(): AbortSignal {
@@ -265,6 +268,16 @@ export class OpenHarness implements Harness {
     return [...sources.flatMap(([, tools]) => tools), ...framework];
   }
 
+  /**
+   * The tools of the MCP servers of the agent at work, which are connected when they are not yet.
+   * @throws {McpConnectionError} one can't be reached
+   */
+  async mcpTools({ place: { agent }, emit, signal }: Operation): Promise<ToolSource[]> {
+    const warn = (message: string) => eventLog(emit).warn(message);
+    const servers = await this.#servers.connected(agent.mcpServers, { signal, warn });
+    return servers.map(({ name, tools }) => [`MCP server ${name}`, tools.map((tool) => customTool(tool, emit))]);
+  }
+
   #sandboxTools({ place: { agent, env }, emit }: Operation, seesImages: boolean): ToolSource {
     const { shared, sandboxTools } = this.parts;
     if (sandboxTools) {
@@ -310,6 +323,7 @@ export class OpenHarness implements Harness {
     patience.abort();
     if (!over) this.log().warn(`${this.#open.size} operations did not end when their harness did`);
     await this.#end(() => (depth === 0 ? shared.removeOutputs(env) : undefined));
+    await this.#end(() => this.#servers.close());
     await this.#end(() => env.close(outcome));
     await this.#end(() => release?.(outcome));
     this.#ended = true;

@@ -40,13 +40,13 @@ export interface McpServer extends AsyncDisposable {
 export async function connectMcpServer(name: string, options: McpServerOptions): Promise<McpServer> {
   const problems = new Problems('The MCP server');
   problems.text(name, 'name');
-  checkMcpOptions(problems, options, 'options');
+  checkMcpOptions(problems, options, 'options', { sandboxIsGiven: true });
   problems.throwIfAny();
   return openMcpServer(name, options, { warn: (message) => process.emitWarning(message, { code: 'BERTH_MCP' }) });
 }
 
 /** As `connectMcpServer`, with options that were checked. */
-async function openMcpServer(
+export async function openMcpServer(
   name: string,
   options: McpServerOptions,
   { warn, signal }: { warn: (message: string) => void; signal?: AbortSignal },

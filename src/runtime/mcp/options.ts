@@ -38,13 +38,20 @@ export type McpServerOptions = RemoteMcpOptions | StdioMcpOptions;
 
 const common = ['timeoutMs', 'resetTimeoutOnProgress', 'tools'];
 const remote = ['url', 'transport', 'headers', 'auth', 'requestInit', 'fetch', ...common];
-const stdio = ['command', 'env', 'cwd', 'sandbox', ...common];
+const stdio = ['command', 'env', 'cwd', ...common];
 
-/** What can't be right of the options of a server. `path` is where they stand. */
-export function checkMcpOptions(problems: Problems, value: unknown, path: string): void {
-  const at = (field: string) => (path === '' ? field : `${path}.${field}`);
+/** Checks the options of a server, which stand at `path`. */
+export function checkMcpOptions(
+  problems: Problems,
+  value: unknown,
+  path: string,
+  { sandboxIsGiven }: { sandboxIsGiven: boolean },
+): void {
+  const at = (field: string) => `${path}.${field}`;
   const inSandbox = typeof value === 'object' && value !== null && 'command' in value;
-  const options = problems.record(value, path, { known: inSandbox ? stdio : remote });
+  const options = problems.record(value, path, {
+    known: inSandbox ? [...stdio, ...(sandboxIsGiven ? ['sandbox'] : [])] : remote,
+  });
   problems.optional(options.timeoutMs, at('timeoutMs'), (field, where) => problems.positiveInteger(field, where));
   problems.optional(options.resetTimeoutOnProgress, at('resetTimeoutOnProgress'), (field, where) =>
     problems.boolean(field, where),
@@ -59,6 +66,10 @@ export function checkMcpOptions(problems: Problems, value: unknown, path: string
     }
     checkTexts(problems, options.env, at('env'));
     problems.optional(options.cwd, at('cwd'), (field, where) => problems.text(field, where));
+    const sandbox = Object(options.sandbox) as Partial<SandboxEnv>; // any value: only one field is looked at
+    if (sandboxIsGiven && typeof sandbox.exec !== 'function') {
+      problems.add(at('sandbox'), 'must be a sandbox: harness.sandbox, say');
+    }
     return;
   }
   if (!URL.canParse(String(options.url)) || !/^https?:$/.test(new URL(String(options.url)).protocol)) {

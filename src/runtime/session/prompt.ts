@@ -35,7 +35,7 @@ export async function runPrompt(
   const ofCall = (options.tools ?? []).map((tool) => customTool(toTool(tool), emit));
   const tools = harness.tools(operation, {
     seesImages: model.seesImages !== false,
-    further: [['tools of the call', ofCall]],
+    further: [...(await harness.mcpTools(operation)), ['tools of the call', ofCall]],
     framework: structured?.tools ?? [],
   });
   if (options.images?.length && model.seesImages === false) {

@@ -67,7 +67,7 @@ describe('an option that a call does not have is refused, with its name and thos
     expect(() => docker(untyped({ imag: 'x' }))).toThrow(/imag: is not an option/);
     expect(() => docker(untyped({ id: 'x' }))).toThrow(/id: is not an option/);
     expect(() => local(untyped({ dir: 'x' }))).toThrow(/dir is not a known field/);
-    expect(() => registerProvider('openai', untyped({ baseURL: 'http://x' }))).toThrow(/no field baseURL/);
+    expect(() => registerProvider('openai', untyped({ baseURL: 'http://x' }))).toThrow(/baseURL is written baseUrl/);
   });
 
   test('scriptedModel, its answers, and their tool calls', async () => {

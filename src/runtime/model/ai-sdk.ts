@@ -9,11 +9,12 @@ import { requestError } from './ai-sdk-error.ts';
 import { toPrompt } from './ai-sdk-prompt.ts';
 import { ToldUsage, usageOf } from './ai-sdk-usage.ts';
 import { ModelRequestError } from './errors.ts';
-import type { FinishReason, Model, ModelEvent, ModelPrices, ModelRequest } from './model.ts';
+import type { ModelFacts } from './known-models.ts';
+import type { FinishReason, Model, ModelEvent, ModelRequest } from './model.ts';
 import type { ProviderApi } from './providers.ts';
 import { thinkingOptions } from './thinking.ts';
 
-export interface AiSdkModelOptions {
+export interface AiSdkModelOptions extends ModelFacts {
   provider: string;
   id: string;
   /** The library's model, made at the first request: that is when a missing key is an error. */
@@ -21,16 +22,13 @@ export interface AiSdkModelOptions {
   /** `undefined` when the wire format is not known; then nothing that is special to a provider is sent. */
   api: ProviderApi | undefined;
   baseUrl?: string;
-  contextWindow?: number;
-  maxTokens?: number;
-  cost?: ModelPrices;
   /** The provider keeps the answers: OpenAI's Responses API only. */
   storeResponses?: boolean;
 }
 
 /** A model of the AI SDK as ours. Its own retries are not used: `doStream` asks once. */
 export function aiSdkModel(options: AiSdkModelOptions): Model {
-  const { provider, id, api, baseUrl, contextWindow, maxTokens } = options;
+  const { provider, id, api, baseUrl, contextWindow, maxTokens, seesImages } = options;
   let made: LanguageModelV3 | undefined;
 
   async function* stream(request: ModelRequest, signal: AbortSignal): AsyncGenerator<ModelEvent> {
@@ -65,6 +63,7 @@ export function aiSdkModel(options: AiSdkModelOptions): Model {
     ...(baseUrl !== undefined && { baseUrl }),
     ...(contextWindow !== undefined && { contextWindow }),
     ...(maxTokens !== undefined && { maxOutputTokens: maxTokens }),
+    ...(seesImages !== undefined && { seesImages }),
     stream,
   };
 }

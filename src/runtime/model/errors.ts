@@ -54,14 +54,21 @@ export class ProviderCredentialsError extends BerthError<{ providerId: string }>
   }
 }
 
-/** A registration of a provider that can't be used. */
-export class ProviderRegistrationError extends BerthError<{ providerId: string }> {
+interface BadRegistration {
+  providerId: string;
+  /** All that is wrong with it. `path` is where, as in `models["org/x"].cost.input`; empty when it is about the whole. */
+  issues: { path: string; message: string }[];
+}
+
+/** A registration of a provider that can't be used. `issues` has everything that is wrong with it, not only the first. */
+export class ProviderRegistrationError extends BerthError<BadRegistration> {
   static {
     ProviderRegistrationError.prototype.name = 'ProviderRegistrationError';
   }
   readonly code = 'invalid_provider_registration';
-  constructor(meta: { providerId: string }, problem: string) {
-    super(`Registration of provider ${JSON.stringify(meta.providerId)}: ${problem}.`, meta);
+  constructor(meta: BadRegistration) {
+    const list = meta.issues.map(({ path, message }) => (path === '' ? message : `${path} ${message}`)).join('; ');
+    super(`Registration of provider ${JSON.stringify(meta.providerId)}: ${list}.`, meta);
   }
 }
 

@@ -2,6 +2,8 @@ import { createAnthropic } from '@ai-sdk/anthropic';
 import { createGoogleGenerativeAI } from '@ai-sdk/google';
 import { createOpenAI } from '@ai-sdk/openai';
 import type { LanguageModelV3 } from '@ai-sdk/provider';
+import { Problems } from '../define/checks.ts';
+import { pathText } from '../schema/path.ts';
 import { aiSdkModel } from './ai-sdk.ts';
 import {
   InvalidModelError,
@@ -10,7 +12,7 @@ import {
   ProviderRegistrationError,
 } from './errors.ts';
 import { knownModel, type ModelFacts } from './known-models.ts';
-import type { Model } from './model.ts';
+import type { Model, ModelPrices } from './model.ts';
 
 const apis = ['anthropic-messages', 'openai-responses', 'openai-completions', 'google-generative-ai'] as const;
 
@@ -28,13 +30,13 @@ export interface ProviderRegistration {
   /** Tokens; for models that `models` says nothing of. */
   contextWindow?: number;
   maxTokens?: number;
-  /** By model id. `cost` is in US dollars per million tokens. */
+  /** By model id; what is not said here is what is known of it. */
   models?: Record<string, ModelFacts>;
   /** Let OpenAI's Responses API keep the answers. Default: false */
   storeResponses?: boolean;
 }
 
-const registrationFields: readonly string[] = Object.keys({
+const registrationFields = Object.keys({
   api: true,
   baseUrl: true,
   apiKey: true,
@@ -44,6 +46,20 @@ const registrationFields: readonly string[] = Object.keys({
   models: true,
   storeResponses: true,
 } satisfies Record<keyof ProviderRegistration, true>);
+
+const factFields = Object.keys({
+  contextWindow: true,
+  maxTokens: true,
+  cost: true,
+  seesImages: true,
+} satisfies Record<keyof ModelFacts, true>);
+
+const priceFields = Object.keys({
+  input: true,
+  output: true,
+  cacheRead: true,
+  cacheWrite: true,
+} satisfies Record<keyof ModelPrices, true>);
 
 /** A provider of the AI SDK, version 6. */
 export interface AiSdkProvider {
@@ -141,7 +157,7 @@ function registeredModel(provider: string, id: string, given: ProviderRegistrati
   const known = knownProviders.get(provider);
   const { api, baseUrl } = { ...known, ...given };
   // `checkSource` has seen that an unknown provider brings both.
-  if (api === undefined || baseUrl === undefined) throw missingFields(provider);
+  if (api === undefined || baseUrl === undefined) throw new Error(`provider ${provider} has no api or baseUrl`);
   const ownFacts = new Map(Object.entries(given.models ?? {})).get(id);
   const facts = { ...knownModel(provider, id), ...registeredFacts(given), ...ownFacts };
 
@@ -198,8 +214,8 @@ function foreignModel(provider: string, id: string, source: AiSdkProvider): Mode
   const model = source.languageModel(id);
   const version: string = model.specificationVersion;
   if (version !== 'v3') {
-    const problem = `gives models of specification ${version}; the packages for version 6 of the AI SDK are needed`;
-    throw new ProviderRegistrationError({ providerId: provider }, problem);
+    const message = `gives models of specification ${version}; the packages for version 6 of the AI SDK are needed`;
+    throw new ProviderRegistrationError({ providerId: provider, issues: [{ path: '', message }] });
   }
   return aiSdkModel({ provider, id, make: () => model, api: apiOf(model.provider), ...knownModel(provider, id) });
 }
@@ -221,22 +237,72 @@ function apiOf(sdkProvider: string): ProviderApi | undefined {
 }
 
 function checkSource(id: string, source: ModelSource): void {
-  const problem = (text: string) => new ProviderRegistrationError({ providerId: id }, text);
-  if (id === '' || id.includes('/')) throw problem('the id must not be empty or hold a slash');
-  if ((typeof source !== 'object' && typeof source !== 'function') || source === null) {
-    throw problem('must be a registration, a provider of the AI SDK or a Model');
+  const problems = new Problems('The registration');
+  if (typeof id !== 'string' || id === '' || id.includes('/')) {
+    problems.add('', 'the id must be a string that is not empty and holds no slash');
   }
-  if (isModel(source) || isAiSdkProvider(source)) return;
-  const unknown = Object.keys(source).find((name) => !registrationFields.includes(name));
-  if (unknown !== undefined) throw problem(`there is no field ${unknown} (there are ${registrationFields.join(', ')})`);
-  const { api, baseUrl } = source;
-  if (!knownProviders.has(id) && (api === undefined || baseUrl === undefined)) throw missingFields(id);
-  if (api !== undefined && !apis.includes(api)) throw problem(`api must be one of ${apis.join(', ')}`);
-  if (baseUrl !== undefined && !(URL.canParse(baseUrl) && /^https?:$/.test(new URL(baseUrl).protocol))) {
-    throw problem('baseUrl must be an http or https URL');
+  if ((typeof source !== 'object' && typeof source !== 'function') || source === null) {
+    problems.add('', 'must be a registration, a provider of the AI SDK or a Model');
+  } else if (isModel(source)) {
+    problems.text(source.provider, 'provider');
+    problems.text(source.id, 'id');
+  } else if (!isAiSdkProvider(source)) checkRegistration(id, source, problems);
+  const { issues } = problems;
+  if (issues.length > 0) throw new ProviderRegistrationError({ providerId: String(id), issues });
+}
+
+function checkRegistration(id: string, source: ProviderRegistration, problems: Problems): void {
+  const fields = problems.record(source, '', { known: registrationFields, advice: { baseURL: 'is written baseUrl' } });
+  for (const name of ['api', 'baseUrl']) {
+    if (fields[name] === undefined && !knownProviders.has(id)) {
+      problems.add(name, 'is needed for a provider that is not known');
+    }
+  }
+  problems.optional(fields.api, 'api', (api, path) => problems.oneOf(api, path, apis));
+  problems.optional(fields.baseUrl, 'baseUrl', (url, path) => {
+    const isHttp = typeof url === 'string' && URL.canParse(url) && /^https?:$/.test(new URL(url).protocol);
+    if (!isHttp) problems.add(path, 'must be an http or https URL');
+  });
+  problems.optional(fields.apiKey, 'apiKey', (key, path) => problems.text(key, path));
+  for (const [name, value] of problems.entries(fields.headers, 'headers')) {
+    const path = pathText('headers', [name]);
+    if (typeof value !== 'string') problems.add(path, 'must be a string');
+    else if (!isHeader(name, value)) problems.add(path, 'is no header that can be sent'); // its value may be a secret
+  }
+  checkSizes(fields, '', problems);
+  for (const [model, facts] of problems.entries(fields.models, 'models')) {
+    const path = pathText('models', [model]);
+    const known = problems.record(facts, path, { known: factFields });
+    checkSizes(known, `${path}.`, problems);
+    problems.optional(known.cost, `${path}.cost`, (cost, at) => checkPrices(cost, at, problems));
+    problems.optional(known.seesImages, `${path}.seesImages`, (value, at) => problems.boolean(value, at));
+  }
+  problems.optional(fields.storeResponses, 'storeResponses', (value, path) => problems.boolean(value, path));
+}
+
+function checkSizes(fields: Record<string, unknown>, prefix: string, problems: Problems): void {
+  for (const name of ['contextWindow', 'maxTokens']) {
+    problems.optional(fields[name], `${prefix}${name}`, (value, path) => problems.positiveInteger(value, path));
   }
 }
 
-function missingFields(providerId: string): ProviderRegistrationError {
-  return new ProviderRegistrationError({ providerId }, 'api and baseUrl are needed for a provider that is not known');
+function checkPrices(value: unknown, path: string, problems: Problems): void {
+  const prices = problems.record(value, path, { known: priceFields });
+  if (prices !== value) return; // no record at all: that is said
+  for (const name of priceFields) {
+    const price = prices[name];
+    if (price === undefined && name.startsWith('cache')) continue;
+    if (typeof price !== 'number' || !(price >= 0 && price < Number.POSITIVE_INFINITY)) {
+      problems.add(`${path}.${name}`, 'must be a number of dollars, 0 or more');
+    }
+  }
+}
+
+function isHeader(name: string, value: string): boolean {
+  try {
+    new Headers({ [name]: value });
+    return true;
+  } catch {
+    return false;
+  }
 }

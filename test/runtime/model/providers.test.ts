@@ -7,6 +7,7 @@ import {
   ProviderCredentialsError,
   ProviderRegistrationError,
 } from '../../../src/runtime/model/errors.ts';
+import { knownModel } from '../../../src/runtime/model/known-models.ts';
 import type { Message } from '../../../src/runtime/model/model.ts';
 import { Models, registerProvider } from '../../../src/runtime/model/providers.ts';
 import { textResult } from '../../../src/runtime/model/tool.ts';
@@ -571,6 +572,39 @@ describe('a model name', () => {
     expect(models.resolve('anthropic/claude-next')).not.toHaveProperty('contextWindow');
   });
 
+  test.each([
+    ['anthropic/claude-opus-5', 200_000, undefined, true],
+    ['anthropic/claude-sonnet-4-20250514', 200_000, 3, true],
+    ['anthropic/claude-3-5-haiku-latest', 200_000, undefined, undefined],
+    ['openai/gpt-5.2-2025-12-11', 400_000, 1.75, true],
+    ['openai/gpt-5.3-chat-latest', 128_000, undefined, true],
+    ['openai/gpt-4o-2024-05-13', 128_000, 5, true],
+    ['openai/gpt-4o-2024-11-20', 128_000, 2.5, true],
+    ['openai/gpt-4o-audio-preview', undefined, undefined, undefined],
+    ['openai/gpt-3.5-turbo-0125', 16_385, 0.5, false],
+    ['openai/o3-mini-2025-01-31', 200_000, 1.1, false],
+    ['openai/gpt-6-sol', undefined, undefined, undefined],
+    ['google/gemini-2.5-flash-preview-09-2025', 1_048_576, 0.3, true],
+    ['google/gemini-2.0-flash-001', 1_048_576, 0.1, true],
+    ['google/gemini-3.1-pro-preview-customtools', 1_048_576, undefined, true],
+    ['google/gemini-3-pro-image-preview', undefined, undefined, undefined],
+    ['openrouter/anthropic/claude-opus-4.5', undefined, undefined, undefined],
+    ['constructor/name', undefined, undefined, undefined],
+  ])('%s has a window of %s, an input price of %s, and sees images: %s', (name, contextWindow, input, seesImages) => {
+    const [provider = '', id = ''] = name.split(/\/(.*)/);
+    const facts = knownModel(provider, id);
+    expect([facts.contextWindow, facts.cost?.input, facts.seesImages]).toEqual([contextWindow, input, seesImages]);
+  });
+
+  test('is known not to see by its registration, or by what is known of it', () => {
+    const own = new Models({
+      here: { api: 'openai-completions', baseUrl: 'http://127.0.0.1/v1', models: { x: { seesImages: false } } },
+    });
+    expect(own.resolve('here/x')).toMatchObject({ seesImages: false });
+    expect(own.resolve('openai/o3-mini')).toMatchObject({ seesImages: false });
+    expect(own.resolve('here/y')).not.toHaveProperty('seesImages');
+  });
+
   // contract: 4.6-credentials, 4.6-register-defaults
   test.each([
     ['anthropic/claude-opus-5', 'ANTHROPIC_API_KEY'],
@@ -629,6 +663,59 @@ test('a registration that can not work is refused', () => {
   refused('unknown', { api: 'openai-completions', baseUrl: 'file:///etc/passwd' });
   refused('with/slash', { api: 'openai-completions', baseUrl: 'http://127.0.0.1/v1' });
   expect(() => new Models({ unknown: {} })).toThrow(ProviderRegistrationError);
+});
+
+// contract: 4.6-register-refused
+test('a registration tells of everything that is wrong with it, and shows no secrets', () => {
+  const wrong = {
+    api: 'openai-chat',
+    baseUrl: 'file:///etc/passwd',
+    apiKey: 5,
+    headers: { good: 'yes', number: 7, 'x-token': 'secret\nvalue', 'bad name': 'x' },
+    contextWindow: '128k',
+    maxTokens: 0,
+    models: {
+      'org/x': { contextwindow: 1, maxTokens: 1.5, cost: { input: -1, cached: 2 }, seesImages: 'no' },
+      y: { cost: 5 },
+      z: null,
+    },
+    storeResponses: 'never',
+    modells: {},
+  };
+  let error: unknown;
+  try {
+    registerProvider('unknown', wrong as never);
+  } catch (thrown) {
+    error = thrown;
+  }
+  expect(error).toBeInstanceOf(ProviderRegistrationError);
+  const { meta, message } = error as ProviderRegistrationError;
+  expect(meta.providerId).toBe('unknown');
+  expect(meta.issues.map(({ path }) => path)).toEqual([
+    'modells',
+    'api',
+    'baseUrl',
+    'apiKey',
+    'headers.number',
+    'headers["x-token"]',
+    'headers["bad name"]',
+    'contextWindow',
+    'maxTokens',
+    'models["org/x"].contextwindow',
+    'models["org/x"].maxTokens',
+    'models["org/x"].cost.cached',
+    'models["org/x"].cost.input',
+    'models["org/x"].cost.output',
+    'models["org/x"].seesImages',
+    'models.y.cost',
+    'models.z',
+    'storeResponses',
+  ]);
+  expect(message).not.toContain('secret');
+  for (const source of [null, 5, 'openai', { stream: () => {} }]) {
+    expect(() => registerProvider('unknown', source as never)).toThrow(ProviderRegistrationError);
+  }
+  expect(() => new Models({ unknown: {} })).toThrow(/api is needed.*; baseUrl is needed/);
 });
 
 test('messages that a provider would refuse are put right before they are sent', async () => {

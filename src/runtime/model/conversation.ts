@@ -14,9 +14,9 @@ export function textOf(message: AssistantMessage): string {
 
 /**
  * What of a conversation goes into a request: answers that broke off are left out, results of tools stand in the order
- * of their calls, and no text of a tool is longer than 256 KB.
+ * of their calls, no text of a tool is longer than 256 KB, and a model that takes no images is told of them.
  */
-export function sendable(conversation: Message[]): Message[] {
+export function sendable(conversation: Message[], seesImages: boolean): Message[] {
   const messages: Message[] = [];
   let order: string[] = [];
   let results: ToolMessage[] = [];
@@ -37,11 +37,20 @@ export function sendable(conversation: Message[]): Message[] {
     messages.push(message);
   }
   flush();
-  return messages;
+  return seesImages ? messages : messages.map(withoutImages);
 }
 
 function brokeOff({ finishReason }: AssistantMessage): boolean {
   return finishReason === 'error' || finishReason === 'aborted';
+}
+
+/** A tool of an MCP server may give any, and a conversation may have begun with another model. */
+function withoutImages(message: Message): Message {
+  if (message.role === 'assistant') return message;
+  const content = message.content.map((part): TextPart | ImagePart =>
+    part.type === 'image' ? { type: 'text', text: `[An image (${part.mimeType}): you can't see images.]` } : part,
+  );
+  return { ...message, content };
 }
 
 function cutTexts(message: ToolMessage): ToolMessage {

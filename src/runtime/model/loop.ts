@@ -97,7 +97,7 @@ async function answeredTurn(options: LoopOptions): Promise<Turn> {
   for (let attempt = 1; ; attempt++) {
     const request = {
       system: options.system,
-      messages: sendable(await options.context()),
+      messages: sendable(await options.context(), model.seesImages !== false),
       tools,
       thinkingLevel: options.thinkingLevel,
     };

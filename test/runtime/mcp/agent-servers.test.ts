@@ -100,6 +100,23 @@ test('two servers whose tools come to one name are refused', async ({ runtime })
   });
 });
 
+// contract: 6.3-results
+test('a model that takes no images is told of those of a server', async ({ runtime }) => {
+  await using http = await mcpHttpServer();
+  const call: ScriptedTurn = { toolCalls: [{ name: 'mcp__a__everything' }] };
+  const sighted = scriptedModel([call, 'done']);
+  const blind = Object.assign(scriptedModel(['done']), { seesImages: false });
+  await withServers(runtime, { a: { url: http.url } }, [], async (harness) => {
+    const session = await harness.session();
+    await session.prompt('Go.', { model: sighted });
+    await session.prompt('Go on.', { model: blind });
+  });
+  const shown = ({ requests }: typeof sighted) =>
+    requests.at(-1)?.messages.flatMap(({ role, content }) => (role === 'tool' ? content[1] : []));
+  expect(shown(sighted)).toMatchObject([{ type: 'image', mimeType: 'image/png' }]);
+  expect(shown(blind)).toEqual([{ type: 'text', text: "[An image (image/png): you can't see images.]" }]);
+});
+
 test('options of servers are checked with the profile', () => {
   const mcpServers = { one: { url: 'nowhere' }, two: { command: [], sandbox: {} }, three: 5 } as never;
   const define = () => defineAgentProfile({ mcpServers });

@@ -360,7 +360,7 @@ export const sections: Section[] = [
       '3.4-abort-before': 'What is aborted before it starts does nothing, and tells of nothing.',
       '3.4-abort-complete': 'An abort that comes when the last turn is complete does not take the result away.',
       '3.4-abort-kept': 'What the model had said is kept as an aborted message, and not sent again.',
-      '3.4-abort-usage': later('usage of cut answers', 'The usage of an aborted answer counts.'),
+      '3.4-abort-usage': 'The usage of an aborted answer counts, as far as the provider said it.',
       '3.4-abort-unknown':
         'Tool calls under way get the result that their outcome is unknown, which the next prompt shows the model.',
     },

@@ -268,14 +268,17 @@ describe('a limit of Google', () => {
   const asked = (message: string, details: unknown[]) =>
     failure('google-generative-ai', { status: 429, body: google(429, 'RESOURCE_EXHAUSTED', message, details) });
 
+  // contract: 4.3-statuses, 4.3-retry-after
   test('per minute passes after the delay that it gives', async () => {
     expect(await asked(words, [perMinute, retryInfo])).toMatchObject({ transient: true, retryAfterMs: 38_500 });
   });
 
+  // contract: 4.3-quota
   test('without a delay is a spent quota', async () => {
     expect(await asked(words, [])).toMatchObject({ transient: false, status: 429 });
   });
 
+  // contract: 4.3-quota
   test('per day, or of nothing at all, stays whatever the delay', async () => {
     expect(await asked(words, [perDay, retryInfo])).toMatchObject({ transient: false });
     expect(await asked(words.replace('limit: 10', 'limit: 0, model: x'), [retryInfo])).toMatchObject({
@@ -292,6 +295,7 @@ describe('a limit of Google', () => {
   });
 });
 
+// contract: 4.3-retry-after
 test.each([
   [{ 'retry-after': '7' }, 7_000],
   [{ 'retry-after': '0' }, 0],

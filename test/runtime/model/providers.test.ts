@@ -112,6 +112,7 @@ describe.each(wires)('$api', (wire) => {
     expect(second).toMatch(/"signature":"signed"|"encrypted_content":"sealed"|"thoughtSignature":"signed"/);
   });
 
+  // contract: 4.4-cost-unknown
   test('says that the cost is not known when the server does not say what was used', async () => {
     const events = wire
       .events({ text: 'ok' })
@@ -279,6 +280,7 @@ describe('an answer that broke off counts', () => {
   const usageOf = ({ events }: ReturnType<typeof converse>) =>
     events.flatMap((event) => (event.type === 'turn' ? [event.usage] : []));
 
+  // contract: 3.4-abort-usage, 4.4-failed
   test('as Anthropic said at its start, also when it was aborted', async () => {
     const wire = { api: 'anthropic-messages', model: 'claude-opus-5' } as const;
     const begun = anthropicEvents({ text: 'half of the answer' }).slice(0, 4);
@@ -302,6 +304,7 @@ describe('an answer that broke off counts', () => {
     expect(events.flatMap((event) => (event.type === 'turn' ? [event.usage] : []))).toMatchObject([used, used]);
   });
 
+  // contract: 4.4-failed
   test('as Google said with each of its chunks', async () => {
     const wire = { api: 'google-generative-ai', model: 'gemini-3.5-flash' } as const;
     const [chunk] = googleEvents({ text: 'half' });
@@ -351,6 +354,7 @@ describe('an answer that broke off counts', () => {
     expect(usageOf(talk)[0]).toMatchObject({ input: 15, output: 3, cacheRead: 5, cost: { total: 45.5 } });
   });
 
+  // contract: 4.4-cost-unknown
   test('as an unknown cost when nothing was said, but not when there was no answer at all', async () => {
     const wire = { api: 'openai-completions', model: 'some/model' } as const;
     const begun = chatEvents({ text: 'half of the answer' }).slice(0, 4);
@@ -407,6 +411,7 @@ describe('a conversation that another model began', () => {
     'google-generative-ai': 'google',
   };
 
+  // contract: 4.6-thinking-streamed
   test.each(wires)('goes on with $api without its thoughts, its seals and its ids', async (wire) => {
     const key = metadataKeys[wire.api];
     const conversation = (model: { provider: string; id: string }): Message[] => [

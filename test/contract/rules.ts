@@ -425,6 +425,9 @@ export const sections: Section[] = [
       '4.3-silent-default': 'The limit of silence is 120 s.',
       '4.3-overloaded': 'Errors that say overloaded are tried again, also in the middle of a stream.',
       '4.3-quota': 'A quota that is spent is never tried again.',
+      '4.3-quota-per-minute': 'A limit per minute that Google words like a spent quota, with a delay, is tried again.',
+      '4.3-in-stream': 'An error in the middle of a stream counts by the name that the provider gives it.',
+      '4.3-too-long': 'A request that is refused as too long is known as that, in the words of each provider.',
       '4.3-other-4xx': 'Other 4xx are never tried again.',
       '4.3-refused': 'Content that is refused is never asked for again.',
       '4.3-waits': 'At most 3 more tries, after 2, 4 and 8 s, each times 0.75 to 1.',
@@ -452,6 +455,7 @@ export const sections: Section[] = [
         '`totalTokens` is the sum of `input`, `output`, `cacheRead` and `cacheWrite`; `reasoning` is a part of `output`.',
       '4.4-cost': '`cost` is in US dollars, by the prices of the model per million tokens.',
       '4.4-cost-unknown': '`cost` is `null` where a price is unknown.',
+      '4.4-cost-untold': '`cost` is `null` where a server does not say what an answer used.',
     },
   },
   {
@@ -521,6 +525,10 @@ export const sections: Section[] = [
       '4.6-thinking-ignored': 'Models that do not think ignore it.',
       '4.6-thinking-default': 'The thinking level is `medium` where none is named.',
       '4.6-thinking-streamed': 'Thinking is streamed, kept, and sent back where the provider asks for it.',
+      '4.6-another-model':
+        'A conversation goes on with another model; what is only for the earlier one is not sent to it.',
+      '4.6-call-ids': 'Ids of tool calls are made to fit where a provider demands a form.',
+      '4.6-register-issues': 'A registration is checked to the bottom, and all that is wrong is told at once.',
       '4.6-cache-marks': 'Where a provider has marks for its cache, they are set.',
     },
   },

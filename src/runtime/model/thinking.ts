@@ -42,10 +42,16 @@ function nearest(level: ThinkingLevel, offered: ThinkingLevel[]): ThinkingLevel 
 
 function anthropic(modelId: string, level: ThinkingLevel): JSONObject | undefined {
   if (!modelId.includes('claude') || /claude-(2|instant|3-(haiku|opus|sonnet)|3-5-)/.test(modelId)) return undefined;
-  if (level === 'off') return { thinking: { type: 'disabled' } };
+  if (level === 'off') {
+    // These can't do without thinking: the library takes the least that they offer, and a low effort is the nearest.
+    const always = /claude-((opus|sonnet)-5-5|fable-)/.test(modelId);
+    return { thinking: { type: 'disabled' }, ...(always && { effort: 'low' }) };
+  }
   // Until 4.5 a budget; since 4.6 the model decides, guided by an effort.
   if (/claude-(3-7|(opus|sonnet|haiku)-4(-[015])?(-\d{8}|-latest|$))/.test(modelId)) {
-    return { thinking: { type: 'enabled', budgetTokens: budgets[level] } };
+    // It must stay below the output limit, which is 32,000 for these.
+    const most = /claude-opus-4(-[01])?(-\d{8}|-latest|$)/.test(modelId) ? 24_576 : 32_768;
+    return { thinking: { type: 'enabled', budgetTokens: Math.min(budgets[level], most) } };
   }
   const highest = /claude-(opus|sonnet)-4-6/.test(modelId) ? 'high' : 'xhigh';
   const effort = nearest(level, ['low', 'medium', 'high', highest]);
@@ -64,7 +70,11 @@ function openaiLevels(modelId: string): ThinkingLevel[] | undefined {
   const [, major, minor, variant = ''] = /^gpt-(\d+)(?:\.(\d+))?(?:-(.+))?$/.exec(modelId) ?? [];
   if (major === undefined || Number(major) < 5 || variant.startsWith('chat')) return undefined;
   if (variant.startsWith('pro')) return ['high'];
-  if (Number(major) > 5) return ['low', 'medium', 'high', 'xhigh'];
+  if (variant.startsWith('codex')) return ['low', 'medium', 'high'];
+  if (Number(major) > 5) {
+    const canDoWithout = /^gpt-(6-(sol|luna)|6\.1-terra)$/.test(modelId);
+    return canDoWithout ? ['off', 'low', 'medium', 'high', 'xhigh'] : ['low', 'medium', 'high', 'xhigh'];
+  }
   if (minor === undefined) return ['minimal', 'low', 'medium', 'high'];
   return Number(minor) === 1 ? ['off', 'low', 'medium', 'high'] : ['off', 'low', 'medium', 'high', 'xhigh'];
 }
@@ -79,6 +89,6 @@ function google(modelId: string, level: ThinkingLevel): JSONObject | undefined {
     return { thinkingConfig: { thinkingBudget, includeThoughts: level !== 'off' } };
   }
   if (major === undefined || Number(major) < 3) return undefined;
-  const offered: ThinkingLevel[] = variant.includes('pro') ? ['low', 'high'] : ['minimal', 'low', 'medium', 'high'];
+  const offered: ThinkingLevel[] = variant.includes('flash') ? ['minimal', 'low', 'medium', 'high'] : ['low', 'high'];
   return { thinkingConfig: { thinkingLevel: nearest(level, offered), includeThoughts: level !== 'off' } };
 }

@@ -42,6 +42,7 @@ const google = (code: number, status: string, message: string, details: unknown[
 });
 
 describe('a request that is too long is known as that and not made again', () => {
+  // contract: 4.3-too-long
   test.each<[ProviderApi, number, unknown]>([
     [
       'anthropic-messages',
@@ -208,6 +209,7 @@ describe('a request that is too long is known as that and not made again', () =>
 });
 
 describe('an error within a stream counts by the name that the provider gives it', () => {
+  // contract: 4.3-in-stream
   test.each<[ProviderApi, unknown, { status?: number; transient: boolean }]>([
     ['anthropic-messages', anthropic('overloaded_error', 'Overloaded'), { status: 529, transient: true }],
     ['anthropic-messages', anthropic('api_error', 'Internal server error'), { status: 500, transient: true }],
@@ -268,7 +270,7 @@ describe('a limit of Google', () => {
   const asked = (message: string, details: unknown[]) =>
     failure('google-generative-ai', { status: 429, body: google(429, 'RESOURCE_EXHAUSTED', message, details) });
 
-  // contract: 4.3-statuses, 4.3-retry-after
+  // contract: 4.3-statuses, 4.3-retry-after, 4.3-quota-per-minute
   test('per minute passes after the delay that it gives', async () => {
     expect(await asked(words, [perMinute, retryInfo])).toMatchObject({ transient: true, retryAfterMs: 38_500 });
   });

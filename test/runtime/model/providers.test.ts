@@ -112,7 +112,7 @@ describe.each(wires)('$api', (wire) => {
     expect(second).toMatch(/"signature":"signed"|"encrypted_content":"sealed"|"thoughtSignature":"signed"/);
   });
 
-  // contract: 4.4-cost-unknown
+  // contract: 4.4-cost-unknown, 4.4-cost-untold
   test('says that the cost is not known when the server does not say what was used', async () => {
     const events = wire
       .events({ text: 'ok' })
@@ -156,6 +156,83 @@ describe.each(wires)('$api', (wire) => {
     expect(await result).toMatchObject({ text: 'ok' });
     expect(waits[0]).toBe(7000);
     expect(events.find(({ type }) => type === 'retry')).toMatchObject({ error: { message: 'Later, please.' } });
+  });
+
+  // contract: 4.3-waits
+  test('waits 2 s or a little less after 429 that names no time', async () => {
+    const body = { type: 'error', error: { type: 'rate_limit_error', message: 'Later.', status: 'X', code: 429 } };
+    const { provider, model } = await served(wire, [{ status: 429, body }, stream({ text: 'ok' })]);
+    await using _ = provider;
+    const { result, waits } = converse(model);
+    expect(await result).toMatchObject({ text: 'ok' });
+    expect(waits).toHaveLength(1);
+    expect(waits[0]).toBeGreaterThanOrEqual(1500);
+    expect(waits[0]).toBeLessThanOrEqual(2000);
+  });
+
+  // contract: 4.3-retry-after
+  test('waits until the date that 429 names, and fails at once when that is too far', async () => {
+    const body = { type: 'error', error: { type: 'rate_limit_error', message: 'Later.', status: 'X', code: 429 } };
+    const inMs = (ms: number) => ({ 'retry-after': new Date(Date.now() + ms).toUTCString() });
+    const { provider, model } = await served(wire, [
+      { status: 429, headers: inMs(50_000), body },
+      { status: 429, headers: inMs(3_600_000), body },
+    ]);
+    await using _ = provider;
+    const { result, waits } = converse(model);
+    await expect(result).rejects.toThrow(OperationFailedError);
+    expect(waits).toHaveLength(1);
+    expect(waits[0]).toBeGreaterThan(30_000);
+  });
+
+  // contract: 4.3-cut
+  test('asks again when the stream is cut in the middle of a tool call, and runs nothing of it', async () => {
+    const toolCalls = [{ id: 'call_a', name: 'echo', pieces: ['{"path":', '"a.ts"', '}'] }];
+    const whole = wire.events({ text: 'I look.', toolCalls });
+    const text = (event: unknown) => JSON.stringify(event);
+    // Google's calls come in one piece: the stream is cut after one, before its end.
+    const piece = wire.api === 'google-generative-ai' ? /functionCall/ : /\{\\"path\\":"/;
+    const cut = whole.slice(0, whole.findIndex((event) => piece.test(text(event))) + 1);
+    expect(cut.length).toBeGreaterThan(3);
+    const { provider, model } = await served(wire, [{ events: cut, ending: 'cut' }, stream({ text: 'ok' })]);
+    await using _ = provider;
+    const calls: unknown[] = [];
+    const noted = tool('echo', (input) => {
+      calls.push(input);
+      return '';
+    });
+    expect(await converse(model, { tools: [noted] }).result).toMatchObject({ text: 'ok' });
+    expect(calls).toEqual([]);
+    expect(text(provider.requests[1]?.body)).not.toContain('I look.');
+  });
+
+  // contract: 4.2-unknown-tool
+  test('tells the model that there is no tool of that name', async () => {
+    const toolCalls = [{ id: 'call_a', name: 'fly', pieces: ['{}'] }];
+    const { provider, model } = await served(wire, [stream({ toolCalls }), stream({ text: 'ok' })]);
+    await using _ = provider;
+    expect(await converse(model, { tools: [echo] }).result).toMatchObject({ text: 'ok', turns: 2 });
+    expect(JSON.stringify(provider.requests[1]?.body)).toMatch(/There is no tool named .*The tools are: echo/);
+  });
+
+  // contract: 4.2-empty
+  test('asks again after an empty answer, and takes the second as the last word', async () => {
+    const { provider, model } = await served(wire, [stream({}), stream({})]);
+    await using _ = provider;
+    const { result, waits } = converse(model);
+    expect(await result).toEqual({ text: '', finishReason: 'stop', turns: 1 });
+    expect(waits).toHaveLength(1);
+  });
+
+  test('gets 256 KB of what a tool says in 10 MB', async () => {
+    const long = tool('long', () => 'x'.repeat(10 * 1024 * 1024));
+    const toolCalls = [{ id: 'call_a', name: 'long', pieces: ['{}'] }];
+    const { provider, model } = await served(wire, [stream({ toolCalls }), stream({ text: 'ok' })]);
+    await using _ = provider;
+    expect(await converse(model, { tools: [long] }).result).toMatchObject({ text: 'ok' });
+    const sent = JSON.stringify(provider.requests[1]?.body);
+    expect(sent).toContain('[Cut: this is the first 262144 of 10485760 bytes.]');
+    expect(sent.length).toBeLessThan(300_000);
   });
 
   // contract: 4.3-cut
@@ -411,7 +488,7 @@ describe('a conversation that another model began', () => {
     'google-generative-ai': 'google',
   };
 
-  // contract: 4.6-thinking-streamed
+  // contract: 4.6-thinking-streamed, 4.6-another-model
   test.each(wires)('goes on with $api without its thoughts, its seals and its ids', async (wire) => {
     const key = metadataKeys[wire.api];
     const conversation = (model: { provider: string; id: string }): Message[] => [
@@ -434,6 +511,7 @@ describe('a conversation that another model began', () => {
     if (wire.thinks) expect(own).toMatch(/foreign-seal/);
   });
 
+  // contract: 4.6-call-ids
   test('gets ids of calls that every provider takes, each only once', async () => {
     const wire = { api: 'anthropic-messages', model: 'claude-opus-5' } as const;
     const { provider, model } = await served(wire, [{ events: anthropicEvents({ text: 'ok' }) }]);
@@ -453,6 +531,7 @@ describe('a conversation that another model began', () => {
     expect(answered).toMatchObject(ids.map((_, i) => ({ tool_use_id: called[i], content: `result ${i}` })));
   });
 
+  // contract: 4.6-call-ids
   test("gets ids of nine letters and digits for Mistral's models", async () => {
     const wire = { api: 'openai-completions', model: 'mistral-large-latest' } as const;
     const { provider, model } = await served(wire, [{ events: chatEvents({ text: 'ok' }) }]);
@@ -670,7 +749,7 @@ test('a registration that can not work is refused', () => {
   expect(() => new Models({ unknown: {} })).toThrow(ProviderRegistrationError);
 });
 
-// contract: 4.6-register-refused
+// contract: 4.6-register-issues
 test('a registration tells of everything that is wrong with it, and shows no secrets', () => {
   const wrong = {
     api: 'openai-chat',

@@ -113,9 +113,11 @@ test('options that are no object are refused as well, and records that are no pl
     name: 'DefinitionError',
     issues: [{ path: 'workflows' }, { path: 'models' }],
   });
-  await expect(createRuntime({ workflows: { one: workflow, two: workflow } })).rejects.toMatchObject({
-    issues: [{ path: 'workflows.two', message: expect.stringContaining('is one already') }],
-  });
-  await using made = await createRuntime({ env: process.env });
+  await expect(createRuntime({ store: ':memory:', workflows: { one: workflow, two: workflow } })).rejects.toMatchObject(
+    {
+      issues: [{ path: 'workflows.two', message: expect.stringContaining('is one already') }],
+    },
+  );
+  await using made = await createRuntime({ store: ':memory:', env: process.env });
   expect(await made.runs()).toEqual([]);
 });

@@ -25,7 +25,7 @@ const summarizeDocument = defineAction({
 
 /** The smallest program of the runtime, in any sandbox. */
 export function smallestProgram(name: string, sandbox: () => SandboxFactory): void {
-  const open = () => createRuntime({ sandbox: sandbox(), logger: pino({ level: 'silent' }) });
+  const open = () => createRuntime({ store: ':memory:', sandbox: sandbox(), logger: pino({ level: 'silent' }) });
 
   describe(`the smallest program in ${name}`, () => {
     // contract: 2-bound-root, 1.7-not-offered, 7.1-order

@@ -34,7 +34,7 @@ export const test = base.extend<Fixtures>({
   },
   runtime: async ({ directory, logged }, use) => {
     const logger = pino({ level: 'info' }, { write: (line: string) => void logged.push(JSON.parse(line)) });
-    const runtime = await createRuntime({ logger, sandbox: local({ cwd: directory }) });
+    const runtime = await createRuntime({ store: ':memory:', logger, sandbox: local({ cwd: directory }) });
     await use(runtime);
     await runtime.close();
   },

@@ -1,20 +1,24 @@
 import { createHash } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { WriteRefusedError } from '../../journal/errors.ts';
+import type { InstanceOwner, Lease, Store, SubmissionRow, SubmissionState } from '../../journal/store.ts';
 import type { AgentDefinition } from '../define/agent.ts';
 import { SubmissionAbortedError, SubmissionConflictError } from '../errors.ts';
-import type { Emit } from '../events/event.ts';
-import type { EventLog } from '../events/event-log.ts';
-import { recordedError } from '../events/recorded-error.ts';
+import type { RecordedError } from '../events/event.ts';
+import { recordedError, restoredError } from '../events/recorded-error.ts';
 import { UsageMeter, within } from '../events/scope.ts';
 import type { OpenHarness } from '../harness/open-harness.ts';
 import { newId } from '../id.ts';
 import type { ImagePart } from '../model/model.ts';
+import type { OwnerJournal } from '../run/owner-journal.ts';
 import type { OpenRootHarness } from '../run/run.ts';
 import type { Admit } from '../run/slots.ts';
 import { canonicalJson, type JsonValue } from '../schema/snapshot.ts';
 import type { PromptResult } from '../session/session.ts';
 import { signalText } from '../session/signal.ts';
 
-const maxKeptReceipts = 1_000;
+/** How often it is looked whether another process has let go of an instance, or settled a submission. */
+const pollMs = 200;
 
 /** What `dispatch` gives: the message was taken, and will be worked on in its turn. */
 export interface Receipt {
@@ -22,61 +26,81 @@ export interface Receipt {
   readonly submissionId: string;
   /** ISO 8601. */
   readonly acceptedAt: string;
-  /** @throws the error of the work; {SubmissionAbortedError} it was aborted */
+  /**
+   * The answer. That to a message of an earlier process, which was not settled by it, never comes.
+   * @throws the error of the work; {SubmissionAbortedError} it was aborted; {StoreError} its end could not be recorded
+   */
   result(): Promise<PromptResult>;
 }
 
 /** What is put into the inbox: the words of a person, or data. */
 export type Payload = ({ message: string } | { input: JsonValue }) & { images: ImagePart[] };
 
+/** What never changes of a submission, as the store keeps it. */
+interface Admitted {
+  dispatchId: string;
+  acceptedAt: string;
+  payload: Payload;
+}
+
+/** How it ended. */
+type Progress = { startedAt?: string; endedAt?: string } & ({ result?: PromptResult } | { error: RecordedError });
+
 interface Submission {
   text: string;
   images: ImagePart[];
   scope: { dispatchId: string; submissionId: string };
   signal: AbortSignal;
+  startedAt?: string;
 }
 
 /** An agent with a sandbox and one conversation, and an inbox that it works through in order. */
 export class AgentInstance {
   readonly agent: AgentDefinition;
-  readonly #names: { agent: string; id: string };
-  /** By key; the payload as its hash, since it may be large. */
-  readonly #receipts = new Map<string, { payload: string; receipt: Receipt }>();
-  readonly #log: EventLog;
+  readonly #owner: InstanceOwner;
+  readonly #store: Store;
+  readonly #openJournal: () => OwnerJournal;
   readonly #openHarness: OpenRootHarness;
   readonly #admit: Admit;
   readonly #stop = new AbortController();
-  /** One for each submission that is not settled. */
-  readonly #unsettled = new Set<AbortController>();
+  /** One for each submission that is not settled, by its id. */
+  readonly #unsettled = new Map<string, { receipt: Receipt; stop: AbortController }>();
+  #journal: OwnerJournal;
   #harness: Promise<OpenHarness> | undefined;
+  #admitted: Promise<unknown> = Promise.resolve();
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(options: {
     agent: AgentDefinition;
-    /** The agent's name, and the id that the application chose. */
-    names: { agent: string; id: string };
-    log: EventLog;
+    owner: InstanceOwner;
+    store: Store;
+    /** Also after one has failed. */
+    openJournal: () => OwnerJournal;
     openHarness: OpenRootHarness;
     admit: Admit;
   }) {
     this.agent = options.agent;
-    this.#names = options.names;
-    this.#log = options.log;
+    this.#owner = options.owner;
+    this.#store = options.store;
+    this.#openJournal = options.openJournal;
     this.#openHarness = options.openHarness;
     this.#admit = options.admit;
+    this.#journal = options.openJournal();
   }
 
-  /** @throws {SubmissionConflictError} the key was used with another payload */
-  submit(payload: Payload, key?: string): Receipt {
-    if (key === undefined) return this.#take(payload);
-    const { images, ...content } = payload;
-    const json = canonicalJson({ ...content, images: images.map(({ data, mimeType }) => ({ data, mimeType })) });
-    const hash = createHash('sha256').update(json).digest('hex');
-    const known = this.#receipts.get(key);
-    if (known?.payload === hash) return known.receipt;
-    if (known) throw new SubmissionConflictError({ key });
-    const receipt = this.#take(payload);
-    this.#keep(key, { payload: hash, receipt });
+  /** The right to write for it, while it is had. */
+  get lease(): Lease | undefined {
+    return this.#journal.lease;
+  }
+
+  /**
+   * Resolves when it is in the inbox, also that of later processes.
+   * @throws {SubmissionConflictError} the key was used with another payload
+   */
+  submit(payload: Payload, key?: string): Promise<Receipt> {
+    // One after the other: then they are worked on in the order in which the store has them.
+    const receipt = this.#admitted.then(() => this.#take(payload, key));
+    this.#admitted = receipt.catch(() => {});
     return receipt;
   }
 
@@ -85,8 +109,9 @@ export class AgentInstance {
    * @returns whether there was any
    */
   async abort(reason: string): Promise<boolean> {
+    await this.#admitted;
     const any = this.#unsettled.size > 0;
-    for (const stop of this.#unsettled) stop.abort(reason);
+    for (const { stop } of this.#unsettled.values()) stop.abort(reason);
     await this.#last;
     return any;
   }
@@ -96,78 +121,107 @@ export class AgentInstance {
     const reason = 'The runtime was closed.';
     this.#stop.abort(reason);
     await this.abort(reason);
-    const harness = await this.#harness?.catch(() => undefined); // whoever asked for it has the error
-    await harness?.close();
-    this.#log.close();
+    await this.#end();
   }
 
-  #take(payload: Payload): Receipt {
-    const dispatchId = newId('disp');
-    const submissionId = newId('sub');
-    const acceptedAt = new Date().toISOString();
+  async #take(payload: Payload, key: string | undefined): Promise<Receipt> {
+    const admitted: Admitted = { dispatchId: newId('disp'), acceptedAt: new Date().toISOString(), payload };
+    const { row, isNew } = await this.#store.admitSubmission({
+      ...this.#owner,
+      id: newId('sub'),
+      ...(key !== undefined && { key }),
+      json: JSON.stringify(admitted),
+    });
+    if (isNew) return this.#begin(row.id, admitted);
+    const first = JSON.parse(row.json) as Admitted; // it was written here
+    if (payloadHash(first.payload) !== payloadHash(payload)) throw new SubmissionConflictError({ key: key ?? '' });
+    return this.#unsettled.get(row.id)?.receipt ?? storedReceipt(this.#store, row.id, first);
+  }
+
+  #begin(submissionId: string, { dispatchId, acceptedAt, payload }: Admitted): Receipt {
     const stop = new AbortController();
-    this.#unsettled.add(stop);
+    if (this.#stop.signal.aborted) stop.abort(this.#stop.signal.reason); // closed while it was taken in
     const submission: Submission = {
       text: this.#text(payload, { dispatchId, acceptedAt }),
       images: payload.images,
       scope: { dispatchId, submissionId },
       signal: stop.signal,
     };
-    const result = this.#last.then(() => this.#settle(submission)).finally(() => this.#unsettled.delete(stop));
+    const result = this.#last.then(() => this.#settle(submission)).finally(() => this.#unsettled.delete(submissionId));
     this.#last = result.catch(() => {}); // the next one runs all the same
-    return { dispatchId, submissionId, acceptedAt, result: () => result };
+    const receipt = { dispatchId, submissionId, acceptedAt, result: () => result };
+    this.#unsettled.set(submissionId, { receipt, stop });
+    return receipt;
   }
 
   #text(payload: Payload, receipt: { dispatchId: string; acceptedAt: string }): string {
     if ('message' in payload) return payload.message;
-    const attributes = { type: 'dispatch_input', ...this.#names, session: 'default', ...receipt };
+    const { agent, instance: id } = this.#owner;
+    const attributes = { type: 'dispatch_input', agent, id, session: 'default', ...receipt };
     return signalText('dispatch', attributes, canonicalJson(payload.input, 2));
-  }
-
-  #keep(key: string, kept: { payload: string; receipt: Receipt }): void {
-    this.#receipts.set(key, kept);
-    for (const [oldest] of this.#receipts) {
-      if (this.#receipts.size <= maxKeptReceipts) return;
-      this.#receipts.delete(oldest);
-    }
   }
 
   /** Works on a submission when its turn has come, and says how it ended. An answer that is complete stays so. */
   async #settle(submission: Submission): Promise<PromptResult> {
     const { scope, signal } = submission;
+    if (this.#journal.failure) await this.#reopen();
     const meter = new UsageMeter();
-    const emit = within(this.#log.emit, scope);
     const startedAt = performance.now();
-    const ending = (isError: boolean) => ({
-      durationMs: Math.round(performance.now() - startedAt),
-      isError,
-      usage: meter.total,
-    });
-    let result: PromptResult;
+    const settled = async (outcome: 'completed' | 'failed' | 'aborted', ended: Progress) => {
+      await this.#claim();
+      const isError = 'error' in ended;
+      const durationMs = Math.round(performance.now() - startedAt);
+      const usage = meter.total;
+      const emit = within(this.#journal.emit, scope);
+      emit({ type: 'submission_settled', outcome, ...ended, durationMs, isError, usage });
+      this.#put(submission, outcome, { endedAt: new Date().toISOString(), ...ended });
+      await this.#journal.flush();
+    };
     try {
-      result = await this.#admit(() => this.#work(submission, emit, meter), signal);
-    } catch (cause) {
-      const error = signal.aborted
-        ? new SubmissionAbortedError({ submissionId: scope.submissionId, reason: String(signal.reason) }, { cause })
-        : cause;
-      const outcome = signal.aborted ? 'aborted' : 'failed';
-      emit({ type: 'submission_settled', outcome, error: recordedError(error), ...ending(true) });
-      throw error;
+      let result: PromptResult;
+      try {
+        result = await this.#admit(() => this.#work(submission, meter), signal);
+      } catch (cause) {
+        if (this.#journal.failure) throw this.#journal.failure.error;
+        const error = signal.aborted
+          ? new SubmissionAbortedError({ submissionId: scope.submissionId, reason: String(signal.reason) }, { cause })
+          : cause;
+        await settled(signal.aborted ? 'aborted' : 'failed', { error: recordedError(error) });
+        throw error;
+      }
+      await settled('completed', { result });
+      return result;
+    } catch (error) {
+      if (!(error instanceof WriteRefusedError)) throw error;
+      // Another process has the instance: what it records counts.
+      return storedResult(this.#store, scope.submissionId, signal);
     }
-    emit({ type: 'submission_settled', outcome: 'completed', result, ...ending(false) });
-    return result;
   }
 
-  async #work({ text, images, scope, signal }: Submission, emit: Emit, meter: UsageMeter): Promise<PromptResult> {
-    emit({ type: 'submission_start', kind: 'dispatch' });
+  async #work(submission: Submission, meter: UsageMeter): Promise<PromptResult> {
+    const { text, images, scope, signal } = submission;
+    while (!(await this.#journal.claim())) await sleep(pollMs, undefined, { signal });
+    submission.startedAt = new Date().toISOString();
+    within(this.#journal.emit, scope)({ type: 'submission_start', kind: 'dispatch' });
+    this.#put(submission, 'running', {});
+    await this.#journal.flush();
     const session = await (await this.#root()).session();
     return session.promptAs({ scope, meter }, text, { images, signal });
+  }
+
+  #put({ scope, startedAt }: Submission, state: SubmissionState, progress: Progress): void {
+    const json = JSON.stringify({ ...(startedAt !== undefined && { startedAt }), ...progress });
+    this.#journal.put({ kind: 'submission', id: scope.submissionId, state, progress: json });
+  }
+
+  async #claim(): Promise<void> {
+    if (!(await this.#journal.claim())) throw new WriteRefusedError('lease');
   }
 
   /** One that could not be opened is tried again by the next submission. */
   async #root(): Promise<OpenHarness> {
     this.#harness ??= this.#openHarness({
-      emit: this.#log.emit,
+      journal: this.#journal,
       meter: new UsageMeter(),
       signal: this.#stop.signal,
     });
@@ -177,5 +231,50 @@ export class AgentInstance {
       this.#harness = undefined;
       throw error;
     }
+  }
+
+  /** After a failed write nothing that is in memory is known to be in the store. */
+  async #reopen(): Promise<void> {
+    await this.#end();
+    this.#journal = this.#openJournal();
+  }
+
+  async #end(): Promise<void> {
+    const harness = await this.#harness?.catch(() => undefined); // whoever asked for it has the error
+    this.#harness = undefined;
+    await harness?.close();
+    await this.#journal.close().catch(() => {}); // it was logged
+    if (this.#journal.lease) await this.#store.release(this.#journal.lease).catch(() => {}); // it ends by itself
+  }
+}
+
+/** A hash, since it may be large. */
+function payloadHash({ images, ...content }: Payload): string {
+  const json = canonicalJson({ ...content, images: images.map(({ data, mimeType }) => ({ data, mimeType })) });
+  return createHash('sha256').update(json).digest('hex');
+}
+
+/** The receipt of a submission that is not under way in this process. */
+function storedReceipt(store: Store, submissionId: string, { dispatchId, acceptedAt }: Admitted): Receipt {
+  let result: Promise<PromptResult> | undefined;
+  return {
+    dispatchId,
+    submissionId,
+    acceptedAt,
+    result: () => {
+      result ??= storedResult(store, submissionId);
+      return result;
+    },
+  };
+}
+
+async function storedResult(store: Store, submissionId: string, signal?: AbortSignal): Promise<PromptResult> {
+  for (;;) {
+    const { state, progress = '{}' }: Partial<SubmissionRow> = (await store.submission(submissionId)) ?? {};
+    const ended = JSON.parse(progress) as { result?: PromptResult; error?: RecordedError }; // it was written here
+    if (state !== 'running' && ended.result) return ended.result;
+    if (ended.error) throw restoredError(ended.error);
+    if (signal?.aborted) throw new SubmissionAbortedError({ submissionId, reason: String(signal.reason) });
+    await sleep(pollMs, undefined, signal && { signal }).catch(() => {}); // aborted: it is looked at once more
   }
 }

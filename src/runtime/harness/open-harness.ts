@@ -25,6 +25,7 @@ import { AgentServers } from '../mcp/agent-servers.ts';
 import type { Models } from '../model/providers.ts';
 import type { LoopTool } from '../model/tool.ts';
 import { checkOptions } from '../options.ts';
+import type { OwnerJournal } from '../run/owner-journal.ts';
 import type { SandboxEnv, SandboxFactory, WorkOutcome } from '../sandbox/env.ts';
 import { checkedFiles, type Files } from '../sandbox/files.ts';
 import type { JsonValue } from '../schema/snapshot.ts';
@@ -51,6 +52,8 @@ export interface HarnessParts extends Place {
   sandboxTools?: SandboxFactory['tools'] | undefined;
   /** Adds events to the run or instance, whatever harness they are of. */
   emit: Emit;
+  /** Where all that is put and emitted is written. */
+  journal: OwnerJournal;
   /** Aborts all that is done in the harness. */
   signal: AbortSignal;
   /** Ends what was made for the harness besides `env`. */
@@ -210,6 +213,7 @@ export class OpenHarness implements Harness {
             shared,
             sandboxTools,
             emit: this.#emitPlain,
+            journal: this.parts.journal,
             scope,
             meter: own,
             depth: depth + 1,
@@ -364,9 +368,11 @@ export class OpenHarness implements Harness {
     try {
       const result = await work({ signal, emit: meter.counting(emit), meter, place });
       end({ result: shown(result) });
+      await this.parts.journal.flush(); // a result is used only when it is recorded
       return result;
     } catch (error) {
-      end({ error });
+      if (!over) end({ error });
+      await this.parts.journal.flush();
       throw error;
     }
   }

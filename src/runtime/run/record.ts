@@ -1,17 +1,22 @@
+import type { RunRow, RunState } from '../../journal/store.ts';
 import type { RecordedError } from '../events/event.ts';
 import type { Usage } from '../model/model.ts';
+import { noUsage } from '../model/usage.ts';
 import type { JsonValue } from '../schema/snapshot.ts';
 
-/** The last three are final. */
-export type RunState = 'queued' | 'running' | 'completed' | 'failed' | 'cancelled';
+export type { RunState };
 
 /** What is known of a run. Times are ISO 8601. */
 export interface RunRecord {
   runId: string;
   workflowName: string;
   state: RunState;
+  /** How often it was started; 0 while it is queued. */
+  attempt: number;
   /** The run that it was started within. */
   parent?: string;
+  /** The model that it was invoked with in place of that of its agent: `provider/model`. */
+  model?: string;
   /** When it was accepted. */
   createdAt: string;
   startedAt?: string;
@@ -27,6 +32,18 @@ export interface RunRecord {
   usage: Usage;
 }
 
+/** What never changes of a run, as the store keeps it. */
+export type Admitted = Pick<RunRecord, 'createdAt' | 'input' | 'parent' | 'model'>;
+
+/** What changes. */
+export type Progress = Pick<RunRecord, 'startedAt' | 'endedAt' | 'durationMs' | 'result' | 'error' | 'usage'>;
+
 export function isFinal(state: RunState): boolean {
   return state === 'completed' || state === 'failed' || state === 'cancelled';
+}
+
+export function recordOf({ id, workflow, state, attempt, json, progress }: RunRow): RunRecord {
+  const admitted = JSON.parse(json) as Admitted; // `invoke` wrote it
+  const made: Progress = progress === undefined ? { usage: noUsage() } : JSON.parse(progress);
+  return { runId: id, workflowName: workflow, state, attempt, ...admitted, ...made };
 }

@@ -1,20 +1,27 @@
 import { abortError } from '../../errors.ts';
+import { WriteRefusedError } from '../../journal/errors.ts';
+import type { Lease, RunRow } from '../../journal/store.ts';
 import { executeAction } from '../action/execute.ts';
 import type { WorkflowDefinition } from '../define/workflow.ts';
 import { RunCancelledError } from '../errors.ts';
-import type { Emit, RecordedError, RuntimeEvent } from '../events/event.ts';
-import type { EventLog } from '../events/event-log.ts';
+import type { RecordedError, RuntimeEvent } from '../events/event.ts';
 import { recordedError } from '../events/recorded-error.ts';
 import { UsageMeter } from '../events/scope.ts';
 import { graceMs } from '../harness/grace.ts';
 import type { OpenHarness } from '../harness/open-harness.ts';
 import { checkOptions } from '../options.ts';
 import type { JsonValue } from '../schema/snapshot.ts';
-import type { RunRecord, RunState } from './record.ts';
+import type { OwnerJournal } from './owner-journal.ts';
+import { type Progress, type RunRecord, recordOf } from './record.ts';
 import type { Admit } from './slots.ts';
+import { StoredRun } from './stored-run.ts';
 
 /** Opens the root harness of a run: agent first, then its sandbox. */
-export type OpenRootHarness = (root: { emit: Emit; meter: UsageMeter; signal: AbortSignal }) => Promise<OpenHarness>;
+export type OpenRootHarness = (root: {
+  journal: OwnerJournal;
+  meter: UsageMeter;
+  signal: AbortSignal;
+}) => Promise<OpenHarness>;
 
 /** One run of a workflow: what `invoke` gives. */
 export interface RunHandle<Output = unknown> {
@@ -24,51 +31,41 @@ export interface RunHandle<Output = unknown> {
   /** What is known of it now: a copy. */
   record(): Promise<RunRecord>;
   /**
-   * The validated output.
-   * @throws the error of the run; {RunCancelledError} it was cancelled
+   * The validated output. Of a run of an earlier process, which nobody goes on with, it never comes.
+   * @throws the error of the run; {RunCancelledError} it was cancelled; {StoreError} its end could not be recorded
    */
   result(): Promise<Output>;
   /** The events with a number over `after`, from the first one on when it is left out. Ends with the run. */
   events(options?: { after?: number; signal?: AbortSignal }): AsyncIterable<RuntimeEvent>;
-  /** Stops the run; resolves when all that it started has ended. A run that has ended is left as it is. */
+  /**
+   * Stops the run; resolves when all that it started has ended. A run that has ended is left as it is.
+   * @throws {InvalidRequestError} it is under way in another process
+   */
   cancel(reason?: string): Promise<void>;
 }
 
 export class Run implements RunHandle<JsonValue> {
   readonly id: string;
   readonly workflow: WorkflowDefinition;
-  readonly workflowName: string;
-  readonly #log: EventLog;
+  readonly #journal: OwnerJournal;
   readonly #stop = new AbortController();
   readonly #meter = new UsageMeter();
   readonly #ended: Promise<JsonValue>;
   #record: RunRecord;
 
   constructor(options: {
-    id: string;
-    workflowName: string;
+    /** As it was admitted. */
+    row: RunRow;
     workflow: WorkflowDefinition;
-    input: JsonValue | undefined;
-    log: EventLog;
+    journal: OwnerJournal;
     admit: Admit;
     openHarness: OpenRootHarness;
-    /** The run that it was started within. */
-    parent?: string;
   }) {
-    const { id, workflowName, workflow, input, log, parent } = options;
-    this.id = id;
+    const { row, workflow, journal } = options;
+    this.id = row.id;
     this.workflow = workflow;
-    this.workflowName = workflowName;
-    this.#log = log;
-    this.#record = {
-      runId: id,
-      workflowName,
-      state: 'queued',
-      createdAt: new Date().toISOString(),
-      usage: this.#meter.total,
-      ...(input !== undefined && { input }),
-      ...(parent !== undefined && { parent }),
-    };
+    this.#journal = journal;
+    this.#record = recordOf(row);
     this.#ended = this.#start(options);
     this.#ended.catch(() => {}); // who wants the error awaits result()
   }
@@ -77,20 +74,17 @@ export class Run implements RunHandle<JsonValue> {
     return this.id;
   }
 
+  /** The right to write for it, while it is had. */
+  get lease(): Lease | undefined {
+    return this.#journal.lease;
+  }
+
   /** Resolves at the end, whatever it is. */
   get settled(): Promise<void> {
     return this.#ended.then(
       () => {},
       () => {},
     );
-  }
-
-  get state(): RunState {
-    return this.#record.state;
-  }
-
-  get input(): JsonValue | undefined {
-    return this.#record.input;
   }
 
   async record(): Promise<RunRecord> {
@@ -104,7 +98,7 @@ export class Run implements RunHandle<JsonValue> {
   events(options: { after?: number; signal?: AbortSignal } = {}): AsyncIterable<RuntimeEvent> {
     checkOptions('events', options, { after: true, signal: true });
     const { after = -1, signal } = options;
-    return this.#log.follow(after, signal);
+    return this.#journal.follow(after, signal);
   }
 
   async cancel(reason?: string): Promise<void> {
@@ -112,31 +106,48 @@ export class Run implements RunHandle<JsonValue> {
     await this.settled;
   }
 
+  /** Nothing of it can be recorded any more: it stops, and its result is this error. */
+  fail(error: unknown): void {
+    this.#stop.abort(error);
+  }
+
   async #start({ admit, openHarness }: ConstructorParameters<typeof Run>[0]): Promise<JsonValue> {
-    await Promise.resolve(); // whoever sees the first event can find the run
     const { signal } = this.#stop;
-    let result: JsonValue;
     try {
-      result = await admit(() => this.#run(openHarness), signal);
-      // Asked for before the end is written, however late: then what the work gave is not kept.
-      if (signal.aborted) throw abortError(signal.reason);
-    } catch (cause) {
-      const error = signal.aborted ? this.#cancelledError(cause) : cause;
-      this.#end(signal.aborted ? 'cancelled' : 'failed', { error: recordedError(error) });
-      throw error;
+      let result: JsonValue;
+      try {
+        result = await admit(() => this.#run(openHarness), signal);
+        // Asked for before the end is written, however late: then what the work gave is not kept.
+        if (signal.aborted) throw abortError(signal.reason);
+      } catch (cause) {
+        if (this.#journal.failure) throw this.#journal.failure.error;
+        const error = signal.aborted ? this.#cancelledError(cause) : cause;
+        await this.#end(signal.aborted ? 'cancelled' : 'failed', { error: recordedError(error) });
+        throw error;
+      }
+      await this.#end('completed', { result: structuredClone(result) }); // what is delivered is the caller's own
+      return result;
+    } catch (error) {
+      if (!(error instanceof WriteRefusedError)) throw error;
+      // Somebody else has it, or has ended it: what is recorded counts.
+      const stored = new StoredRun(this.id, this.#journal);
+      const ended = stored.result();
+      await ended.catch(() => {});
+      this.#record = await stored.record();
+      return ended;
     }
-    this.#end('completed', { result: structuredClone(result) }); // what is delivered is the caller's own
-    return result;
   }
 
   async #run(openHarness: OpenRootHarness): Promise<JsonValue> {
     const { signal } = this.#stop;
     if (signal.aborted) throw abortError(signal.reason);
+    await this.#claim();
     const startedAt = new Date().toISOString();
     this.#record = { ...this.#record, state: 'running', startedAt };
-    const { workflowName } = this;
-    const { input } = this.#record;
-    this.#log.emit({ type: 'run_start', workflowName, startedAt, ...(input !== undefined && { input }) });
+    const { workflowName, input } = this.#record;
+    this.#put('running', { startedAt, usage: this.#meter.total });
+    this.#journal.emit({ type: 'run_start', workflowName, startedAt, ...(input !== undefined && { input }) });
+    await this.#journal.flush();
     return executeAction({
       action: this.workflow.action,
       input: structuredClone(input), // what `run` does to its input must not show in the record
@@ -144,17 +155,40 @@ export class Run implements RunHandle<JsonValue> {
       signal,
       graceMs: graceMs(0),
       logAttributes: { action: this.workflow.action.name },
-      openHarness: (actionSignal) => openHarness({ emit: this.#log.emit, meter: this.#meter, signal: actionSignal }),
+      openHarness: (actionSignal) => openHarness({ journal: this.#journal, meter: this.#meter, signal: actionSignal }),
     });
   }
 
-  #end(state: 'completed' | 'failed' | 'cancelled', outcome: { result: JsonValue } | { error: RecordedError }): void {
+  async #claim(): Promise<void> {
+    if (!(await this.#journal.claim())) throw new WriteRefusedError('lease');
+    this.#record = { ...this.#record, attempt: this.#journal.lease?.fence ?? 1 };
+  }
+
+  async #end(
+    state: 'completed' | 'failed' | 'cancelled',
+    outcome: { result: JsonValue } | { error: RecordedError },
+  ): Promise<void> {
+    await this.#claim(); // one that was cancelled while it waited was not started
     const endedAt = new Date();
-    const { createdAt, startedAt = createdAt } = this.#record;
-    const ending = { durationMs: endedAt.getTime() - Date.parse(startedAt), ...outcome };
-    this.#record = { ...this.#record, state, endedAt: endedAt.toISOString(), ...ending };
-    this.#log.emit({ type: 'run_end', state, isError: state !== 'completed', usage: this.#meter.total, ...ending });
-    this.#log.close();
+    const { createdAt, startedAt } = this.#record;
+    const durationMs = endedAt.getTime() - Date.parse(startedAt ?? createdAt);
+    const usage = this.#meter.total;
+    const progress = {
+      ...(startedAt !== undefined && { startedAt }),
+      endedAt: endedAt.toISOString(),
+      durationMs,
+      usage,
+      ...outcome,
+    };
+    // One write: nobody finds the one without the other.
+    this.#journal.emit({ type: 'run_end', state, isError: state !== 'completed', usage, durationMs, ...outcome });
+    this.#put(state, progress);
+    this.#record = { ...this.#record, state, ...progress };
+    await this.#journal.close();
+  }
+
+  #put(state: RunRecord['state'], progress: Progress): void {
+    this.#journal.put({ kind: 'run', state, progress: JSON.stringify(progress) });
   }
 
   #cancelledError(cause: unknown): RunCancelledError {

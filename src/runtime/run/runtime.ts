@@ -1,6 +1,10 @@
+import { join } from 'node:path';
 import { type Logger, pino } from 'pino';
 import { abortError } from '../../errors.ts';
+import { SqliteStore } from '../../journal/sqlite/sqlite-store.ts';
+import type { InstanceOwner, Owner, RunRow, Store } from '../../journal/store.ts';
 import { SandboxHost } from '../../sandbox/index.ts';
+import { defaultStateDir } from '../../sandbox/state-dir.ts';
 import { actionInput } from '../action/execute.ts';
 import { AgentInstance, type Payload, type Receipt } from '../agent/instance.ts';
 import { type AgentDefinition, checkFactory, checkModel, isAgent, resolveAgent } from '../define/agent.ts';
@@ -17,9 +21,7 @@ import {
   WorkflowNotFoundError,
 } from '../errors.ts';
 import type { RuntimeEvent } from '../events/event.ts';
-import { EventLog, type EventOwner } from '../events/event-log.ts';
 import type { Log } from '../events/log.ts';
-import { MemoryEvents } from '../events/memory-events.ts';
 import { type HarnessParts, OpenHarness } from '../harness/open-harness.ts';
 import { newId } from '../id.ts';
 import type { ImagePart, Model } from '../model/model.ts';
@@ -31,15 +33,20 @@ import { canonicalJson, type JsonValue, jsonSnapshot, NotJson } from '../schema/
 import { checkImages } from '../session/images.ts';
 import { SandboxTools } from '../tools/tool-environment.ts';
 import { currentWork, type Work } from './current-work.ts';
-import { isFinal, type RunRecord, type RunState } from './record.ts';
+import { leaseMs, OwnerJournal } from './owner-journal.ts';
+import { type Admitted, type RunRecord, type RunState, recordOf } from './record.ts';
 import { type OpenRootHarness, Run, type RunHandle } from './run.ts';
 import { Slots } from './slots.ts';
-
-const maxKeptRuns = 1_000;
+import { StoredRun } from './stored-run.ts';
 
 export interface RuntimeOptions {
   /** Makes the containers of `docker()` sandboxes. Default: one that is opened when it is first needed */
   host?: SandboxHost;
+  /**
+   * Where runs, conversations and events are kept: the path of a SQLite file, which is made when it is not there, or
+   * `:memory:`. Default: `runtime.db` in `BERTH_STATE_DIR`, else in `~/.local/state/berth`
+   */
+  store?: string;
   /** Added to the built-in providers, by provider id. */
   models?: Record<string, ModelSource>;
   /** Default: pino on standard error, at the level of `BERTH_LOG`, else `warn` */
@@ -101,7 +108,7 @@ export interface RunsQuery {
   limit?: number;
 }
 
-/** Runs workflows and agents. Runs and conversations are kept in memory, for as long as the runtime is open. */
+/** Runs workflows and agents, and keeps what they did in its store. */
 export class Runtime {
   readonly #workflows: Map<string, WorkflowDefinition>;
   readonly #agents: Map<string, AgentDefinition>;
@@ -110,13 +117,20 @@ export class Runtime {
   readonly #env: Readonly<Record<string, string | undefined>>;
   readonly #defaultSandbox: SandboxFactory;
   readonly #slots: Slots;
-  readonly #events = new MemoryEvents();
+  readonly #storePath: string;
+  /** As which it claims. */
+  readonly #claimant = newId('host');
+  /** Those that are under way, or wait, in this process. */
   readonly #runs = new Map<string, Run>();
+  /** What is being taken in: `close` has to wait for it. */
+  readonly #admissions = new Set<Promise<unknown>>();
   readonly #instances = new Map<string, AgentInstance>();
   readonly #observers = new Set<Observer>();
   readonly #warnings = new Set<string>();
   readonly #givenHost: SandboxHost | undefined;
   #ownHost: Promise<SandboxHost> | undefined;
+  #store: Promise<Store> | undefined;
+  #renewal: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
 
   constructor(options: RuntimeOptions) {
@@ -130,6 +144,14 @@ export class Runtime {
     this.#defaultSandbox = options.sandbox ?? docker();
     this.#slots = new Slots(options.concurrency ?? 16);
     this.#givenHost = options.host;
+    this.#storePath = options.store ?? join(defaultStateDir(), 'runtime.db');
+  }
+
+  /** One whose store is open. */
+  static async open(options: RuntimeOptions): Promise<Runtime> {
+    const runtime = new Runtime(options);
+    await runtime.#openStore();
+    return runtime;
   }
 
   /**
@@ -138,7 +160,7 @@ export class Runtime {
    * @throws {WorkflowInputUnexpectedError} the workflow takes no input
    * @throws {WorkflowInputSerializationError} the input can't be kept as JSON
    * @throws {ActionInputValidationError} the input does not fit the schema
-   * @throws {RunConflictError} the id was used with another workflow or input
+   * @throws {RunConflictError} the id was used with another workflow, input or model
    * @throws {InvalidModelError} or {ModelNotFoundError} `model` names none
    * @throws {RuntimeUnavailableError} the runtime is closing
    */
@@ -157,34 +179,38 @@ export class Runtime {
     if (!/^[A-Za-z0-9_.-]{1,128}$/.test(id)) {
       throw new InvalidRequestError('the id of a run has letters, digits, _ . - and at most 128 of them');
     }
-    const known = this.#runs.get(id);
-    if (known) {
-      if (known.workflow === workflow && canonicalJson(known.input) === canonicalJson(input)) return known;
-      throw new RunConflictError({ runId: id });
-    }
-    if (options.signal?.aborted) throw abortError(options.signal.reason);
+    const { signal, model } = options;
+    if (signal?.aborted) throw abortError(signal.reason);
     const caller = currentWork.getStore();
     // It must not wait for a slot: whoever may be waiting for it has one.
     const isWithin = caller?.runtime === this && caller.underWay;
-    const run = new Run({
-      id,
-      workflowName: name,
-      workflow,
-      input,
-      log: this.#openLog(id, { runId: id }),
-      admit: (work, abort) => (isWithin ? this.#do(work, id) : this.#slots.run(() => this.#do(work, id), abort)),
-      openHarness: this.#rootHarness(workflow.agent, id, 'run', options.model),
+    const admitted: Admitted = {
+      createdAt: new Date().toISOString(),
+      ...(input !== undefined && { input }),
       ...(isWithin && caller.runId !== undefined && { parent: caller.runId }),
+      ...(model !== undefined && { model: typeof model === 'string' ? model : `${model.provider}/${model.id}` }),
+    };
+    return this.#admitting(async () => {
+      const store = await this.#openStore();
+      const { row, isNew } = await store.admitRun({ id, workflow: name, json: JSON.stringify(admitted) });
+      if (!isNew) return this.#sameRun(row, name, admitted);
+      const run: Run = new Run({
+        row,
+        workflow,
+        journal: this.#journal(store, { run: id }, (error) => run.fail(error)),
+        admit: (work, abort) => (isWithin ? this.#do(work, id) : this.#slots.run(() => this.#do(work, id), abort)),
+        openHarness: this.#rootHarness(workflow.agent, id, 'run', model),
+      });
+      this.#runs.set(id, run);
+      const cancel = () => void run.cancel(reasonText(signal?.reason));
+      signal?.addEventListener('abort', cancel, { once: true });
+      void run.settled.then(() => {
+        signal?.removeEventListener('abort', cancel);
+        this.#runs.delete(id);
+      });
+      if (signal?.aborted) cancel(); // while it was taken in
+      return run;
     });
-    this.#runs.set(id, run);
-    const { signal } = options;
-    const cancel = () => void run.cancel(reasonText(signal?.reason));
-    signal?.addEventListener('abort', cancel, { once: true });
-    void run.settled.then(() => {
-      signal?.removeEventListener('abort', cancel);
-      this.#dropOldRuns();
-    });
-    return run;
   }
 
   /**
@@ -201,21 +227,10 @@ export class Runtime {
     const [target, options] = dispatchArguments(first, second);
     const { name, agent } = this.#findAgent(target);
     const { id, payload, key } = checkDispatch(options);
-    const instanceKey = JSON.stringify([name, id]);
-    let instance = this.#instances.get(instanceKey);
-    if (!instance) {
-      instance = new AgentInstance({
-        agent,
-        names: { agent: name, id },
-        log: this.#openLog(instanceKey, { instanceId: id, agentName: name }),
-        openHarness: this.#rootHarness(agent, id, 'agent'),
-        admit: (work, signal) => this.#slots.run(() => this.#do(work), signal),
-      });
-      this.#instances.set(instanceKey, instance);
-    }
-    const receipt = instance.submit(payload, key);
-    receipt.result().catch(() => {}); // who wants the error awaits it
-    return receipt;
+    return this.#admitting(async () => {
+      const instance = this.#instance(await this.#openStore(), agent, { agent: name, instance: id });
+      return instance.submit(payload, key);
+    });
   }
 
   /**
@@ -248,24 +263,26 @@ export class Runtime {
     checkOptions('runs', query, { state: true, workflow: true, after: true, limit: true });
     const { state, workflow, after, limit = 100 } = query;
     if (!Number.isSafeInteger(limit) || limit < 1) throw new InvalidRequestError('limit must be a whole number over 0');
-    let runs = [...this.#runs.values()].reverse();
-    if (after !== undefined) {
-      const at = runs.findIndex(({ id }) => id === after);
-      if (at === -1) throw new RunNotFoundError({ runId: after });
-      runs = runs.slice(at + 1);
-    }
-    const found = runs
-      .filter((run) => state === undefined || run.state === state)
-      .filter((run) => workflow === undefined || run.workflowName === workflow)
-      .slice(0, Math.min(limit, 1_000));
-    return Promise.all(found.map((run) => run.record()));
+    const store = await this.#openStore();
+    const last = after === undefined ? undefined : await store.run(after);
+    if (after !== undefined && !last) throw new RunNotFoundError({ runId: after });
+    const rows = await store.runs({
+      ...(state !== undefined && { state }),
+      ...(workflow !== undefined && { workflow }),
+      ...(last && { before: last.seq }),
+      limit: Math.min(limit, 1_000),
+    });
+    // Of those under way here, also what is not written yet.
+    return Promise.all(rows.map((row) => this.#runs.get(row.id)?.record() ?? recordOf(row)));
   }
 
-  /** @throws {RunNotFoundError} there is none of this id, or it is no longer kept */
+  /** @throws {RunNotFoundError} there is none of this id */
   async run(id: string): Promise<RunHandle> {
-    const run = this.#runs.get(id);
-    if (!run) throw new RunNotFoundError({ runId: id });
-    return run;
+    const live = this.#runs.get(id);
+    if (live) return live;
+    const store = await this.#openStore();
+    if (!(await store.run(id))) throw new RunNotFoundError({ runId: id });
+    return this.#storedRun(store, id);
   }
 
   /** Takes nothing more, cancels what runs, and resolves when all of it has ended. */
@@ -279,11 +296,80 @@ export class Runtime {
   }
 
   async #close(): Promise<void> {
+    await Promise.allSettled(this.#admissions);
     await Promise.all([
       ...[...this.#runs.values()].map((run) => run.cancel('The runtime was closed.')),
       ...[...this.#instances.values()].map((instance) => instance.close()),
     ]);
     await (await this.#ownHost?.catch(() => undefined))?.close();
+    clearInterval(this.#renewal);
+    await (await this.#store?.catch(() => undefined))?.close();
+  }
+
+  async #openStore(): Promise<Store> {
+    this.#store ??= SqliteStore.open(this.#storePath);
+    try {
+      const store = await this.#store;
+      this.#renewal ??= setInterval(() => void this.#renewLeases(store), leaseMs / 3).unref();
+      return store;
+    } catch (error) {
+      this.#store = undefined; // it may be there the next time
+      throw error;
+    }
+  }
+
+  async #renewLeases(store: Store): Promise<void> {
+    try {
+      const atWork = [...this.#runs.values(), ...this.#instances.values()];
+      await store.renew(
+        atWork.flatMap(({ lease }) => lease ?? []),
+        leaseMs,
+      );
+    } catch (error) {
+      this.#logger.warn({ err: error }, 'The leases of what runs could not be renewed.');
+    }
+  }
+
+  /** Takes something in. `close` waits until that is done, and then ends it. */
+  async #admitting<Result>(work: () => Promise<Result>): Promise<Result> {
+    const admission = work();
+    this.#admissions.add(admission);
+    try {
+      return await admission;
+    } finally {
+      this.#admissions.delete(admission);
+    }
+  }
+
+  async #sameRun(row: RunRow, workflowName: string, { input, model }: Admitted): Promise<RunHandle> {
+    const known = recordOf(row);
+    const isSame =
+      known.workflowName === workflowName &&
+      known.model === model &&
+      canonicalJson(known.input) === canonicalJson(input);
+    if (!isSame) throw new RunConflictError({ runId: row.id });
+    return this.run(row.id);
+  }
+
+  #instance(store: Store, agent: AgentDefinition, owner: InstanceOwner): AgentInstance {
+    const key = JSON.stringify([owner.agent, owner.instance]);
+    let instance = this.#instances.get(key);
+    if (!instance) {
+      instance = new AgentInstance({
+        agent,
+        owner,
+        store,
+        openJournal: () => this.#journal(store, owner),
+        openHarness: this.#rootHarness(agent, owner.instance, 'agent'),
+        admit: (work, signal) => this.#slots.run(() => this.#do(work), signal),
+      });
+      this.#instances.set(key, instance);
+    }
+    return instance;
+  }
+
+  #storedRun(store: Store, id: string): StoredRun {
+    return new StoredRun(id, this.#journal(store, { run: id }));
   }
 
   /** Does work, which what it calls knows itself to be a part of. */
@@ -343,7 +429,7 @@ export class Runtime {
   }
 
   #rootHarness(agent: AgentDefinition, id: string, kind: 'run' | 'agent', model?: string | Model): OpenRootHarness {
-    return async ({ emit, meter, signal }) => {
+    return async ({ journal, meter, signal }) => {
       const own = await resolveAgent(agent, { id, env: this.#env });
       const resolved = model === undefined ? own : { ...own, model };
       if (resolved.model !== undefined) this.#models.resolve(resolved.model);
@@ -364,7 +450,8 @@ export class Runtime {
         models: this.#models,
         shared: new SandboxTools(),
         sandboxTools: factory.tools?.bind(factory),
-        emit,
+        emit: journal.emit,
+        journal,
         scope: { harness: 'default' },
         meter,
         depth: 0,
@@ -386,18 +473,24 @@ export class Runtime {
     }
   }
 
-  #openLog(logId: string, owner: EventOwner): EventLog {
-    const observed = { ...owner, log: this.#observerLog() };
-    return new EventLog({
-      logId,
+  /** @param onFailure - ends the work: nothing of it can be recorded any more */
+  #journal(store: Store, owner: Owner, onFailure: (error: unknown) => void = () => {}): OwnerJournal {
+    const names = 'run' in owner ? { runId: owner.run } : { instanceId: owner.instance, agentName: owner.agent };
+    const observed = { ...names, log: this.#observerLog() };
+    return new OwnerJournal({
       owner,
-      store: this.#events,
+      store,
+      host: this.#claimant,
       isObserved: () => this.#observers.size > 0,
       deliver: (event) => {
         // A copy, without those that come meanwhile; who has ended meanwhile is not told.
         for (const observer of [...this.#observers]) {
           if (this.#observers.has(observer)) this.#tell(observer, event, observed);
         }
+      },
+      onFailure: (error) => {
+        this.#logger.error({ err: error, owner }, 'What happened could not be recorded, so this work stops.');
+        onFailure(error);
       },
     });
   }
@@ -417,20 +510,12 @@ export class Runtime {
       this.#logger[level](attributes ?? {}, message);
     return { info: write('info'), warn: write('warn'), error: write('error') };
   }
-
-  #dropOldRuns(): void {
-    for (const [id, run] of this.#runs) {
-      if (this.#runs.size <= maxKeptRuns) return;
-      if (!isFinal(run.state)) continue;
-      this.#runs.delete(id);
-      this.#events.remove(id);
-    }
-  }
 }
 
 /**
  * Opens a runtime.
  * @throws {DefinitionError} an option is not known, or not of its type
+ * @throws {StoreError} the store can't be opened; {StoreVersionError} it is of a newer version of Berth
  * @example
  * const runtime = await createRuntime();
  * const run = await runtime.invoke(fixBug, { input: { file: 'src/cart.ts' } });
@@ -438,16 +523,17 @@ export class Runtime {
  * await runtime.close();
  */
 export async function createRuntime(options: RuntimeOptions = {}): Promise<Runtime> {
-  return new Runtime(options);
+  return Runtime.open(options);
 }
 
 function checkRuntime(options: RuntimeOptions): void {
   const problems = new Problems('The runtime');
   const record = problems.record(options, '', {
-    known: ['host', 'models', 'logger', 'agents', 'workflows', 'sandbox', 'env', 'concurrency'],
-    notYet: ['store', 'discover', 'maxValueBytes'],
+    known: ['host', 'store', 'models', 'logger', 'agents', 'workflows', 'sandbox', 'env', 'concurrency'],
+    notYet: ['discover', 'maxValueBytes'],
   });
   problems.optional(record.concurrency, 'concurrency', (value, path) => problems.positiveInteger(value, path));
+  problems.optional(record.store, 'store', (value, path) => checkStore(problems, value, path));
   problems.optional(record.sandbox, 'sandbox', (value, path) => checkFactory(problems, value, path));
   const registered = (field: 'agents' | 'workflows', isDefinition: (value: unknown) => boolean, what: string) => {
     const names = new Map<unknown, string>();
@@ -463,6 +549,11 @@ function checkRuntime(options: RuntimeOptions): void {
   problems.entries(record.models, 'models'); // `Models` looks at each
   if (typeof (record.env ?? {}) !== 'object') problems.add('env', 'must be an object'); // `process.env` is no plain one
   problems.throwIfAny();
+}
+
+function checkStore(problems: Problems, store: unknown, path: string): void {
+  if (typeof store !== 'string' || store === '') problems.add(path, 'must be the path of a file, or :memory:');
+  else if (/^[a-z][a-z0-9+.-]+:\/\//i.test(store)) problems.add(path, 'must be a file: other databases come later');
 }
 
 async function openIn(env: SandboxEnv, cwd: string): Promise<SandboxEnv> {

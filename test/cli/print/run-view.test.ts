@@ -54,7 +54,7 @@ async function show(turns: ScriptedTurn[], screen: Screen): Promise<void> {
       await harness.run(greet, { name: 'Bob' });
     },
   });
-  await using runtime = await createRuntime({ sandbox: local(), logger: pino({ level: 'silent' }) });
+  await using runtime = await createRuntime({ store: ':memory:', sandbox: local(), logger: pino({ level: 'silent' }) });
   const view = new RunView(screen, { workflow: 'shown', action: 'do_it' });
   runtime.observe((event) => view.add(event));
   const run = await runtime.invoke(workflow);

@@ -67,7 +67,12 @@ test('a submission has the usage of its own turns, failed ones included', async 
 
 // contract: 1.8-concurrency
 test('submissions count for the concurrency of the runtime', async ({ directory }) => {
-  await using runtime = await createRuntime({ sandbox: local({ cwd: directory }), concurrency: 1, logger });
+  await using runtime = await createRuntime({
+    store: ':memory:',
+    sandbox: local({ cwd: directory }),
+    concurrency: 1,
+    logger,
+  });
   const answer = gate<string>();
   const asked = gate();
   const first = scriptedModel([
@@ -96,6 +101,7 @@ test('an instance whose sandbox could not be made tries again with the next subm
   let attempts = 0;
   const inner = local({ cwd: directory });
   await using runtime = await createRuntime({
+    store: ':memory:',
     logger,
     sandbox: {
       createSandbox: async (request) => {
@@ -110,17 +116,6 @@ test('an instance whose sandbox could not be made tries again with the next subm
   await expect(first.result()).rejects.toThrow('no engine');
   const second = await runtime.dispatch(agent, { instance: 'a', message: '2' });
   expect((await second.result()).text).toBe('Hello.');
-});
-
-test('keeps the newest 1,000 keys of an instance', async ({ directory }) => {
-  await using runtime = await createRuntime({ sandbox: local({ cwd: directory }), logger });
-  const agent = defineAgent(() => ({}), { name: 'helper' }); // without a model each one fails at once
-  const send = (key: string) => runtime.dispatch(agent, { instance: 'a', message: 'x', key });
-  const first = await send('k0');
-  for (let i = 1; i < 1_000; i++) await send(`k${i}`);
-  expect((await send('k0')).submissionId).toBe(first.submissionId);
-  await send('k1000');
-  expect((await send('k0')).submissionId).not.toBe(first.submissionId);
 });
 
 // contract: 7.2-abort, 7.2-settled-once, 4.1-failed-left-out
@@ -163,7 +158,12 @@ test('aborting an instance stops what it works on and settles what waits, withou
 test('aborting an instance also settles what waits for a place, and says when there is nothing to abort', async ({
   directory,
 }) => {
-  await using runtime = await createRuntime({ sandbox: local({ cwd: directory }), concurrency: 1, logger });
+  await using runtime = await createRuntime({
+    store: ':memory:',
+    sandbox: local({ cwd: directory }),
+    concurrency: 1,
+    logger,
+  });
   const answer = gate<string>();
   const asked = gate();
   const model = scriptedModel([

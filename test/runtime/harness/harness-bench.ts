@@ -1,13 +1,13 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { SqliteStore } from '../../../src/journal/sqlite/sqlite-store.ts';
 import { type AgentConfig, defineAgent, resolveAgent } from '../../../src/runtime/define/agent.ts';
 import type { EventBody, RuntimeEvent } from '../../../src/runtime/events/event.ts';
-import { EventLog } from '../../../src/runtime/events/event-log.ts';
-import { MemoryEvents } from '../../../src/runtime/events/memory-events.ts';
 import { UsageMeter } from '../../../src/runtime/events/scope.ts';
 import { OpenHarness } from '../../../src/runtime/harness/open-harness.ts';
 import { Models } from '../../../src/runtime/model/providers.ts';
+import { OwnerJournal } from '../../../src/runtime/run/owner-journal.ts';
 import { local } from '../../../src/runtime/sandbox/local.ts';
 import { SandboxTools } from '../../../src/runtime/tools/tool-environment.ts';
 
@@ -16,16 +16,20 @@ export async function harnessBench(config: AgentConfig = {}, { depth = 0 }: { de
   const cwd = await mkdtemp(join(tmpdir(), 'berth-test-'));
   const events: RuntimeEvent[] = [];
   const observers: ((event: RuntimeEvent) => void)[] = [];
-  const log = new EventLog({
-    logId: 'run_bench',
-    owner: { runId: 'run_bench' },
-    store: new MemoryEvents(),
+  const store = await SqliteStore.open(':memory:');
+  await store.admitRun({ id: 'run_bench', workflow: 'bench', json: '{}' });
+  const journal = new OwnerJournal({
+    owner: { run: 'run_bench' },
+    store,
+    host: 'bench',
+    onFailure: () => {},
     isObserved: () => true,
     deliver: (event) => {
       events.push(event);
       for (const observe of observers) observe(event);
     },
   });
+  await journal.claim();
   const stop = new AbortController();
   const meter = new UsageMeter();
   const env = await local({ cwd }).createSandbox({
@@ -44,7 +48,8 @@ export async function harnessBench(config: AgentConfig = {}, { depth = 0 }: { de
     ),
     models: new Models({}, {}),
     shared: new SandboxTools(),
-    emit: log.emit,
+    emit: journal.emit,
+    journal,
     scope: { harness: 'default' },
     meter,
     depth,
@@ -73,7 +78,8 @@ export async function harnessBench(config: AgentConfig = {}, { depth = 0 }: { de
     types: () => events.map(({ type }) => type),
     async [Symbol.asyncDispose]() {
       await harness.close();
-      log.close();
+      await journal.close();
+      await store.close();
       await rm(cwd, { recursive: true, force: true });
     },
   };

@@ -292,6 +292,7 @@ describe('harness.emit', () => {
     const data = { done: 1 };
     bench.harness.emit('progress', data, { id: 'a' });
     data.done = 2;
+    await bench.next('data');
     expect(bench.of('data')[0]).toMatchObject({ name: 'progress', id: 'a', data: { done: 1 }, harness: 'default' });
   });
 });

@@ -124,7 +124,7 @@ describe('a result', () => {
     await using server = await connectMcpServer('test', { url: http.url });
     const [echo] = server.tools;
     if (!echo) throw new Error('no tool');
-    await using runtime = await createRuntime({ sandbox: local() });
+    await using runtime = await createRuntime({ store: ':memory:', sandbox: local() });
     const turns = [{ toolCalls: [{ name: 'say_again', input: { text: 'twice' } }] }, 'done'];
     const model = scriptedModel(turns);
     const workflow = defineWorkflow({

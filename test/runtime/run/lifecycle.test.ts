@@ -51,7 +51,7 @@ describe('a sandbox', () => {
         await env.close(outcome);
       },
     }));
-    await using runtime = await createRuntime({ logger: silent });
+    await using runtime = await createRuntime({ store: ':memory:', logger: silent });
     const atWork = gate();
     const workflow = defineWorkflow({
       agent: defineAgent(() => ({ sandbox, ...(cwd !== undefined && { cwd }) })),
@@ -75,7 +75,7 @@ describe('a sandbox', () => {
     const model = scriptedModel([{ toolCalls: [{ name: 'bash', input: {} }] }, 'Done.']);
     const read = { name: 'read', description: 'The own one.', run: () => 'x' };
     const own = defineAgent(() => ({ model, sandbox, tools: [read] }));
-    await using runtime = await createRuntime({ logger: silent });
+    await using runtime = await createRuntime({ store: ':memory:', logger: silent });
     const workflow = defineWorkflow({
       agent: own,
       name: 'w',
@@ -117,7 +117,7 @@ describe('invoke', () => {
 
   // contract: 7.1-id-form
   test.each([[''], ['a b'], ['ü'], ['x'.repeat(129)]])('refuses the id %j', async (id) => {
-    await using runtime = await createRuntime({ sandbox: local(), logger: silent });
+    await using runtime = await createRuntime({ store: ':memory:', sandbox: local(), logger: silent });
     const call = runtime.invoke(defineWorkflow({ agent, name: 'w', run: () => 1 }), { id });
     await expect(call).rejects.toMatchObject({ name: 'InvalidRequestError' });
   });
@@ -178,7 +178,7 @@ describe('a run', () => {
     const run = await runtime.invoke(workflow, { id: 'same', input: { list: ['yours'] } });
     await run.result();
     expect((await run.record()).input).toEqual({ list: ['yours'] });
-    expect(await runtime.invoke(workflow, { id: 'same', input: { list: ['yours'] } })).toBe(run);
+    expect((await runtime.invoke(workflow, { id: 'same', input: { list: ['yours'] } })).id).toBe(run.id);
   });
 
   // contract: 7.1-record-copy
@@ -213,6 +213,7 @@ describe('a run', () => {
       return {};
     });
     await using runtime = await createRuntime({
+      store: ':memory:',
       sandbox: local({ cwd: directory }),
       env: { KEY: 'k' },
       logger: silent,
@@ -249,7 +250,7 @@ describe('a run', () => {
         return local({ cwd: directory }).createSandbox(request);
       },
     };
-    await using runtime = await createRuntime({ sandbox: counting, logger: silent });
+    await using runtime = await createRuntime({ store: ':memory:', sandbox: counting, logger: silent });
     const bash = { name: 'bash', description: 'Mine.', run: () => 1 };
     for (const [config, name] of [
       [{ unknown: 1 }, 'DefinitionError'],
@@ -282,7 +283,7 @@ describe('a run', () => {
         return slow.createSandbox(request);
       },
     };
-    await using runtime = await createRuntime({ sandbox, logger: silent });
+    await using runtime = await createRuntime({ store: ':memory:', sandbox, logger: silent });
     let began = false;
     const workflow = defineWorkflow({
       agent,
@@ -341,7 +342,7 @@ describe('a run', () => {
         await env.close();
       },
     }));
-    await using runtime = await createRuntime({ sandbox: slow, logger: silent });
+    await using runtime = await createRuntime({ store: ':memory:', sandbox: slow, logger: silent });
     const run = await runtime.invoke(defineWorkflow({ agent, name: 'w', run: () => 'result' }));
     await closing.promise;
     const cancelled = run.cancel();
@@ -361,7 +362,7 @@ describe('a run', () => {
 
   test('keeps its result when its sandbox can not be ended, and says so in its log', async ({ directory }) => {
     const stuck = around(local({ cwd: directory }), () => ({ close: () => Promise.reject(new Error('stuck')) }));
-    await using runtime = await createRuntime({ sandbox: stuck, logger: silent });
+    await using runtime = await createRuntime({ store: ':memory:', sandbox: stuck, logger: silent });
     const run = await runtime.invoke(defineWorkflow({ agent, name: 'w', run: () => 'kept' }));
     expect(await run.result()).toBe('kept');
     const events = await eventsOf(run);
@@ -378,7 +379,7 @@ describe('a run', () => {
         await env.close();
       },
     }));
-    await using runtime = await createRuntime({ sandbox: stuck, logger: silent });
+    await using runtime = await createRuntime({ store: ':memory:', sandbox: stuck, logger: silent });
     const workflow = defineWorkflow({
       agent,
       name: 'w',
@@ -545,27 +546,39 @@ describe('a runtime', () => {
     expect(logged.filter(({ msg }) => msg.startsWith('local() is no sandbox'))).toHaveLength(1);
   });
 
-  test('keeps the newest 1,000 runs that have ended', async ({ directory }) => {
-    await using runtime = await createRuntime({ sandbox: local({ cwd: directory }), concurrency: 50, logger: silent });
+  // contract: 7.1-runs-limit
+  test('lists the newest 100 runs, or as many as are asked for, at most 1,000', async ({ directory }) => {
+    await using runtime = await createRuntime({
+      store: ':memory:',
+      sandbox: local({ cwd: directory }),
+      concurrency: 50,
+      logger: silent,
+    });
     const workflow = defineWorkflow({ agent, name: 'w', run: () => 1 });
     const runs: RunHandle[] = [];
     for (let i = 0; i < 1_005; i++) runs.push(await runtime.invoke(workflow));
     await Promise.all(runs.map((run) => run.result()));
-    await new Promise((resolve) => setImmediate(resolve));
-    expect(await runtime.runs({ limit: 10_000 })).toHaveLength(1_000);
-    await expect(runtime.run(runs[0]?.id ?? '')).rejects.toThrow(expect.objectContaining({ name: 'RunNotFoundError' }));
-    expect(await runtime.run(runs.at(-1)?.id ?? '')).toBe(runs.at(-1));
+    const newest = runs.map(({ id }) => id).reverse();
+    expect((await runtime.runs()).map(({ runId }) => runId)).toEqual(newest.slice(0, 100));
+    expect((await runtime.runs({ limit: 10_000 })).map(({ runId }) => runId)).toEqual(newest.slice(0, 1_000));
+    expect(await (await runtime.run(newest.at(-1) ?? '')).result()).toBe(1);
   });
 
   // contract: 1.8-close-once, 1.8-close-ends, 1.8-close-admits-nothing
   test('that is closed has ended all its runs, waits included, and closes once', async ({ directory }) => {
-    const runtime = await createRuntime({ sandbox: local({ cwd: directory }), concurrency: 1, logger: silent });
+    const runtime = await createRuntime({
+      store: ':memory:',
+      sandbox: local({ cwd: directory }),
+      concurrency: 1,
+      logger: silent,
+    });
     const workflow = defineWorkflow({
       agent,
       name: 'w',
       run: async ({ harness }) => void (await harness.shell('sleep 1503')),
     });
     const runs = [await runtime.invoke(workflow), await runtime.invoke(workflow)];
+    const told = Promise.all(runs.map(eventsOf));
     await Promise.all([runtime.close(), runtime.close()]);
     expect((await Promise.all(runs.map((run) => run.record()))).map(({ state }) => state)).toEqual([
       'cancelled',
@@ -573,7 +586,9 @@ describe('a runtime', () => {
     ]);
     for (const run of runs) {
       await expect(run.result()).rejects.toMatchObject({ name: 'RunCancelledError' });
-      expect((await eventsOf(run)).at(-1)).toMatchObject({ type: 'run_end', state: 'cancelled', isError: true });
+    }
+    for (const events of await told) {
+      expect(events.at(-1)).toMatchObject({ type: 'run_end', state: 'cancelled', isError: true });
     }
     await expect(runtime.invoke(workflow)).rejects.toMatchObject({ name: 'RuntimeUnavailableError', status: 503 });
     await expect(runtime.dispatch(agent, { instance: 'x', message: 'y' })).rejects.toMatchObject({

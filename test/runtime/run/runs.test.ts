@@ -304,7 +304,7 @@ test('lists runs, newest first, by state, workflow and page', async ({ runtime }
 // contract: 1.8-concurrency, 7.1-queued
 test('concurrency bounds what runs at once; a run that waits can be cancelled', async ({ directory }) => {
   const { local } = await import('../../../src/runtime/sandbox/local.ts');
-  await using runtime = await createRuntime({ concurrency: 1, sandbox: local({ cwd: directory }) });
+  await using runtime = await createRuntime({ store: ':memory:', concurrency: 1, sandbox: local({ cwd: directory }) });
   const { workflow, started } = waiting('first');
   const first = await runtime.invoke(workflow);
   await started;
@@ -319,7 +319,7 @@ test('concurrency bounds what runs at once; a run that waits can be cancelled', 
 
 test('a run started within a run needs no room of its own, and its record says by which', async ({ directory }) => {
   const { local } = await import('../../../src/runtime/sandbox/local.ts');
-  await using runtime = await createRuntime({ concurrency: 1, sandbox: local({ cwd: directory }) });
+  await using runtime = await createRuntime({ store: ':memory:', concurrency: 1, sandbox: local({ cwd: directory }) });
   const started: RunHandle[] = [];
   const startDouble = async () => {
     const run = await invoke(double, { input: { n: 2 } });
@@ -367,12 +367,13 @@ test('close takes nothing more and ends what runs', async ({ runtime }) => {
 
 // contract: 1.8-options, 11-not-yet
 test('options that are not known, or come in a later version, are refused', async () => {
-  const refused = createRuntime(untyped({ store: ':memory:', colour: 1, concurrency: 0 }));
+  const refused = createRuntime(untyped({ store: 'postgres://localhost', discover: '.', colour: 1, concurrency: 0 }));
   await expect(refused).rejects.toThrow(DefinitionError);
   const error: unknown = await refused.catch((thrown: unknown) => thrown);
   expect(error instanceof DefinitionError && error.issues.map(({ path }) => path).sort()).toEqual([
     'colour',
     'concurrency',
+    'discover',
     'store',
   ]);
 });

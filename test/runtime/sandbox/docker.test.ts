@@ -67,11 +67,11 @@ test('a command with a key is started once: later calls join it', async () => {
 
 // contract: 10.2-docker-run, 10.2-docker-keep, 11-nothing-left
 test('removes the sandbox of a run with the run, unless it is to be kept; then only its processes end', async () => {
-  await using runtime = await createRuntime();
+  await using runtime = await createRuntime({ store: ':memory:' });
   await (await runtime.invoke(workflow(dockerHere()))).result();
   expect(await opened.host.list()).toEqual([]);
 
-  await using other = await createRuntime();
+  await using other = await createRuntime({ store: ':memory:' });
   await (await other.invoke(workflow(dockerHere({ keep: true, labels: { name: 'kept' } })))).result();
   const [kept] = await opened.host.list({ labels: { name: 'kept' } });
   await using sandbox = await opened.host.connect(kept?.id ?? '');

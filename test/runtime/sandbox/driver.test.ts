@@ -265,7 +265,7 @@ test('a model works in a sandbox of a driver with all built-in tools', async () 
     'Done.',
   ]);
   const agent = defineAgent(() => ({ model, sandbox: ofThisMachine }));
-  await using runtime = await createRuntime({ logger: pino({ level: 'silent' }) });
+  await using runtime = await createRuntime({ store: ':memory:', logger: pino({ level: 'silent' }) });
   const workflow = defineWorkflow({
     name: 'works',
     agent,
@@ -294,7 +294,7 @@ test('a sandbox of a driver ends with its run, also when the run is cancelled', 
   const sandbox = {
     createSandbox: async () => sandboxFromDriver(localDriver(), { cwd: directory.cwd, dispose: disposed }),
   };
-  await using runtime = await createRuntime({ sandbox, logger: pino({ level: 'silent' }) });
+  await using runtime = await createRuntime({ store: ':memory:', sandbox, logger: pino({ level: 'silent' }) });
   const workflow = defineWorkflow({
     name: 'waits',
     agent: defineAgent(() => ({})),

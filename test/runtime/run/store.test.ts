@@ -1,0 +1,260 @@
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { expect } from 'vitest';
+import { SqliteStore } from '../../../src/journal/sqlite/sqlite-store.ts';
+import { defineAgent } from '../../../src/runtime/define/agent.ts';
+import { defineWorkflow } from '../../../src/runtime/define/workflow.ts';
+import {
+  InvalidRequestError,
+  RunCancelledError,
+  RunConflictError,
+  SubmissionAbortedError,
+  SubmissionConflictError,
+} from '../../../src/runtime/errors.ts';
+import { OperationFailedError } from '../../../src/runtime/model/errors.ts';
+import { createRuntime } from '../../../src/runtime/run/runtime.ts';
+import { local } from '../../../src/runtime/sandbox/local.ts';
+import { scriptedModel } from '../../../src/testing/scripted-model.ts';
+import { eventsOf, test } from '../../support/runtime.ts';
+import { gate } from '../model/conversation-of.ts';
+
+const agent = defineAgent(() => ({}));
+const double = defineWorkflow({ agent, name: 'double', run: () => ({ n: 2 }) });
+
+/** A runtime on the store in a directory, as another process would open it. */
+function open(directory: string) {
+  return createRuntime({
+    store: join(directory, 'runtime.db'),
+    sandbox: local({ cwd: directory }),
+    logger: pino({ level: 'silent' }),
+  });
+}
+
+// contract: 1.8-store, 7.1-stored, 7.1-record-attempt, 7.1-id-conflict
+test('a later process finds a run: its record, its result, its events, and it for the same id', async ({
+  directory,
+}) => {
+  const earlier = await open(directory);
+  const run = await earlier.invoke(double, { id: 'once' });
+  await run.result();
+  const record = await run.record();
+  const events = await eventsOf(run);
+  await earlier.close();
+
+  await using later = await open(directory);
+  const found = await later.run('once');
+  expect(await found.record()).toEqual(record);
+  expect(record).toMatchObject({ state: 'completed', attempt: 1, result: { n: 2 } });
+  expect(await found.result()).toEqual({ n: 2 });
+  expect(await eventsOf(found)).toEqual(events);
+  expect(events.at(-1)?.type).toBe('run_end');
+  const rest: number[] = [];
+  for await (const { eventIndex } of found.events({ after: 0 })) rest.push(eventIndex);
+  expect(rest).toEqual(events.slice(1).map(({ eventIndex }) => eventIndex));
+  expect((await later.runs()).map(({ runId }) => runId)).toEqual(['once']);
+  expect((await later.invoke(double, { id: 'once' })).id).toBe('once');
+  expect(await later.runs()).toHaveLength(1);
+  await expect(later.invoke(double, { id: 'once', model: 'openai/gpt-5.1' })).rejects.toThrow(RunConflictError);
+  await found.cancel(); // it has ended
+  expect(await found.record()).toEqual(record);
+});
+
+// contract: 9-read-back, 9-cancellation
+test('the error of a run of an earlier process is of the class that it was', async ({ directory }) => {
+  const earlier = await open(directory);
+  const refused = scriptedModel([{ error: { message: 'refused', status: 400 } }]);
+  const asking = defineWorkflow({
+    agent: defineAgent(() => ({ model: refused })),
+    name: 'asking',
+    run: async ({ harness }) => void (await (await harness.session()).prompt('x')),
+  });
+  const plain = defineWorkflow({
+    agent,
+    name: 'plain',
+    run: () => {
+      throw new RangeError('too far');
+    },
+  });
+  const stopped = defineWorkflow({
+    agent,
+    name: 'stopped',
+    run: () => {
+      throw new DOMException('it stopped', 'AbortError');
+    },
+  });
+  for (const workflow of [asking, plain, stopped]) {
+    const run = await earlier.invoke(workflow, { id: workflow.name ?? '' });
+    await expect(run.result()).rejects.toThrow();
+  }
+  await earlier.close();
+
+  await using later = await open(directory);
+  const errorOf = async (id: string) => (await later.run(id)).result().catch((error: unknown) => error);
+  const failed = await errorOf('asking');
+  expect(failed).toBeInstanceOf(OperationFailedError);
+  expect(failed).toMatchObject({
+    name: 'OperationFailedError',
+    code: 'operation_failed',
+    status: 502,
+    meta: { operation: 'prompt', status: 400 },
+  });
+  expect(String(failed)).toContain('refused');
+  expect(await errorOf('plain')).toMatchObject({ name: 'RangeError', message: 'too far' });
+  expect(await errorOf('stopped')).toBeInstanceOf(DOMException);
+});
+
+test('a run that another process has under way is seen from here, and can be cancelled only there', async ({
+  directory,
+}) => {
+  await using one = await open(directory);
+  await using other = await open(directory);
+  const atWork = gate();
+  const go = gate();
+  const slow = defineWorkflow({
+    agent,
+    name: 'slow',
+    run: async () => {
+      atWork.open();
+      await go.promise;
+      return 'done';
+    },
+  });
+  const run = await one.invoke(slow);
+  await atWork.promise;
+  const seen = await other.run(run.id);
+  expect((await seen.record()).state).toBe('running');
+  await expect(seen.cancel()).rejects.toThrow(InvalidRequestError);
+  const events = eventsOf(seen);
+  go.open();
+  expect(await seen.result()).toBe('done');
+  expect((await events).map(({ type }) => type)).toEqual(['run_start', 'run_end']);
+});
+
+test('a run that nobody has any more can be cancelled, once', async ({ directory }) => {
+  const store = await SqliteStore.open(join(directory, 'runtime.db'));
+  const json = JSON.stringify({ createdAt: new Date().toISOString() });
+  await store.admitRun({ id: 'left', workflow: 'double', json }); // by a process that has ended
+  await store.close();
+  await using runtime = await open(directory);
+  const left = await runtime.run('left');
+  expect(await left.record()).toMatchObject({ state: 'queued', attempt: 0 });
+  await left.cancel('not needed');
+  await left.cancel('again');
+  await expect(left.result()).rejects.toMatchObject({
+    constructor: RunCancelledError,
+    status: 409,
+    meta: { runId: 'left', reason: 'not needed' },
+  });
+  expect((await eventsOf(left)).map(({ type, eventIndex }) => [type, eventIndex])).toEqual([['run_end', 0]]);
+});
+
+// contract: 7.2-key-for-ever, 8-numbers-restart
+test('a later process finds what was dispatched under a key, also when it failed, and numbers go on', async ({
+  directory,
+}) => {
+  const model = scriptedModel(['one', { error: { message: 'refused', status: 400 } }]);
+  const helper = defineAgent(() => ({ model }), { name: 'helper' });
+  const earlier = await open(directory);
+  const sent = { instance: 'a', message: 'Hello.', key: 'k' };
+  const first = await earlier.dispatch(helper, sent);
+  const second = await earlier.dispatch(helper, { ...sent, key: 'k2' });
+  const answer = await first.result();
+  await expect(second.result()).rejects.toThrow(OperationFailedError);
+  await earlier.close();
+
+  const later = await open(directory);
+  const seen: number[] = [];
+  later.observe(({ eventIndex, type }) => {
+    if (type !== 'turn_request') seen.push(eventIndex);
+  });
+  const again = await later.dispatch(helper, sent);
+  expect(again).toMatchObject({ ...first, result: expect.any(Function) });
+  expect(await again.result()).toEqual(answer);
+  await expect((await later.dispatch(helper, { ...sent, key: 'k2' })).result()).rejects.toThrow(OperationFailedError);
+  await expect(later.dispatch(helper, { ...sent, message: 'Other.' })).rejects.toThrow(SubmissionConflictError);
+  expect(seen).toEqual([]);
+  await expect((await later.dispatch(helper, { ...sent, key: 'k3' })).result()).rejects.toThrow();
+  expect(seen[0]).toBeGreaterThan(10);
+  await later.close();
+});
+
+test('an instance is worked on by one process at a time: the other one waits for it', async ({ directory }) => {
+  const model = scriptedModel(['one', 'two']);
+  const helper = defineAgent(() => ({ model }), { name: 'helper' });
+  const one = await open(directory);
+  await using other = await open(directory);
+  await (await one.dispatch(helper, { instance: 'a', message: '1' })).result();
+  const waits = await other.dispatch(helper, { instance: 'a', message: '2' });
+  await one.close();
+  expect((await waits.result()).text).toBe('two');
+});
+
+test('what waits for another process can be aborted', async ({ directory }) => {
+  const model = scriptedModel(['one']);
+  const helper = defineAgent(() => ({ model }), { name: 'helper' });
+  await using one = await open(directory);
+  await using other = await open(directory);
+  await (await one.dispatch(helper, { instance: 'a', message: '1' })).result();
+  const waits = await other.dispatch(helper, { instance: 'a', message: '2' });
+  expect(await other.abort(helper, { instance: 'a' })).toBe(true);
+  await expect(waits.result()).rejects.toThrow(SubmissionAbortedError);
+});
+
+// contract: 7.1-end-at-once
+test('whoever finds the last event of a run in the store finds its final record there, too', async ({ directory }) => {
+  await using runtime = await open(directory);
+  const store = await SqliteStore.open(join(directory, 'runtime.db'));
+  const found: Promise<unknown>[] = [];
+  runtime.observe(({ type, runId = '' }) => {
+    if (type === 'run_end') found.push(store.run(runId));
+  });
+  await (await runtime.invoke(double)).result();
+  expect(await Promise.all(found)).toMatchObject([{ state: 'completed' }]);
+  await store.close();
+});
+
+// contract: 8-version-refused
+test('events of another version are refused', async ({ directory }) => {
+  const store = await SqliteStore.open(join(directory, 'runtime.db'));
+  const owner = { run: 'newer' };
+  await store.admitRun({ id: 'newer', workflow: 'w', json: '{}' });
+  const lease = await store.claim(owner, 'h', 1_000);
+  if (lease) await store.write(lease, [{ kind: 'event', index: 0, json: JSON.stringify({ v: 2, eventIndex: 0 }) }]);
+  await store.close();
+  await using runtime = await open(directory);
+  const reading = eventsOf(await runtime.run('newer'));
+  await expect(reading).rejects.toMatchObject({ name: 'StoreVersionError', meta: { stored: 2, supported: 1 } });
+});
+
+test('a run that another process has taken over stops here: what that one records counts', async ({ directory }) => {
+  const runtime = await open(directory);
+  const types: string[] = [];
+  runtime.observe(({ type }) => types.push(type));
+  const store = await SqliteStore.open(join(directory, 'runtime.db'));
+  const workflow = defineWorkflow({
+    agent,
+    name: 'w',
+    run: async ({ harness, signal }) => {
+      // Another attempt has it: this one may write nothing more.
+      await store.release({ owner: { run: 'taken' }, fence: 1 });
+      const lease = await store.claim({ run: 'taken' }, 'other', 30_000);
+      harness.emit('late', 1);
+      await new Promise((resolve) => signal.addEventListener('abort', resolve));
+      if (!lease) return;
+      const error = { name: 'RangeError', message: 'ended elsewhere' };
+      const progress = JSON.stringify({ error, usage: {} });
+      await store.write(lease, [{ kind: 'run', state: 'failed', progress }]);
+    },
+  });
+  const run = await runtime.invoke(workflow, { id: 'taken' });
+  await expect(run.result()).rejects.toMatchObject({ name: 'RangeError', message: 'ended elsewhere' });
+  expect(await run.record()).toMatchObject({ state: 'failed', attempt: 2 });
+  expect(types).toEqual(['run_start']);
+  await runtime.close();
+  await store.close();
+});
+
+test('a store that can not be opened is said at the start', async ({ directory }) => {
+  const refused = createRuntime({ store: directory, sandbox: local() });
+  await expect(refused).rejects.toMatchObject({ name: 'StoreError', meta: { operation: 'open' } });
+});

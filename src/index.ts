@@ -84,6 +84,7 @@ export type {
   SandboxProcess,
 } from './runtime/sandbox/env.ts';
 export { type LocalOptions, local } from './runtime/sandbox/local.ts';
+export { type VirtualOptions, virtual } from './runtime/sandbox/virtual.ts';
 export type { HistoryMessage } from './runtime/session/history.ts';
 export type { PromptOptions, PromptResult, Session } from './runtime/session/session.ts';
 export * from './sandbox/errors.ts';

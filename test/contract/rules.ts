@@ -549,7 +549,7 @@ export const sections: Section[] = [
       '5-write': '`write` writes the whole file, makes its parents, replaces what was there, and says path and bytes.',
       '5-write-atomic':
         'With `docker()`, a file that is written has its old content or all of the new one, never a part.',
-      '5-write-atomic-local': later('atomic writes', 'The same with `local()`.'),
+      '5-write-atomic-local': 'The same with `local()`.',
       '5-edit-literal': '`edit` takes both texts literally: `$&` has no meaning.',
       '5-edit-empty': '`edit` refuses an empty `oldText`, and one that equals `newText`.',
       '5-edit-none': '`edit` that finds nothing tells to check white space and indentation, with the nearest lines.',
@@ -899,10 +899,7 @@ export const sections: Section[] = [
       '10.1-died': 'A sandbox that dies rejects every pending call with `SandboxDiedError`.',
       '10.1-children': 'A harness in a sandbox has its own directory and variables; what it started ends with it.',
       '10.1-dispose': 'A driver is disposed of once, when what was under way has ended.',
-      '10.1-suite': later(
-        'the suite for drivers',
-        '`berth/testing/sandbox-contract` is the suite that shows these rules for any driver.',
-      ),
+      '10.1-suite': '`berth/testing/sandbox-contract` is the suite that shows these rules for any driver.',
     },
   },
   {
@@ -925,11 +922,8 @@ export const sections: Section[] = [
       '10.2-local-env-refused': 'An `env` of `local()` that is no record of texts is refused.',
       '10.2-local-kill': '`local()` ends a command with SIGTERM, and after 2 s with SIGKILL.',
       '10.2-local-warning': '`local()` says once, in the log, that it is no boundary.',
-      '10.2-virtual': later(
-        '`virtual()`',
-        '`virtual()` is a sandbox in memory, in `/workspace`, without network or real programs.',
-      ),
-      '10.2-virtual-warning': later('`virtual()`', '`virtual()` says that it is no boundary.'),
+      '10.2-virtual': '`virtual()` is a sandbox in memory, in `/workspace`, without network or real programs.',
+      '10.2-virtual-warning': '`virtual()` says that it is no boundary.',
     },
   },
   {

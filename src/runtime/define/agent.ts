@@ -163,10 +163,10 @@ export function checkModel(problems: Problems, value: unknown, path: string): vo
 }
 
 export function checkFactory(problems: Problems, value: unknown, path: string): void {
-  const factory = value as Partial<SandboxFactory> | null; // any value: only the type of its field is looked at
+  const factory = value as Partial<SandboxFactory> | null; // any value: only the types of its fields are looked at
   if (typeof factory !== 'object' || typeof factory?.createSandbox !== 'function') {
     problems.add(path, 'must be a sandbox factory: docker() or local(), say');
-  }
+  } else problems.optional(factory.tools, `${path}.tools`, (tools, at) => problems.function(tools, at));
 }
 
 export function checkThinkingLevel(problems: Problems, value: unknown, path: string): void {

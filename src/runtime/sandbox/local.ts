@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, lstat, mkdir, readdir, readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { setImmediate as immediate, setTimeout as sleep } from 'node:timers/promises';
 import { abortError } from '../../errors.ts';
@@ -174,10 +175,7 @@ class LocalEnv implements SandboxEnv {
   }
 
   writeFile(path: string, content: string | Uint8Array): Promise<void> {
-    return this.#withFile('write', path, async (file) => {
-      await mkdir(dirname(file), { recursive: true });
-      await writeFile(file, content);
-    });
+    return this.#withFile('write', path, (file) => replace(file, content));
   }
 
   stat(path: string): Promise<EnvStat> {
@@ -228,6 +226,34 @@ class LocalEnv implements SandboxEnv {
     } catch (error) {
       throw fileError(error, operation, path);
     }
+  }
+}
+
+/** The old content or the new, at any time. The file of a link is replaced, and keeps its mode. */
+async function replace(path: string, content: string | Uint8Array): Promise<void> {
+  const named = await ifThere(lstat(path));
+  const old = await ifThere(stat(path));
+  // A device, a pipe, or a link to nothing is not replaced; a directory is refused.
+  if (named && !old?.isFile()) return writeFile(path, content);
+  const file = old ? await realpath(path) : path;
+  if (!old) await mkdir(dirname(file), { recursive: true });
+  const part = `${dirname(file)}/.berth-${randomUUID()}.part`;
+  try {
+    await writeFile(part, content, { flag: 'wx' });
+    if (old) await chmod(part, old.mode & 0o7777);
+    await rename(part, file);
+  } catch (error) {
+    await rm(part, { force: true });
+    throw error;
+  }
+}
+
+async function ifThere<Found>(found: Promise<Found>): Promise<Found | undefined> {
+  try {
+    return await found;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined; // of node:fs
+    throw error;
   }
 }
 

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { defineAction } from '../../../src/runtime/define/action.ts';
 import { defineAgent } from '../../../src/runtime/define/agent.ts';
 import { defineWorkflow } from '../../../src/runtime/define/workflow.ts';
@@ -6,14 +6,9 @@ import type { Harness } from '../../../src/runtime/harness/harness.ts';
 import { createRuntime } from '../../../src/runtime/run/runtime.ts';
 import { docker } from '../../../src/runtime/sandbox/docker.ts';
 import type { SandboxFactory } from '../../../src/runtime/sandbox/env.ts';
+import { sandboxContract } from '../../../src/testing/sandbox-contract.ts';
 import { openHost } from '../../support/sandbox-fixture.ts';
 import { smallestProgram } from '../smallest-program.ts';
-import { sandboxContract } from './contract.ts';
-
-sandboxContract('docker()', async () => {
-  const opened = await openHost();
-  return { factory: docker(), host: async () => opened.host, close: async () => opened[Symbol.asyncDispose]() };
-});
 
 let opened: Awaited<ReturnType<typeof openHost>>;
 
@@ -28,6 +23,8 @@ function dockerHere(options?: Parameters<typeof docker>[0]): SandboxFactory {
   const factory = docker(options);
   return { createSandbox: (request) => factory.createSandbox({ ...request, host: async () => opened.host }) };
 }
+
+sandboxContract({ describe, test, beforeAll, afterAll }, { name: 'docker()', factory: () => dockerHere() });
 
 smallestProgram('docker()', dockerHere);
 

@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { pino } from 'pino';
-import { describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { defineAgent } from '../../../src/runtime/define/agent.ts';
 import { defineWorkflow } from '../../../src/runtime/define/workflow.ts';
 import { SandboxOperationUnsupportedError } from '../../../src/runtime/errors.ts';
@@ -8,16 +8,19 @@ import { createRuntime } from '../../../src/runtime/run/runtime.ts';
 import { sandboxFromDriver } from '../../../src/runtime/sandbox/driver.ts';
 import type { SandboxDriver } from '../../../src/runtime/sandbox/env.ts';
 import { SandboxDiedError } from '../../../src/sandbox/errors.ts';
+import { sandboxContract } from '../../../src/testing/sandbox-contract.ts';
 import { scriptedModel } from '../../../src/testing/scripted-model.ts';
 import { localDriver, localEnv } from '../../support/local-env.ts';
 import { eventsOf, ofType } from '../../support/runtime.ts';
 import { gate } from '../model/conversation-of.ts';
 import { smallestProgram } from '../smallest-program.ts';
-import { sandboxContract } from './contract.ts';
 
 const ofThisMachine = { createSandbox: () => localEnv() };
 
-sandboxContract('a driver', async () => ({ factory: ofThisMachine, close: async () => {} }), { endsBackground: false });
+sandboxContract(
+  { describe, test, beforeAll, afterAll },
+  { name: 'a driver', factory: () => ofThisMachine, traits: { background: false } },
+);
 
 smallestProgram('a driver', () => ofThisMachine);
 

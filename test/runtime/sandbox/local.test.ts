@@ -1,14 +1,15 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtempSync } from 'node:fs';
+import { chmod, readFile, rm, stat, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type LocalOptions, local } from '../../../src/runtime/sandbox/local.ts';
-import { sandboxContract } from './contract.ts';
+import { sandboxContract } from '../../../src/testing/sandbox-contract.ts';
 
-sandboxContract('local()', async () => {
-  const cwd = await mkdtemp(join(tmpdir(), 'berth-test-'));
-  return { factory: local({ cwd }), close: () => rm(cwd, { recursive: true, force: true }) };
-});
+const cwd = mkdtempSync(join(tmpdir(), 'berth-test-'));
+afterAll(() => rm(cwd, { recursive: true, force: true }));
+
+sandboxContract({ describe, test, beforeAll, afterAll }, { name: 'local()', factory: () => local({ cwd }) });
 
 const open = (options: LocalOptions = {}) =>
   local(options).createSandbox({
@@ -71,6 +72,39 @@ test('names the directory when a command is to run where there is none', async (
     code: 'ENOENT',
     path: '/nowhere/at/all',
   });
+});
+
+// contract: 5-write-atomic-local
+test('replaces a file as a whole: who reads meanwhile gets the old content or the new', async () => {
+  const env = await open({ cwd });
+  const [old, fresh] = ['a'.repeat(4_000_000), 'b'.repeat(4_000_000)];
+  await env.writeFile('whole', old);
+  const seen = new Set<string>();
+  let isWritten = false;
+  const reading = (async () => {
+    while (!isWritten) seen.add(await readFile(join(cwd, 'whole'), 'utf8'));
+  })();
+  for (const content of [fresh, old, fresh]) await env.writeFile('whole', content);
+  isWritten = true;
+  await reading;
+  expect([...seen].every((content) => content === old || content === fresh)).toBe(true);
+});
+
+test('keeps the mode of a file that it replaces, and a link; leaves nothing behind when it can not', async () => {
+  const env = await open({ cwd: join(cwd, 'replaced') });
+  await env.writeFile('script', 'old');
+  await chmod(join(env.cwd, 'script'), 0o750);
+  await symlink('script', join(env.cwd, 'link'));
+  await symlink('later', join(env.cwd, 'dangling'));
+  await env.writeFile('link', 'new');
+  await env.writeFile('dangling', 'made');
+  await env.mkdir('directory');
+  await expect(env.writeFile('directory', 'x')).rejects.toMatchObject({ code: 'EISDIR' });
+  await env.writeFile('/dev/null', 'dropped');
+  expect(await env.readFile('script')).toBe('new');
+  expect(await env.readFile('later')).toBe('made');
+  expect((await stat(join(env.cwd, 'script'))).mode & 0o777).toBe(0o750);
+  expect((await env.readdir('.')).sort()).toEqual(['dangling', 'directory', 'later', 'link', 'script']);
 });
 
 // contract: 10.2-local-kill

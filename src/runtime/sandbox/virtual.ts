@@ -1,0 +1,214 @@
+import { posix } from 'node:path';
+import type { Bash, BashOptions, IFileSystem, NetworkConfig } from 'just-bash';
+import { FileError } from '../../sandbox/errors.ts';
+import type { GrepOptions, Match } from '../../sandbox/index.ts';
+import { resolvePath } from '../../sandbox/path.ts';
+import { after } from '../after.ts';
+import { Problems } from '../define/checks.ts';
+import { LinkedAbort } from '../linked-abort.ts';
+import { globMatcher } from '../tools/glob-pattern.ts';
+import { sandboxFromDriver } from './driver.ts';
+import type { DriverResult, EnvExecOptions, EnvStat, GlobOptions, SandboxDriver, SandboxFactory } from './env.ts';
+
+export interface VirtualOptions {
+  /** Files that are there at the start. Relative paths start at `cwd`. */
+  files?: Record<string, string | Uint8Array>;
+  /** Variables of every command. */
+  env?: Record<string, string>;
+  /** Absolute. Default: `/workspace` */
+  cwd?: string;
+  /** Which URLs `curl` may reach, as `just-bash` takes it. Default: none, and no `curl` */
+  network?: NetworkConfig;
+  /** Makes the shell of the options that it would get, as for commands of your own. Default: `new Bash(options)` */
+  bash?: (options: BashOptions) => Bash | Promise<Bash>;
+}
+
+/**
+ * A shell and files in the memory of this process, by `just-bash`: for tests, and for work on texts. It has no real
+ * programs, and no network unless asked for. Files are kept for each agent instance as long as the factory, those of a
+ * run end with it. Output is shown when a command has ended; that of one which was cut off is lost. No boundary.
+ * @throws {DefinitionError} an option is not known, or not of its type
+ */
+export function virtual(options: VirtualOptions = {}): SandboxFactory {
+  const problems = new Problems('virtual()');
+  problems.record(options, '', { known: ['files', 'env', 'cwd', 'network', 'bash'] });
+  const { cwd = '/workspace' } = options;
+  if (typeof cwd !== 'string' || !cwd.startsWith('/')) problems.add('cwd', 'must be an absolute path');
+  for (const [path, content] of problems.entries(options.files, 'files')) {
+    if (typeof content !== 'string' && !(content instanceof Uint8Array)) {
+      problems.add(`files[${JSON.stringify(path)}]`, 'must be a string or bytes');
+    }
+  }
+  for (const [name, value] of problems.entries(options.env, 'env')) {
+    if (typeof value !== 'string') problems.add(`env.${name}`, 'must be a string');
+  }
+  problems.entries(options.network, 'network');
+  problems.optional(options.bash, 'bash', (value, path) => problems.function(value, path));
+  problems.throwIfAny();
+  const kept = new Map<string, Promise<Bash>>();
+  return {
+    warning:
+      'virtual() is no boundary: its shell runs in this process, with its memory and time. Use docker() for a boundary.',
+    async createSandbox({ id, kind }) {
+      const key = `${kind} ${id}`;
+      const bash = kept.get(key) ?? makeBash(options, cwd);
+      kept.set(key, bash);
+      const forget = () => void kept.delete(key);
+      bash.catch(forget);
+      return sandboxFromDriver(new VirtualDriver(await bash), { cwd, ...(kind === 'run' && { dispose: forget }) });
+    },
+  };
+}
+
+async function makeBash({ files = {}, env, network, bash }: VirtualOptions, cwd: string): Promise<Bash> {
+  const given: BashOptions = {
+    cwd,
+    files: Object.fromEntries(Object.entries(files).map(([path, content]) => [resolvePath(cwd, path), content])),
+    ...(env && { env }),
+    ...(network && { network }),
+  };
+  const { Bash } = await import('just-bash'); // only where it is used: it is large
+  const made = bash ? await bash(given) : new Bash(given);
+  for (const path of [cwd, '/tmp']) await made.fs.mkdir(path, { recursive: true });
+  return made;
+}
+
+class VirtualDriver implements SandboxDriver {
+  readonly #bash: Bash;
+  readonly #fs: IFileSystem;
+
+  constructor(bash: Bash) {
+    this.#bash = bash;
+    this.#fs = bash.fs;
+  }
+
+  async exec(command: string, options: EnvExecOptions = {}): Promise<DriverResult> {
+    const { cwd = '/', env = {}, signal, timeoutMs = Number.POSITIVE_INFINITY } = options;
+    const { isDirectory } = await this.stat(cwd);
+    if (!isDirectory) throw new FileError({ code: 'ENOTDIR', path: cwd, operation: 'run a command in' });
+    signal?.throwIfAborted();
+    const stop = new LinkedAbort(signal);
+    let stopTimer = () => {};
+    // It looks at its signal between statements, and what it had written is lost: it is given up at once.
+    const givenUp = new Promise<DriverResult>((settle, fail) => {
+      stop.signal.addEventListener('abort', () => fail(stop.signal.reason));
+      stopTimer = after(timeoutMs, () => {
+        settle({ stdout: '', stderr: '', exitCode: 124, timedOut: true });
+        stop.abort();
+      });
+    });
+    try {
+      const running = this.#bash.exec(command, { cwd, env, rawScript: true, signal: stop.signal });
+      const { stdout, stderr, exitCode, timedOut } = await Promise.race<DriverResult>([running, givenUp]);
+      return { stdout, stderr, exitCode, ...(timedOut && { timedOut }) };
+    } finally {
+      stopTimer();
+      stop.release();
+    }
+  }
+
+  readFile(path: string): Promise<string> {
+    return withCode(this.#fs.readFile(path));
+  }
+
+  readFileBuffer(path: string): Promise<Uint8Array> {
+    return withCode(this.#fs.readFileBuffer(path));
+  }
+
+  async writeFile(path: string, content: string | Uint8Array): Promise<void> {
+    await this.#checkParents(path, 'write');
+    if ((await this.exists(path)) && (await this.stat(path)).isDirectory) {
+      throw new FileError({ code: 'EISDIR', path, operation: 'write' });
+    }
+    await withCode(this.#fs.writeFile(path, content));
+  }
+
+  async stat(path: string): Promise<EnvStat> {
+    const { isFile, isDirectory, size, mtime } = await withCode(this.#fs.stat(path));
+    return { isFile, isDirectory, size, mtime };
+  }
+
+  readdir(path: string): Promise<string[]> {
+    return withCode(this.#fs.readdir(path));
+  }
+
+  exists(path: string): Promise<boolean> {
+    return this.#fs.exists(path);
+  }
+
+  async mkdir(path: string, options: { recursive?: boolean } = {}): Promise<void> {
+    await this.#checkParents(path, 'mkdir');
+    await withCode(this.#fs.mkdir(path, options));
+  }
+
+  async rm(path: string, options: { recursive?: boolean; force?: boolean } = {}): Promise<void> {
+    const found = await withCode(this.#fs.lstat(path)).catch((error) => {
+      if (!options.force) throw error;
+    });
+    if (found?.isDirectory && !options.recursive) throw new FileError({ code: 'EISDIR', path, operation: 'rm' });
+    await withCode(this.#fs.rm(path, options));
+  }
+
+  async glob(pattern: string, { path = '/', limit = 1_000 }: GlobOptions = {}) {
+    const matches = globMatcher(pattern);
+    const found: { path: string; time: number }[] = [];
+    for await (const file of this.#filesBelow(path, '')) if (matches(file.path)) found.push(file);
+    found.sort((a, b) => b.time - a.time);
+    return { paths: found.slice(0, limit).map((file) => file.path), truncated: found.length > limit };
+  }
+
+  async grep(pattern: string, { path = '/', include, literal, limit = 1_000 }: GrepOptions = {}) {
+    const { isDirectory } = await this.stat(path);
+    // The rg of just-bash: its expressions take time that grows with the text only, and it knows .gitignore.
+    const args = ['--json', '--hidden', '--sort', 'path', ...(literal ? ['--fixed-strings'] : []), '-e', pattern];
+    const { stdout, stderr, exitCode } = await this.#bash.exec('rg', {
+      args: [...args, isDirectory ? '.' : path],
+      cwd: isDirectory ? path : '/',
+    });
+    if (exitCode > 1) throw new Error(`The search failed: ${stderr.trim()}`);
+    const isIncluded = include === undefined ? () => true : globMatcher(include);
+    const matches: Match[] = [];
+    for (const line of stdout.split('\n')) {
+      if (line === '') continue;
+      const { type, data }: RipgrepLine = JSON.parse(line);
+      if (type !== 'match') continue;
+      const name = isDirectory ? data.path.text : posix.basename(path);
+      if (name.startsWith('.git/') || name.includes('/.git/') || !isIncluded(name)) continue;
+      matches.push({ path: name, line: data.line_number, text: data.lines.text.replace(/\n$/, '') });
+    }
+    return { matches: matches.slice(0, limit), total: matches.length, truncated: matches.length > limit };
+  }
+
+  /** It would make things below a file, too. */
+  async #checkParents(path: string, operation: string): Promise<void> {
+    let parent = posix.dirname(path);
+    while (parent !== '/' && !(await this.exists(parent))) parent = posix.dirname(parent);
+    if (!(await this.stat(parent)).isDirectory) throw new FileError({ code: 'ENOTDIR', path, operation });
+  }
+
+  /** Without `.git`; links are not followed. Paths are relative to the first directory. */
+  async *#filesBelow(directory: string, prefix: string): AsyncGenerator<{ path: string; time: number }> {
+    for (const name of await this.readdir(directory)) {
+      if (name === '.git') continue;
+      const [at, path] = [posix.join(directory, name), `${prefix}${name}`];
+      const found = await withCode(this.#fs.lstat(at));
+      if (found.isDirectory) yield* this.#filesBelow(at, `${path}/`);
+      else if (found.isFile) yield { path, time: found.mtime.getTime() };
+    }
+  }
+}
+
+interface RipgrepLine {
+  type: string;
+  data: { path: { text: string }; lines: { text: string }; line_number: number };
+}
+
+/** Its errors have the POSIX name at the start of their texts only. */
+async function withCode<Result>(operation: Promise<Result>): Promise<Result> {
+  try {
+    return await operation;
+  } catch (error) {
+    const [, code] = /^(E[A-Z]+): /.exec(error instanceof Error ? error.message : '') ?? [];
+    throw code === undefined ? error : Object.assign(error as Error, { code }); // its text was read
+  }
+}

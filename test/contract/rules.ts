@@ -541,6 +541,7 @@ export const sections: Section[] = [
       '5-read-range': '`read` begins at line `offset`, from 1, and gives `limit` lines; to reach the limit is no cut.',
       '5-read-cut':
         'When `read` is cut, a last line says which lines of how many these are, and the `offset` to go on from.',
+      '5-read-no-further': '`read` reads a file only as far as it needs to for the lines that are asked for.',
       '5-read-past-end': '`read` with an offset past the end is an error with the number of lines.',
       '5-read-long-line': 'Of a first line over 50 KB, `read` gives the first 50 KB and a note.',
       '5-read-binary': '`read` refuses what is not UTF-8, or has NUL in the first 8 KB, with size and kind.',

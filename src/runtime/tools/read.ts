@@ -31,19 +31,23 @@ export function readTool({ env, seesImages }: ToolEnvironment): LoopTool {
       const stat = await env.stat(path);
       if (stat.isDirectory) throw new Error(`EISDIR: ${path} is a directory; use glob to see what is in it.`);
       const chunks = fileBytes(env, path);
-      const { head, rest } = await sniffed(chunks);
-      const kind = contentKind(head);
-      const image = imageTypes.has(kind);
-      if (image && seesImages) {
-        if (stat.size !== undefined && stat.size > IMAGE_LIMIT) throw tooLarge(path, kind, stat.size);
-        return readImage(path, kind, rest);
+      try {
+        const { head, rest } = await sniffed(chunks);
+        const kind = contentKind(head);
+        const image = imageTypes.has(kind);
+        if (image && seesImages) {
+          if (stat.size !== undefined && stat.size > IMAGE_LIMIT) throw tooLarge(path, kind, stat.size);
+          return await readImage(path, kind, rest);
+        }
+        // Its last character may be cut by the end of the head, so that says nothing.
+        const text = !image && !head.subarray(0, SNIFFED_BYTES).includes(0) && decodes(head, { stream: true });
+        if (!text) throw notText(path, kind, stat.size);
+        const lines = await readLines(rest, { offset, limit });
+        if (lines.bytes !== undefined && !decodes(lines.bytes)) throw notText(path, kind, stat.size);
+        return textResult(lineText(path, lines, offset));
+      } finally {
+        await chunks.return(undefined); // also where its first bytes were enough
       }
-      // Its last character may be cut by the end of the head, so that says nothing.
-      const text = !image && !head.subarray(0, SNIFFED_BYTES).includes(0) && decodes(head, { stream: true });
-      if (!text) throw notText(path, kind, stat.size);
-      const lines = await readLines(rest, { offset, limit });
-      if (lines.bytes !== undefined && !decodes(lines.bytes)) throw notText(path, kind, stat.size);
-      return textResult(lineText(path, lines, offset));
     },
   });
 }

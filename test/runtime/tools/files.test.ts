@@ -247,3 +247,21 @@ test('arguments that do not fit are refused with their path', async () => {
   expect(await bench.error('edit', { path: 'a', oldText: 'a' })).toContain('arguments.newText');
   expect(await bench.error('write', ['a'])).toContain('arguments');
 });
+
+// contract: 5-read-no-further
+test('read ends the stream when it has the lines that were asked for', async () => {
+  await using bench = await toolBench();
+  await bench.write('a.txt', '');
+  let chunks = 0;
+  let ended = false;
+  bench.env.createReadStream = async function* () {
+    try {
+      for (; chunks < 1_000; chunks++) yield Buffer.from('line\n'.repeat(1_000));
+    } finally {
+      ended = true;
+    }
+  };
+  expect(await bench.text('read', { path: 'a.txt', offset: 2, limit: 2 })).toBe('line\nline\n');
+  expect(ended).toBe(true);
+  expect(chunks).toBeLessThan(10);
+});

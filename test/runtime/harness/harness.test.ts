@@ -70,6 +70,7 @@ describe('sessions of a harness', () => {
 
 describe('harness.shell', () => {
   // contract: 3.2-shell-result, 3.1-shell-events, 8-tool, 8-operation
+  // contract: 8-ends-whole
   test('gives a failing command as a result, and tells of it as a call of bash in an operation', async () => {
     await using bench = await harnessBench();
     const result = await bench.harness.shell('echo out; echo err >&2; exit 2');

@@ -31,6 +31,7 @@ describe('turns', () => {
   });
 
   // contract: 8-turn, 8-message, 8-deltas, 8-tool, 8-turn-messages
+  // contract: 8-ends-whole
   test('tell of themselves in the order of happening', async () => {
     const model = scriptedModel([{ thinking: 'Hm.', text: 'Look.', toolCalls: [{ name: 'echo' }] }, 'ok']);
     const { result, events } = converse(model, { tools: [echo] });

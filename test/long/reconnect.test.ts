@@ -81,12 +81,13 @@ test('a connection that can not be joined for a minute is given up with an error
   const { id } = await host.create();
   await using proxy = await cutWire(stateDir, id, () => undefined);
   const sandbox = await host.connect(id);
-  const process = await sandbox.spawn('until [ -e go ]; do sleep 0.1; done; echo over', { key: 'once' });
+  const command = 'until [ -e go ]; do sleep 0.1; done; rm go; echo over';
+  const process = await sandbox.spawn(command, { key: 'once' });
   const waiting = process.wait().catch((error: unknown) => error);
   proxy.refuse(true);
   expect(await waiting).toBeInstanceOf(WireClosedError);
   proxy.refuse(false);
   await sandbox.fs.writeFile('go', '');
-  // It went on, and is joined.
-  expect((await sandbox.exec('never run', { key: 'once' })).stdout).toBe('over\n');
+  // It went on, and is joined: a second one would wait for ever.
+  expect((await sandbox.exec(command, { key: 'once' })).stdout).toBe('over\n');
 });

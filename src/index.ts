@@ -86,7 +86,8 @@ export type {
 export { type LocalOptions, local } from './runtime/sandbox/local.ts';
 export { type VirtualOptions, virtual } from './runtime/sandbox/virtual.ts';
 export type { HistoryMessage } from './runtime/session/history.ts';
-export type { PromptOptions, PromptResult, Session } from './runtime/session/session.ts';
+export type { PromptOptions, PromptResult, Session, TaskOptions } from './runtime/session/session.ts';
+export { AttachmentNotAvailableError, SubagentNotDeclaredError } from './runtime/subagents/errors.ts';
 export * from './sandbox/errors.ts';
 export type { GrepOptions, Match } from './sandbox/fs/file-system.ts';
 export type { ExecResult } from './sandbox/process/result.ts';

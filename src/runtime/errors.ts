@@ -260,14 +260,14 @@ export class HarnessClosedError extends BerthError<undefined> {
   }
 }
 
-/** Actions called each other more deeply than is allowed. */
+/** Tasks and actions are nested more deeply than is allowed. */
 export class DelegationDepthExceededError extends BerthError<{ maxDepth: number }> {
   static {
     DelegationDepthExceededError.prototype.name = 'DelegationDepthExceededError';
   }
   readonly code = 'delegation_depth_exceeded';
   constructor(meta: { maxDepth: number }, options?: ErrorOptions) {
-    super(`Actions may be nested ${meta.maxDepth} deep at most: do this work here.`, meta, options);
+    super(`Tasks and actions may be nested ${meta.maxDepth} deep at most: do this work here.`, meta, options);
   }
 }
 

@@ -8,7 +8,9 @@ import { defined, isDefined } from './definition.ts';
 import { agentNamePattern } from './names.ts';
 import { checkToolItem, type ToolDefinition, toTool } from './tool.ts';
 
-export type BuiltinToolName = (typeof builtinToolNames)[number];
+const switchable = [...builtinToolNames, 'task'] as const;
+
+export type BuiltinToolName = (typeof switchable)[number];
 
 /** Reusable behaviour, without a sandbox. */
 export interface AgentProfile {
@@ -17,10 +19,13 @@ export interface AgentProfile {
   model?: string | Model | undefined;
   /** The first part of the system prompt. */
   instructions?: string | undefined;
+  /** What it is good for: shown to a model that may give it tasks. */
   description?: string | undefined;
   tools?: readonly ToolDefinition[] | undefined;
   /** Offered to the model as tools. */
   actions?: readonly ActionDefinition[] | undefined;
+  /** Profiles with names, which the model may give tasks to. */
+  subagents?: readonly AgentProfile[] | undefined;
   /** Default: medium */
   thinkingLevel?: ThinkingLevel | undefined;
   /** Which of the built-in tools the model gets; `false` is none. Default: all */
@@ -32,7 +37,7 @@ export interface AgentProfile {
 }
 
 export interface AgentConfig extends Omit<AgentProfile, 'name'> {
-  /** The baseline: an own field wins over its field; `tools` and `actions` come after its own. */
+  /** The baseline: an own field wins over its field; `tools`, `actions` and `subagents` come after its own. */
   profile?: AgentProfile | undefined;
   /** Relative to the directory of the sandbox. */
   cwd?: string | undefined;
@@ -56,10 +61,13 @@ export interface AgentDefinition {
 
 /** What an agent is for one harness: its configuration laid over its profile, all checked. */
 export interface ResolvedAgent {
+  readonly name?: string;
+  readonly description?: string;
   readonly model?: string | Model;
   readonly instructions?: string;
   readonly tools: readonly ToolDefinition[];
   readonly actions: readonly ActionDefinition[];
+  readonly subagents: readonly AgentProfile[];
   readonly thinkingLevel: ThinkingLevel;
   readonly builtinTools: readonly BuiltinToolName[];
   readonly workspaceContext: boolean;
@@ -76,13 +84,19 @@ const behaviourFields = [
   'description',
   'tools',
   'actions',
+  'subagents',
   'thinkingLevel',
   'builtinTools',
   'workspaceContext',
   'mcpServers',
 ];
-const notYet = ['skills', 'subagents', 'compaction', 'durability'];
+const notYet = ['skills', 'compaction', 'durability'];
 const profileFields: Fields = { known: ['name', ...behaviourFields], notYet };
+const subagentFields: Fields = {
+  ...profileFields,
+  notYet: notYet.filter((field) => field !== 'durability'),
+  advice: { durability: 'is that of the work which the subagent is a part of' },
+};
 const configFields: Fields = { known: [...behaviourFields, 'profile', 'cwd', 'sandbox'], notYet };
 
 /**
@@ -124,7 +138,7 @@ export async function resolveAgent(agent: AgentDefinition, context: AgentContext
   const config = await agent.initialize(context);
   const problems = new Problems(agent.name === undefined ? 'The agent configuration' : `The agent ${agent.name}`);
   const record = problems.record(config, '', configFields);
-  checkBehaviour(problems, record, '');
+  checkBehaviour(problems, record, '', []);
   if (record.profile !== undefined) checkProfile(problems, record.profile, 'profile');
   problems.optional(record.cwd, 'cwd', (value, path) => problems.text(value, path));
   problems.optional(record.sandbox, 'sandbox', (value, path) => checkFactory(problems, value, path));
@@ -135,19 +149,32 @@ export async function resolveAgent(agent: AgentDefinition, context: AgentContext
   const tools = [...(profile?.tools ?? []), ...(own.tools ?? [])];
   const actions = [...(profile?.actions ?? []), ...(own.actions ?? [])];
   problems.uniqueNames(tools, 'tools');
+  const subagents = [...(profile?.subagents ?? []), ...(own.subagents ?? [])];
   problems.uniqueNames(actions, 'actions');
+  problems.uniqueNames(subagents, 'subagents');
   problems.throwIfAny();
   return {
-    tools: tools.map(toTool),
-    actions,
-    thinkingLevel: merged.thinkingLevel ?? 'medium',
-    builtinTools: merged.builtinTools === false ? [] : (merged.builtinTools ?? builtinToolNames),
-    workspaceContext: merged.workspaceContext ?? true,
-    mcpServers: merged.mcpServers ?? {},
-    ...(merged.model !== undefined && { model: merged.model }),
-    ...(merged.instructions !== undefined && { instructions: merged.instructions }),
+    ...behaviour({ ...merged, tools, actions, subagents }),
     ...(own.cwd !== undefined && { cwd: own.cwd }),
     ...(own.sandbox !== undefined && { sandbox: own.sandbox }),
+  };
+}
+
+/** A profile with its defaults. */
+export function behaviour(profile: AgentProfile): ResolvedAgent {
+  const { name, description, instructions, model, builtinTools } = profile;
+  return {
+    tools: (profile.tools ?? []).map(toTool),
+    actions: profile.actions ?? [],
+    subagents: profile.subagents ?? [],
+    thinkingLevel: profile.thinkingLevel ?? 'medium',
+    builtinTools: builtinTools === false ? [] : (builtinTools ?? switchable),
+    workspaceContext: profile.workspaceContext ?? true,
+    mcpServers: profile.mcpServers ?? {},
+    ...(name !== undefined && { name }),
+    ...(description !== undefined && { description }),
+    ...(model !== undefined && { model }),
+    ...(instructions !== undefined && { instructions }),
   };
 }
 
@@ -177,10 +204,31 @@ function checkProfile(problems: Problems, value: unknown, path: string): void {
   const profile = problems.record(value, path, profileFields);
   const at = path === '' ? 'name' : `${path}.name`;
   problems.optional(profile.name, at, (name, where) => problems.name(name, where, agentNamePattern));
-  checkBehaviour(problems, profile, path);
+  checkBehaviour(problems, profile, path, [value]);
 }
 
-function checkBehaviour(problems: Problems, behaviour: Record<string, unknown>, root: string): void {
+/** @param above - the profiles that these are below */
+function checkSubagents(problems: Problems, value: unknown, path: string, above: readonly unknown[]): void {
+  const subagents = problems.array(value, path);
+  for (const [i, subagent] of subagents.entries()) {
+    const at = `${path}[${i}]`;
+    if (above.includes(subagent)) {
+      problems.add(at, 'is a subagent of itself');
+      continue;
+    }
+    const profile = problems.record(subagent, at, subagentFields);
+    problems.name(profile.name, `${at}.name`, agentNamePattern);
+    checkBehaviour(problems, profile, at, [...above, subagent]);
+  }
+  problems.uniqueNames(subagents, path);
+}
+
+function checkBehaviour(
+  problems: Problems,
+  behaviour: Record<string, unknown>,
+  root: string,
+  above: readonly unknown[],
+): void {
   const at = (field: string) => (root === '' ? field : `${root}.${field}`);
   problems.optional(behaviour.model, at('model'), (value, path) => checkModel(problems, value, path));
   problems.optional(behaviour.instructions, at('instructions'), (value, path) => {
@@ -194,7 +242,7 @@ function checkBehaviour(problems: Problems, behaviour: Record<string, unknown>, 
   if (behaviour.builtinTools !== undefined && behaviour.builtinTools !== false) {
     const names = problems.array(behaviour.builtinTools, at('builtinTools'));
     for (const [i, name] of names.entries()) {
-      problems.oneOf(name, `${at('builtinTools')}[${i}]`, builtinToolNames);
+      problems.oneOf(name, `${at('builtinTools')}[${i}]`, switchable);
       if (names.indexOf(name) < i) problems.add(`${at('builtinTools')}[${i}]`, 'is there twice');
     }
   }
@@ -207,4 +255,5 @@ function checkBehaviour(problems: Problems, behaviour: Record<string, unknown>, 
     if (!isAction(item)) problems.add(`${at('actions')}[${i}]`, 'must be an action made by defineAction, not a copy');
   }
   problems.uniqueNames(actions, at('actions'));
+  checkSubagents(problems, behaviour.subagents, at('subagents'), above);
 }

@@ -30,16 +30,15 @@ import type { SandboxEnv, SandboxFactory, WorkOutcome } from '../sandbox/env.ts'
 import { checkedFiles, type Files } from '../sandbox/files.ts';
 import type { JsonValue } from '../schema/snapshot.ts';
 import { OpenSession } from '../session/open-session.ts';
+import { subagentList } from '../subagents/subagent.ts';
 import { builtinTools } from '../tools/builtin.ts';
 import { customTool } from '../tools/custom-tool.ts';
 import type { SandboxTools } from '../tools/tool-environment.ts';
 import { type CallHandle, callHandle } from './call-handle.ts';
 import { graceMs } from './grace.ts';
 import type { Harness, OptionalInput, ShellOptions } from './harness.ts';
-import type { Call, Operation, Place } from './operation.ts';
+import { type Call, maxDepth, type Operation, type Place } from './operation.ts';
 import { checkShell, recordedShell, shellDetails } from './shell.ts';
-
-const maxDepth = 4;
 
 /** `env` is its own: closed with the harness. */
 export interface HarnessParts extends Place {
@@ -287,7 +286,7 @@ export class OpenHarness implements Harness {
     if (sandboxTools) {
       return [
         'tools of the sandbox',
-        sandboxTools(env, { subagents: [] }).map((tool) => customTool(toTool(tool), emit)),
+        sandboxTools(env, { subagents: subagentList(agent.subagents) }).map((tool) => customTool(toTool(tool), emit)),
       ];
     }
     const all = builtinTools({ env, shared, seesImages });
@@ -303,7 +302,7 @@ export class OpenHarness implements Harness {
     { tools: ofSandbox }: SandboxFactory,
   ): void {
     checkToolNames([
-      ['built-in', ofSandbox ? [] : builtin],
+      ['built-in', ofSandbox ? [] : builtin.filter((name) => name !== 'task')],
       ['tools of the agent', tools.map(({ name }) => name)],
       ['actions of the agent', actions.map(({ name }) => name)],
     ]);

@@ -3,6 +3,9 @@ import type { Emit, EventScope, OperationKind } from '../events/event.ts';
 import type { UsageMeter } from '../events/scope.ts';
 import type { SandboxEnv } from '../sandbox/env.ts';
 
+/** How deep tasks and actions may be nested. */
+export const maxDepth = 4;
+
 /** What work is done with: that of a harness, or of a child session in it. */
 export interface Place {
   agent: ResolvedAgent;

@@ -31,6 +31,7 @@ import { docker } from '../sandbox/docker.ts';
 import type { SandboxEnv, SandboxFactory } from '../sandbox/env.ts';
 import { canonicalJson, type JsonValue, jsonSnapshot, NotJson } from '../schema/snapshot.ts';
 import { checkImages } from '../session/images.ts';
+import { withSubagents } from '../subagents/subagent.ts';
 import { SandboxTools } from '../tools/tool-environment.ts';
 import { currentWork, type Work } from './current-work.ts';
 import { leaseMs, OwnerJournal } from './owner-journal.ts';
@@ -432,9 +433,11 @@ export class Runtime {
     return async ({ journal, meter, signal }) => {
       const own = await resolveAgent(agent, { id, env: this.#env });
       const resolved = model === undefined ? own : { ...own, model };
-      if (resolved.model !== undefined) this.#models.resolve(resolved.model);
       const factory = resolved.sandbox ?? this.#defaultSandbox;
-      OpenHarness.checkTools(resolved, factory);
+      for (const each of withSubagents(resolved)) {
+        if (each.model !== undefined) this.#models.resolve(each.model);
+        OpenHarness.checkTools(each, factory);
+      }
       // By their text: an agent may make a factory for each of its runs.
       if (factory.warning !== undefined && !this.#warnings.has(factory.warning)) {
         this.#warnings.add(factory.warning);

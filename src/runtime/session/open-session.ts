@@ -10,10 +10,12 @@ import type { Call, Place } from '../harness/operation.ts';
 import { checkShell, shellDetails } from '../harness/shell.ts';
 import type { Files } from '../sandbox/files.ts';
 import type { Schema } from '../schema/parse.ts';
+import { checkTask, runTask } from '../subagents/task.ts';
+import { checkPrompt } from './check-prompt.ts';
 import { Conversation } from './conversation.ts';
 import type { HistoryMessage } from './history.ts';
-import { checkPrompt, runPrompt } from './prompt.ts';
-import type { PromptOptions, PromptResult, Session } from './session.ts';
+import { runPrompt } from './prompt.ts';
+import type { PromptOptions, PromptResult, Session, TaskOptions } from './session.ts';
 import { runShell } from './shell.ts';
 
 /** A session at work: one operation at a time goes through it. */
@@ -73,6 +75,20 @@ export class OpenSession implements Session {
       options,
       check: () => checkPrompt(text, options),
       work: (operation) => runPrompt(this, text, options, operation),
+    });
+  }
+
+  task<Result extends Schema>(
+    text: string,
+    options: TaskOptions & { result: Result },
+  ): CallHandle<PromptResult & { data: v.InferOutput<Result> }>;
+  task(text: string, options?: TaskOptions): CallHandle<PromptResult>;
+  task(text: string, options: TaskOptions = {}): CallHandle<PromptResult & { data?: unknown }> {
+    return this.operation({
+      kind: 'task',
+      options,
+      check: () => checkTask(this.#place, text, options),
+      work: (operation) => runTask(this, text, options, operation),
     });
   }
 

@@ -1,7 +1,5 @@
 import { abortError } from '../../errors.ts';
-import { checkModel, checkThinkingLevel } from '../define/agent.ts';
-import { Problems } from '../define/checks.ts';
-import { checkToolItem, toTool } from '../define/tool.ts';
+import { toTool } from '../define/tool.ts';
 import { InvalidRequestError } from '../errors.ts';
 import { eventLog } from '../events/log.ts';
 import { recordedError } from '../events/recorded-error.ts';
@@ -9,11 +7,9 @@ import { graceMs } from '../harness/grace.ts';
 import type { Operation } from '../harness/operation.ts';
 import { ModelNotConfiguredError } from '../model/errors.ts';
 import { type LoopResult, runLoop } from '../model/loop.ts';
-import { checkOptions } from '../options.ts';
-import { jsonSchemaIssues } from '../schema/check.ts';
+import { taskTools } from '../subagents/task-tool.ts';
 import { customTool } from '../tools/custom-tool.ts';
 import { messageRecord, say } from './conversation.ts';
-import { checkImages } from './images.ts';
 import type { OpenSession } from './open-session.ts';
 import type { PromptOptions, PromptResult } from './session.ts';
 import { StructuredResult } from './structured-result.ts';
@@ -21,11 +17,12 @@ import { systemPrompt } from './system-prompt.ts';
 
 /** Adds a user message to the conversation and lets the model work until it stops. */
 export async function runPrompt(
-  { harness, conversation }: OpenSession,
+  session: OpenSession,
   text: string,
   options: PromptOptions,
   operation: Operation,
 ): Promise<PromptResult & { data?: unknown }> {
+  const { harness, conversation } = session;
   const { signal, emit, place } = operation;
   const { agent, depth } = place;
   const given = options.model ?? agent.model;
@@ -36,7 +33,7 @@ export async function runPrompt(
   const tools = harness.tools(operation, {
     seesImages: model.seesImages !== false,
     further: [...(await harness.mcpTools(operation)), ['tools of the call', ofCall]],
-    framework: structured?.tools ?? [],
+    framework: [...taskTools(session, options, operation), ...(structured?.tools ?? [])],
   });
   if (options.images?.length && model.seesImages === false) {
     throw new InvalidRequestError(`the model ${model.provider}/${model.id} takes no images`);
@@ -86,34 +83,4 @@ export async function runPrompt(
     turns: result.turns,
     ...(structured && { data: structured.data(result.text) }),
   };
-}
-
-/**
- * @throws {DefinitionError} the schema of the result or a tool of the call is no good one
- * @throws {InvalidRequestError} another argument is not
- */
-export function checkPrompt(text: string, options: PromptOptions): void {
-  checkOptions('prompt', options, {
-    result: true,
-    tools: true,
-    model: true,
-    thinkingLevel: true,
-    images: true,
-    maxTurns: true,
-    signal: true,
-  });
-  const problems = new Problems('The prompt');
-  const tools = problems.array(options.tools, 'tools');
-  for (const [i, item] of tools.entries()) checkToolItem(problems, item, `tools[${i}]`);
-  problems.uniqueNames(tools, 'tools');
-  if (options.result !== undefined) problems.addSchema('result', jsonSchemaIssues(options.result));
-  problems.optional(options.model, 'model', (value, path) => checkModel(problems, value, path));
-  problems.optional(options.thinkingLevel, 'thinkingLevel', (value, path) => checkThinkingLevel(problems, value, path));
-  problems.throwIfAny();
-  if (typeof text !== 'string') throw new InvalidRequestError('the text of a prompt must be a string');
-  const { maxTurns = 1, images = [] } = options;
-  if (!Number.isSafeInteger(maxTurns) || maxTurns < 1) {
-    throw new InvalidRequestError('maxTurns must be a whole number over 0');
-  }
-  checkImages(images);
 }

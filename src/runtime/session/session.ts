@@ -25,10 +25,17 @@ export interface PromptOptions {
   signal?: AbortSignal;
 }
 
+export interface TaskOptions extends PromptOptions {
+  /** A subagent, by its name. Default: one that is as the agent of this session */
+  agent?: string;
+  /** Where it works, relative to the directory of this session. Default: that */
+  cwd?: string;
+}
+
 export interface PromptResult {
   /** The text blocks of the last assistant message, joined with newlines. */
   text: string;
-  /** Of all model requests of this call, and of the actions below it. */
+  /** Of all model requests of this call, and of the tasks and actions below it. */
   usage: Usage;
   /** The one that was selected. */
   model: { provider: string; id: string };
@@ -59,6 +66,20 @@ export interface Session {
     options: PromptOptions & { result: Result },
   ): CallHandle<PromptResult & { data: v.InferOutput<Result> }>;
   prompt(text: string, options?: PromptOptions): CallHandle<PromptResult>;
+  /**
+   * Gives a task to a child session, with an empty conversation and the same files: nothing of it enters this one.
+   * @param options.agent - a subagent, by its name. Default: one that is as the agent of this session
+   * @param options.cwd - where it works. Default: the directory of this session
+   * @throws {SubagentNotDeclaredError} the agent has no subagent of that name
+   * @throws {DelegationDepthExceededError} tasks and actions are nested more than 4 deep
+   * @throws all that `prompt` throws
+   * @example const { text } = await session.task('Where are prices rounded?', { agent: 'searcher' });
+   */
+  task<Result extends Schema>(
+    text: string,
+    options: TaskOptions & { result: Result },
+  ): CallHandle<PromptResult & { data: v.InferOutput<Result> }>;
+  task(text: string, options?: TaskOptions): CallHandle<PromptResult>;
   /**
    * Runs a command and records it in the conversation, so that the model knows.
    * @returns also for a command that fails: look at `exitCode`

@@ -33,7 +33,7 @@ describe('prompt', () => {
     expect(first?.system).toMatch(/^Be brief\.\n\nDate: \d{4}-\d\d-\d\d\nWorking directory: \//);
     expect(third?.system).toBe(first?.system);
     expect(third?.messages.map(({ role }) => role)).toEqual(['user', 'assistant', 'tool', 'assistant', 'user']);
-    expect(first?.tools.map(({ name }) => name)).toEqual(['read', 'write', 'edit', 'bash', 'grep', 'glob']);
+    expect(first?.tools.map(({ name }) => name)).toEqual(['read', 'write', 'edit', 'bash', 'grep', 'glob', 'task']);
   });
 
   // contract: 8-scope, 8-version, 8-owner, 8-agent, 8-turn, 8-message, 8-deltas, 8-operation
@@ -119,8 +119,8 @@ describe('prompt', () => {
     const result = await session.prompt('1', { model: ofCall, thinkingLevel: 'high', tools: [extra] });
     expect(result.model).toEqual({ provider: 'scripted', id: 'other' });
     await session.prompt('2');
-    expect(ofCall.requests[0]).toMatchObject({ thinkingLevel: 'high', tools: { length: 7 } });
-    expect(ofAgent.requests[0]).toMatchObject({ thinkingLevel: 'low', tools: { length: 6 } });
+    expect(ofCall.requests[0]).toMatchObject({ thinkingLevel: 'high', tools: { length: 8 } });
+    expect(ofAgent.requests[0]).toMatchObject({ thinkingLevel: 'low', tools: { length: 7 } });
   });
 
   // contract: 3.2-option-max-turns

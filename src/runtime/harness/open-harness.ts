@@ -29,6 +29,7 @@ import type { OwnerJournal } from '../run/owner-journal.ts';
 import type { SandboxEnv, SandboxFactory, WorkOutcome } from '../sandbox/env.ts';
 import { checkedFiles, type Files } from '../sandbox/files.ts';
 import type { JsonValue } from '../schema/snapshot.ts';
+import { Conversation } from '../session/conversation.ts';
 import { OpenSession } from '../session/open-session.ts';
 import { subagentList } from '../subagents/subagent.ts';
 import { builtinTools } from '../tools/builtin.ts';
@@ -53,6 +54,8 @@ export interface HarnessParts extends Place {
   emit: Emit;
   /** Where all that is put and emitted is written. */
   journal: OwnerJournal;
+  /** Conversations that are kept already, by the names of their sessions: those of an agent instance. */
+  conversations?: ReadonlyMap<string, string>;
   /** Aborts all that is done in the harness. */
   signal: AbortSignal;
   /** Ends what was made for the harness besides `env`. */
@@ -79,6 +82,8 @@ export class OpenHarness implements Harness {
   readonly #open = new Set<Promise<unknown>>();
   readonly #sessions = new Map<string, OpenSession>();
   readonly #servers: AgentServers;
+  /** Sessions that there were. */
+  readonly #found = new Set<string>();
   #closing: Promise<void> | undefined;
   #ended = false;
 
@@ -394,6 +399,7 @@ export class OpenHarness implements Harness {
       name,
       harness: this,
       place,
+      conversation: this.#conversation(name),
       fs: place.env === this.parts.env ? this.fs : this.#files(place.env),
       scope,
       onDelete: () => {
@@ -403,6 +409,13 @@ export class OpenHarness implements Harness {
     });
     this.#sessions.set(name, session);
     return session;
+  }
+
+  #conversation(session: string): Conversation {
+    const { journal, conversations } = this.parts;
+    const id = this.#found.has(session) ? undefined : conversations?.get(session);
+    this.#found.add(session); // one that was deleted is not found again
+    return new Conversation({ journal, id, harness: this.name, session });
   }
 
   #files(env: SandboxEnv): Files {

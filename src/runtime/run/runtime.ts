@@ -30,6 +30,7 @@ import { checkOptions } from '../options.ts';
 import { docker } from '../sandbox/docker.ts';
 import type { SandboxEnv, SandboxFactory } from '../sandbox/env.ts';
 import { canonicalJson, type JsonValue, jsonSnapshot, NotJson } from '../schema/snapshot.ts';
+import { keptConversations } from '../session/conversation.ts';
 import { checkImages } from '../session/images.ts';
 import { withSubagents } from '../subagents/subagent.ts';
 import { SandboxTools } from '../tools/tool-environment.ts';
@@ -455,6 +456,7 @@ export class Runtime {
         sandboxTools: factory.tools?.bind(factory),
         emit: journal.emit,
         journal,
+        ...(kind === 'agent' && { conversations: await keptConversations(journal) }),
         scope: { harness: 'default' },
         meter,
         depth: 0,

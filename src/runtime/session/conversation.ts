@@ -1,6 +1,8 @@
 import type { Emit } from '../events/event.ts';
 import { newId } from '../id.ts';
 import type { AssistantMessage, Message, ToolMessage, UserMessage } from '../model/model.ts';
+import type { OwnerJournal } from '../run/owner-journal.ts';
+import { withImages, withoutImages } from './attachments.ts';
 import { type HistoryMessage, toHistory } from './history.ts';
 import { signalText } from './signal.ts';
 
@@ -40,18 +42,50 @@ export async function say(
   emit({ type: 'message_end', message });
 }
 
-/** All that was said in one conversation, in order. In memory. */
+/** Where a conversation is kept. */
+export interface Keeping {
+  journal: OwnerJournal;
+  /** Of one that is kept already. Default: a new one */
+  id?: string | undefined;
+  /** The names of the harness and the session that it is of. */
+  harness: string;
+  session: string;
+}
+
+const pageSize = 256;
+
+/** All that was said in one conversation, in order. What the store has of it is read when it is first asked for. */
 export class Conversation {
-  readonly id = newId('conv');
+  readonly id: string;
+  readonly #keeping: Keeping | undefined;
+  #loading: Promise<void> | undefined;
   #records: ConversationRecord[] = [];
   #system: string | undefined;
+  /** The store knows of it. */
+  #isKept: boolean;
   #removed = false;
 
+  /** @param keeping - Default: it is in memory only */
+  constructor(keeping?: Keeping) {
+    this.#keeping = keeping;
+    this.#isKept = keeping?.id !== undefined;
+    this.id = keeping?.id ?? newId('conv');
+  }
+
   /** Resolves when the record is kept. After `remove` nothing is. */
-  async append(record: NewRecord): Promise<void> {
+  async append(added: NewRecord): Promise<void> {
+    await this.#load();
     if (this.#removed) return;
-    this.#records.push({ id: newId('msg'), timestamp: new Date().toISOString(), ...record });
-    if (record.type === 'compaction') this.#system = undefined;
+    const record = { id: newId('msg'), timestamp: new Date().toISOString(), ...added };
+    const seq = this.#records.push(record) - 1;
+    if (added.type === 'compaction') this.#system = undefined;
+    const journal = this.#keeping?.journal;
+    if (!journal) return;
+    this.#announce(journal);
+    const { json, images } = withoutImages(record);
+    for (const image of images) journal.put({ kind: 'attachment', conversation: this.id, ...image });
+    journal.put({ kind: 'record', conversation: this.id, seq, json });
+    await journal.flush();
   }
 
   /** The system prompt: made at the first turn and kept until a compaction, so that what a provider caches stays good. */
@@ -62,21 +96,72 @@ export class Conversation {
 
   /** Every record, those before a compaction too. */
   async records(): Promise<readonly ConversationRecord[]> {
+    await this.#load();
     return this.#records;
   }
 
   /** What goes into a request: the latest summary, if there is one, and the messages that it left. */
   async messages(): Promise<Message[]> {
+    await this.#load();
     return toMessages(this.#records);
   }
 
   async history(): Promise<HistoryMessage[]> {
+    await this.#load();
     return toHistory(this.#records);
   }
 
   async remove(): Promise<void> {
     this.#removed = true;
     this.#records = [];
+    if (!this.#keeping || !this.#isKept) return;
+    this.#isKept = false;
+    this.#keeping.journal.put({ kind: 'conversation.remove', id: this.id });
+    await this.#keeping.journal.flush();
+  }
+
+  #announce(journal: OwnerJournal): void {
+    if (this.#isKept || !this.#keeping) return;
+    this.#isKept = true;
+    const { harness, session } = this.#keeping;
+    journal.put({ kind: 'conversation', id: this.id, json: JSON.stringify({ harness, session }) });
+  }
+
+  async #load(): Promise<void> {
+    if (!this.#keeping || this.#keeping.id === undefined) return;
+    this.#loading ??= this.#read(this.#keeping.journal);
+    await this.#loading;
+  }
+
+  async #read({ store, owner }: OwnerJournal): Promise<void> {
+    const records: ConversationRecord[] = [];
+    for (let after = -1; ; ) {
+      const page = await store.records(owner, this.id, { after, limit: pageSize });
+      for (const { seq, json } of page) {
+        after = seq;
+        const attachment = (id: string) => store.attachment(owner, this.id, id);
+        records.push((await withImages(json, attachment)) as ConversationRecord); // it was written here
+      }
+      if (page.length < pageSize) break;
+    }
+    this.#records = records;
+  }
+}
+
+/**
+ * The conversations of the root harness of an agent instance, by the names of their sessions.
+ * @returns their ids
+ */
+export async function keptConversations({ store, owner }: OwnerJournal): Promise<Map<string, string>> {
+  const found = new Map<string, string>();
+  for (let after = ''; ; ) {
+    const page = await store.conversations(owner, { after, limit: pageSize });
+    for (const { id, json } of page) {
+      after = id;
+      const { harness, session } = JSON.parse(json) as Pick<Keeping, 'harness' | 'session'>; // it was written here
+      if (harness === 'default') found.set(session, id);
+    }
+    if (page.length < pageSize) return found;
   }
 }
 

@@ -12,7 +12,7 @@ import type { Files } from '../sandbox/files.ts';
 import type { Schema } from '../schema/parse.ts';
 import { checkTask, runTask } from '../subagents/task.ts';
 import { checkPrompt } from './check-prompt.ts';
-import { Conversation } from './conversation.ts';
+import type { Conversation } from './conversation.ts';
 import type { HistoryMessage } from './history.ts';
 import { runPrompt } from './prompt.ts';
 import type { PromptOptions, PromptResult, Session, TaskOptions } from './session.ts';
@@ -23,7 +23,7 @@ export class OpenSession implements Session {
   readonly name: string;
   readonly fs: Files;
   readonly harness: OpenHarness;
-  readonly conversation = new Conversation();
+  readonly conversation: Conversation;
   /** Those of its tasks: they go with it. */
   readonly children = new Set<OpenSession>();
   readonly #place: Place;
@@ -38,6 +38,7 @@ export class OpenSession implements Session {
     harness: OpenHarness;
     place: Place;
     fs: Files;
+    conversation: Conversation;
     /** Of its events, besides what it is itself. */
     scope: EventScope;
     onDelete: () => void;
@@ -45,6 +46,7 @@ export class OpenSession implements Session {
     this.name = options.name;
     this.harness = options.harness;
     this.fs = options.fs;
+    this.conversation = options.conversation;
     this.#place = options.place;
     this.#scope = { ...options.scope, session: this.name, conversationId: this.conversationId };
     this.#onDelete = options.onDelete;

@@ -178,6 +178,50 @@ test('a later process finds what was dispatched under a key, also when it failed
   await later.close();
 });
 
+// contract: 7.2-own-conversation
+test('an instance goes on with its conversation in a later process, images included', async ({ directory }) => {
+  const image = { type: 'image', data: 'AAEC', mimeType: 'image/png' } as const;
+  const model = scriptedModel([{ toolCalls: [{ name: 'bash', input: { command: 'echo seen' } }] }, 'one', 'two']);
+  const helper = defineAgent(() => ({ model }), { name: 'helper' });
+  const earlier = await open(directory);
+  await (await earlier.dispatch(helper, { instance: 'a', message: 'Look.', images: [image, image] })).result();
+  await earlier.close();
+
+  await using later = await open(directory);
+  await (await later.dispatch(helper, { instance: 'a', message: 'Go on.' })).result();
+  const [, before, after] = model.requests;
+  expect(after?.messages.slice(0, 3)).toEqual(before?.messages);
+  expect(after?.messages[0]?.content).toEqual([{ type: 'text', text: 'Look.' }, image, image]);
+  expect(after?.messages.map(({ role }) => role)).toEqual(['user', 'assistant', 'tool', 'assistant', 'user']);
+});
+
+// contract: 7.3-attachments
+test('images are kept once, beside the records, and records have none of their bytes', async ({ directory }) => {
+  const data = Buffer.from('not really an image').toString('base64');
+  const image = { type: 'image', data, mimeType: 'image/png' } as const;
+  const runtime = await open(directory);
+  const workflow = defineWorkflow({
+    agent: defineAgent(() => ({ model: scriptedModel(['Seen.']) })),
+    name: 'look',
+    run: async ({ harness }) => void (await (await harness.session()).prompt('Look.', { images: [image, image] })),
+  });
+  const run = await runtime.invoke(workflow, { id: 'looks' });
+  await run.result();
+  await runtime.close();
+  await using store = await SqliteStore.open(join(directory, 'runtime.db'));
+  const owner = { run: 'looks' };
+  const [conversation] = await store.conversations(owner, { limit: 10 });
+  const records = await store.records(owner, conversation?.id ?? '', { limit: 10 });
+  expect(records).toHaveLength(2);
+  expect(JSON.stringify([records, await store.events(owner, { limit: 100 })])).not.toContain(data);
+  const ids = [...(records[0]?.json.matchAll(/att_[0-9a-f]{32}/g) ?? [])].map(String);
+  expect(new Set(ids).size).toBe(1);
+  expect(ids).toHaveLength(2);
+  const kept = await store.attachment(owner, conversation?.id ?? '', ids[0] ?? '');
+  expect(Buffer.from(kept?.bytes ?? []).toString()).toBe('not really an image');
+  expect(JSON.parse(kept?.json ?? '')).toEqual({ mimeType: 'image/png', size: 19 });
+});
+
 test('an instance is worked on by one process at a time: the other one waits for it', async ({ directory }) => {
   const model = scriptedModel(['one', 'two']);
   const helper = defineAgent(() => ({ model }), { name: 'helper' });

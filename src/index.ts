@@ -32,6 +32,7 @@ export {
   type AgentContext,
   type AgentDefinition,
   type AgentProfile,
+  type CompactionOptions,
   defineAgent,
   defineAgentProfile,
 } from './runtime/define/agent.ts';

@@ -125,6 +125,12 @@ export class RunView {
       case 'action':
         this.#leave(this.#groups.get(`${event.actionId}`) ?? this.#base, this.#ending(event), event);
         break;
+      case 'compaction': {
+        if (event.isError) break; // the log says so
+        const text = `a summary took the place of the older messages (${event.messagesBefore} → ${event.messagesAfter})`;
+        this.#print(this.#groupOf(event), [[`↧ ${text}`, this.#style.dim]]);
+        break;
+      }
       case 'retry': {
         const text = `${harmlessLine(event.error.message)}; asking again in ${duration(event.delayMs)}`;
         this.#print(this.#groupOf(event), [[`↻ ${text}`, this.#style.yellow]]);
@@ -236,7 +242,7 @@ export class RunView {
   #endTurn(event: EventOf<'turn'>): void {
     this.#answers.delete(event.turnId ?? '');
     const operation = this.#operations.get(event.operationId ?? '');
-    if (!operation) return;
+    if (!operation || event.purpose !== 'agent') return;
     operation.turns++;
     operation.model = harmlessLine(`${event.request.providerId}/${event.request.requestedModel}`);
   }

@@ -12,6 +12,19 @@ const switchable = [...builtinToolNames, 'task'] as const;
 
 export type BuiltinToolName = (typeof switchable)[number];
 
+/** When the older part of a conversation gives way to a summary, and how much of it. All sizes are tokens. */
+export interface CompactionOptions {
+  /**
+   * How much of the model's window is to stay free. Default: 20,000, or the model's output limit if that is lower; a
+   * third of a window that is too small for that
+   */
+  reserveTokens?: number | undefined;
+  /** How much of the newest messages stays as it is, by an estimate. Default: 8,000, less in a small window */
+  keepRecentTokens?: number | undefined;
+  /** Writes the summary. Default: the model that is at work */
+  model?: string | Model | undefined;
+}
+
 /** Reusable behaviour, without a sandbox. */
 export interface AgentProfile {
   name?: string | undefined;
@@ -32,6 +45,8 @@ export interface AgentProfile {
   builtinTools?: false | readonly BuiltinToolName[] | undefined;
   /** `false`: nothing of the sandbox's files enters the system prompt. Default: true */
   workspaceContext?: boolean | undefined;
+  /** `false`: only when a request was too long, and by `session.compact()`. Default: also before the window is full */
+  compaction?: false | CompactionOptions | undefined;
   /** By name; their tools are `mcp__<name>__<tool>`. Connected at the first prompt of a harness, closed with it. */
   mcpServers?: McpServers | undefined;
 }
@@ -71,6 +86,7 @@ export interface ResolvedAgent {
   readonly thinkingLevel: ThinkingLevel;
   readonly builtinTools: readonly BuiltinToolName[];
   readonly workspaceContext: boolean;
+  readonly compaction: false | CompactionOptions;
   readonly mcpServers: McpServers;
   readonly cwd?: string;
   readonly sandbox?: SandboxFactory;
@@ -88,9 +104,10 @@ const behaviourFields = [
   'thinkingLevel',
   'builtinTools',
   'workspaceContext',
+  'compaction',
   'mcpServers',
 ];
-const notYet = ['skills', 'compaction', 'durability'];
+const notYet = ['skills', 'durability'];
 const profileFields: Fields = { known: ['name', ...behaviourFields], notYet };
 const subagentFields: Fields = {
   ...profileFields,
@@ -170,6 +187,7 @@ export function behaviour(profile: AgentProfile): ResolvedAgent {
     thinkingLevel: profile.thinkingLevel ?? 'medium',
     builtinTools: builtinTools === false ? [] : (builtinTools ?? switchable),
     workspaceContext: profile.workspaceContext ?? true,
+    compaction: profile.compaction ?? {},
     mcpServers: profile.mcpServers ?? {},
     ...(name !== undefined && { name }),
     ...(description !== undefined && { description }),
@@ -198,6 +216,16 @@ export function checkFactory(problems: Problems, value: unknown, path: string): 
 
 export function checkThinkingLevel(problems: Problems, value: unknown, path: string): void {
   problems.oneOf(value, path, thinkingLevels);
+}
+
+function checkCompaction(problems: Problems, value: unknown, root: string): void {
+  const options = problems.record(value, root, { known: ['reserveTokens', 'keepRecentTokens', 'model'] });
+  for (const field of ['reserveTokens', 'keepRecentTokens']) {
+    problems.optional(options[field], `${root}.${field}`, (tokens, path) => {
+      if (!Number.isSafeInteger(tokens) || Number(tokens) < 0) problems.add(path, 'must be a whole number, 0 or more');
+    });
+  }
+  problems.optional(options.model, `${root}.model`, (model, path) => checkModel(problems, model, path));
 }
 
 function checkProfile(problems: Problems, value: unknown, path: string): void {
@@ -239,6 +267,9 @@ function checkBehaviour(
     checkThinkingLevel(problems, value, path),
   );
   problems.optional(behaviour.workspaceContext, at('workspaceContext'), (value, path) => problems.boolean(value, path));
+  if (behaviour.compaction !== false) {
+    problems.optional(behaviour.compaction, at('compaction'), (value, path) => checkCompaction(problems, value, path));
+  }
   if (behaviour.builtinTools !== undefined && behaviour.builtinTools !== false) {
     const names = problems.array(behaviour.builtinTools, at('builtinTools'));
     for (const [i, name] of names.entries()) {

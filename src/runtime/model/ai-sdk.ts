@@ -34,6 +34,7 @@ export function aiSdkModel(options: AiSdkModelOptions): Model {
   async function* stream(request: ModelRequest, signal: AbortSignal): AsyncGenerator<ModelEvent> {
     made ??= options.make();
     const providerOptions = optionsOf(options, request);
+    const limit = Math.min(request.maxOutputTokens ?? Number.POSITIVE_INFINITY, maxTokens ?? Number.POSITIVE_INFINITY);
     let parts: AsyncIterable<LanguageModelV3StreamPart>;
     try {
       const result = await made.doStream({
@@ -41,7 +42,7 @@ export function aiSdkModel(options: AiSdkModelOptions): Model {
         abortSignal: signal,
         // Every chunk then shows that the provider is alive, also those that the library has no use for.
         includeRawChunks: true,
-        ...(maxTokens !== undefined && { maxOutputTokens: maxTokens }),
+        ...(Number.isFinite(limit) && { maxOutputTokens: limit }),
         ...(request.tools.length > 0 && { tools: toolsOf(request, api) }),
         ...(providerOptions && { providerOptions }),
       });

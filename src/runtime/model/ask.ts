@@ -61,7 +61,7 @@ export async function ask(options: AskOptions): Promise<Turn> {
       else if (event.type === 'usage') told = event.usage;
       else answer.add(event);
     }
-    const error = finishError(finish);
+    const error = finishError(finish, model, answer);
     if (error) failure = { error, empty: false };
     else if (answer.empty && options.emptyFails) failure = { error: emptyAnswer(), empty: true };
   } catch (error) {
@@ -96,17 +96,29 @@ export async function ask(options: AskOptions): Promise<Turn> {
 }
 
 /** Why an answer that ended is none, if so. */
-function finishError(finish: { finishReason: FinishReason } | undefined): ModelRequestError | undefined {
-  switch (finish?.finishReason) {
-    case undefined:
-      return new ModelRequestError('the answer ended before it was complete', { transient: true });
+function finishError(
+  finish: { finishReason: FinishReason; usage: Usage } | undefined,
+  model: Model,
+  answer: Answer,
+): ModelRequestError | undefined {
+  if (!finish) return new ModelRequestError('the answer ended before it was complete', { transient: true });
+  switch (finish.finishReason) {
     case 'error':
       return new ModelRequestError('the provider could not complete the answer', { transient: true });
     case 'content-filter':
       return new ModelRequestError('the provider refused to answer this content', { transient: false });
     default:
-      return undefined;
+      return didNotFit(finish.usage, model, finish.finishReason === 'length' && answer.empty)
+        ? new ModelRequestError('the request was longer than the model takes', { transient: false, overflow: true })
+        : undefined;
   }
+}
+
+/** Some providers do not refuse what is too long: they answer to a part of it, or have no room left for an answer. */
+function didNotFit({ input, cacheRead, cacheWrite }: Usage, { contextWindow }: Model, noRoom: boolean): boolean {
+  if (contextWindow === undefined) return false;
+  const tokens = input + cacheRead + cacheWrite;
+  return tokens > contextWindow || (noRoom && tokens >= 0.99 * contextWindow);
 }
 
 function emptyAnswer(): ModelRequestError {
@@ -246,6 +258,7 @@ class Answer {
 }
 
 function summary(model: Model, request: ModelRequest): TurnRequest {
+  const maxTokens = request.maxOutputTokens ?? model.maxOutputTokens;
   const server = model.baseUrl === undefined ? undefined : new URL(model.baseUrl);
   return {
     providerId: model.provider,
@@ -255,6 +268,6 @@ function summary(model: Model, request: ModelRequest): TurnRequest {
     ...(server && { serverAddress: server.hostname }),
     ...(server && server.port !== '' && { serverPort: Number(server.port) }),
     reasoningLevel: request.thinkingLevel,
-    ...(model.maxOutputTokens !== undefined && { maxTokens: model.maxOutputTokens }),
+    ...(maxTokens !== undefined && { maxTokens }),
   };
 }

@@ -2,7 +2,7 @@ import type { AssistantMessage, ImagePart, Message, TextPart, ToolMessage } from
 import { boundaryBefore } from './utf8.ts';
 
 /** Bytes of one tool result that a model gets to see. */
-const TOOL_TEXT_LIMIT = 256 * 1024;
+export const TOOL_TEXT_LIMIT = 256 * 1024;
 
 /** The text blocks of an answer, joined with newlines. */
 export function textOf(message: AssistantMessage): string {
@@ -40,7 +40,8 @@ export function sendable(conversation: Message[], seesImages: boolean): Message[
   return seesImages ? messages : messages.map(withoutImages);
 }
 
-function brokeOff({ finishReason }: AssistantMessage): boolean {
+/** Nothing of such an answer is sent again. */
+export function brokeOff({ finishReason }: AssistantMessage): boolean {
   return finishReason === 'error' || finishReason === 'aborted';
 }
 

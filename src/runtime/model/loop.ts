@@ -1,17 +1,16 @@
-import { setTimeout as sleepFor } from 'node:timers/promises';
-import { abortError, BerthError } from '../../errors.ts';
+import { abortError } from '../../errors.ts';
 import type { Emit } from '../events/event.ts';
-import { recordedError } from '../events/recorded-error.ts';
-import { ask, type Turn } from './ask.ts';
+import { answer } from './answer.ts';
 import { runBatch } from './batch.ts';
 import { sendable, textOf } from './conversation.ts';
-import { ModelRequestError, OperationFailedError, TurnLimitError } from './errors.ts';
+import { TurnLimitError } from './errors.ts';
 import type { Message, Model, ThinkingLevel, ToolMessage, UserMessage } from './model.ts';
 import type { LoopTool } from './tool.ts';
 
 export interface LoopOptions {
   model: Model;
-  system: string;
+  /** Asked for before each request, as the conversation is. */
+  system(): string | Promise<string>;
   tools: LoopTool[];
   thinkingLevel: ThinkingLevel;
   /** What errors call the work: `prompt`, say. */
@@ -26,6 +25,13 @@ export interface LoopOptions {
    */
   record(message: Message): void | Promise<void>;
   emit: Emit;
+  /** Makes the conversation shorter; rejects when the signal is aborted, and only then. Default: nothing does */
+  compaction?: {
+    /** Called before each turn. */
+    whenFull(): Promise<void>;
+    /** Called when a request was too long; `true`: the conversation is shorter now, and the request is made again. */
+    afterOverflow(): Promise<boolean>;
+  };
   /** Asked when the model stops without a tool call: a message that makes it go on. Default: the loop ends */
   followUp?(): UserMessage | undefined;
   /** Turns that the model may answer. Default: 200 */
@@ -45,9 +51,6 @@ export interface LoopResult {
   turns: number;
 }
 
-const RETRIES = 3;
-const FIRST_RETRY_DELAY_MS = 2_000;
-const LONGEST_RETRY_AFTER_MS = 60_000;
 const CUT_OFF =
   'Your answer was cut off at the output limit, so none of its tool calls was run. Make the calls again, each smaller.';
 
@@ -57,11 +60,30 @@ const CUT_OFF =
  * @throws {TurnLimitError} the model wanted more than `maxTurns` turns
  */
 export async function runLoop(options: LoopOptions): Promise<LoopResult> {
-  const { signal, emit, record, maxTurns = 200 } = options;
+  const { model, operation, signal, emit, record, compaction, thinkingLevel, sleep, maxTurns = 200 } = options;
+  const tools = options.tools.map(({ name, description, parameters }) => ({ name, description, parameters }));
+  const request = async () => ({
+    system: await options.system(),
+    messages: sendable(await options.context(), model.seesImages !== false),
+    tools,
+    thinkingLevel,
+  });
   for (let turns = 1; ; turns++) {
     if (signal.aborted) throw abortError(signal.reason);
     if (turns > maxTurns) throw new TurnLimitError({ maxTurns });
-    const { turnId, message, calls } = await answeredTurn(options);
+    await compaction?.whenFull();
+    const { turnId, message, calls } = await answer({
+      model,
+      request,
+      purpose: 'agent',
+      operation,
+      signal,
+      emit,
+      record,
+      idleTimeoutMs: options.idleTimeoutMs,
+      ...(compaction && { afterOverflow: () => compaction.afterOverflow() }),
+      ...(sleep && { sleep }),
+    });
     const finishReason = message.finishReason === 'length' ? 'length' : 'stop';
     const result = { text: textOf(message), finishReason, turns } as const;
     const turnMessages = (toolResults: ToolMessage[]) =>
@@ -87,57 +109,4 @@ export async function runLoop(options: LoopOptions): Promise<LoopResult> {
     await record(followUp);
     emit({ type: 'message_end', message: followUp });
   }
-}
-
-/** One turn that the model answered. A request that failed in passing is made again, up to three times in a row. */
-async function answeredTurn(options: LoopOptions): Promise<Turn> {
-  const { model, signal, emit, record, idleTimeoutMs = 120_000 } = options;
-  const tools = options.tools.map(({ name, description, parameters }) => ({ name, description, parameters }));
-  let emptyFails = true;
-  for (let attempt = 1; ; attempt++) {
-    const request = {
-      system: options.system,
-      messages: sendable(await options.context(), model.seesImages !== false),
-      tools,
-      thinkingLevel: options.thinkingLevel,
-    };
-    const turn = await ask({ model, request, purpose: 'agent', signal, emit, record, emptyFails, idleTimeoutMs });
-    if (!turn.failure) return turn;
-    const { error } = turn.failure;
-    if (signal.aborted) throw abortError(signal.reason);
-    const delayMs = retryDelay(error, attempt);
-    if (delayMs === undefined) throw operationError(options.operation, error);
-    emit({ type: 'retry', attempt, delayMs, error: recordedError(error) }, { turnId: turn.turnId });
-    await wait(options, delayMs);
-    // The first empty answer is taken for a fault of the provider, the next for the model's last word.
-    if (turn.failure.empty) emptyFails = false;
-  }
-}
-
-/** How long to wait before asking again after the failure of request number `attempt`; `undefined`: not at all. */
-function retryDelay(error: unknown, attempt: number): number | undefined {
-  if (!(error instanceof ModelRequestError) || !error.transient || attempt > RETRIES) return undefined;
-  const { retryAfterMs = 0 } = error;
-  if (retryAfterMs > LONGEST_RETRY_AFTER_MS) return undefined;
-  const backoffMs = FIRST_RETRY_DELAY_MS * 2 ** (attempt - 1) * (0.75 + Math.random() / 4);
-  return Math.round(Math.max(backoffMs, retryAfterMs));
-}
-
-function operationError(operation: string, error: unknown): unknown {
-  if (error instanceof BerthError) return error; // it says already what to do: a missing key, say
-  const { message } = recordedError(error);
-  const status = error instanceof ModelRequestError && error.status !== undefined ? { status: error.status } : {};
-  return new OperationFailedError({ operation, reason: message, ...status }, { cause: error });
-}
-
-async function wait({ signal, sleep = sleepUnlessAborted }: LoopOptions, ms: number): Promise<void> {
-  try {
-    await sleep(ms, signal);
-  } catch (error) {
-    throw signal.aborted ? abortError(signal.reason) : error;
-  }
-}
-
-function sleepUnlessAborted(ms: number, signal: AbortSignal): Promise<void> {
-  return sleepFor(ms, undefined, { signal });
 }

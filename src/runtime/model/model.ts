@@ -91,6 +91,8 @@ export interface ModelRequest {
   messages: Message[];
   tools: ModelTool[];
   thinkingLevel: ThinkingLevel;
+  /** Tokens that the answer may have. Default: as many as the model can */
+  maxOutputTokens?: number;
 }
 
 /**

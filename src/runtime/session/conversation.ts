@@ -13,8 +13,15 @@ export type NewRecord =
   | { type: 'tool'; message: ToolMessage }
   /** A message that is not from a person. */
   | { type: 'signal'; tag: string; attributes: Readonly<Record<string, string>>; content: string }
-  /** From here on a summary stands in place of what was before the record `firstKeptId`. */
-  | { type: 'compaction'; summary: string; firstKeptId: string };
+  | ({ type: 'compaction' } & Compaction);
+
+/** From here on a summary stands in place of what was before the record `firstKeptId`. */
+export interface Compaction {
+  summary: string;
+  firstKeptId: string;
+  /** What tools read and changed before that record, also before earlier compactions: paths as the model wrote them. */
+  files: { read: string[]; changed: string[] };
+}
 
 /** One entry of a conversation. It never changes. */
 export type ConversationRecord = NewRecord & { id: string; timestamp: string };
@@ -166,24 +173,41 @@ export async function keptConversations({ store, owner }: OwnerJournal): Promise
 }
 
 function toMessages(records: readonly ConversationRecord[]): Message[] {
-  const latest = records.findLast((record) => record.type === 'compaction');
-  if (!latest) return records.flatMap(toMessage);
-  const kept = records.slice(records.findIndex(({ id }) => id === latest.firstKeptId));
-  return [
-    userMessage(signalText('compaction', { type: 'context_summary' }, latest.summary)),
-    ...kept.flatMap(toMessage),
-  ];
+  const { summary, kept } = inContext(records);
+  return [...(summary ? [toSummaryMessage(summary)] : []), ...kept.flatMap(toMessage)];
 }
 
-function toMessage(record: ConversationRecord): Message[] {
+/** The latest summary, and the records that it left; all of them where there is none. */
+export function inContext(records: readonly ConversationRecord[]): {
+  summary: Compaction | undefined;
+  kept: ConversationRecord[];
+} {
+  const summary = records.findLast((record) => record.type === 'compaction');
+  const start = summary ? records.findIndex(({ id }) => id === summary.firstKeptId) : 0;
+  // Of summaries only the latest counts.
+  return { summary, kept: records.slice(start).filter(({ type }) => type !== 'compaction') };
+}
+
+/** A record as a message to the model; a summary has none of its own: it stands in front of them all. */
+export function toMessage(record: ConversationRecord): Message[] {
   switch (record.type) {
     case 'compaction':
-      return []; // only the latest counts, and it stands in front
+      return [];
     case 'signal':
       return [userMessage(signalText(record.tag, record.attributes, record.content))];
     default:
       return [record.message];
   }
+}
+
+function toSummaryMessage({ summary, files }: Compaction): Message {
+  const lists = [list('Files read', files.read), list('Files changed', files.changed)];
+  const content = [summary, ...lists.filter((text) => text !== '')].join('\n\n');
+  return userMessage(signalText('compaction', { type: 'context_summary' }, content));
+}
+
+function list(title: string, paths: string[]): string {
+  return paths.length === 0 ? '' : [`${title}:`, ...paths.map((path) => `- ${path}`)].join('\n');
 }
 
 function userMessage(text: string): UserMessage {

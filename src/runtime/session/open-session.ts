@@ -12,6 +12,7 @@ import type { Files } from '../sandbox/files.ts';
 import type { Schema } from '../schema/parse.ts';
 import { checkTask, runTask } from '../subagents/task.ts';
 import { checkPrompt } from './check-prompt.ts';
+import { runCompact } from './compact.ts';
 import type { Conversation } from './conversation.ts';
 import type { HistoryMessage } from './history.ts';
 import { runPrompt } from './prompt.ts';
@@ -101,6 +102,15 @@ export class OpenSession implements Session {
       check: () => checkShell(command, options),
       work: (operation) => runShell(this, command, options, operation),
       shown: shellDetails,
+    });
+  }
+
+  compact(): CallHandle<void> {
+    return this.operation({
+      kind: 'compact',
+      options: {},
+      check: () => {},
+      work: (operation) => runCompact(this, operation),
     });
   }
 

@@ -9,6 +9,7 @@ import { ModelNotConfiguredError } from '../model/errors.ts';
 import { type LoopResult, runLoop } from '../model/loop.ts';
 import { taskTools } from '../subagents/task-tool.ts';
 import { customTool } from '../tools/custom-tool.ts';
+import { AutomaticCompaction } from './compact.ts';
 import { messageRecord, say } from './conversation.ts';
 import type { OpenSession } from './open-session.ts';
 import type { PromptOptions, PromptResult } from './session.ts';
@@ -38,7 +39,9 @@ export async function runPrompt(
   if (options.images?.length && model.seesImages === false) {
     throw new InvalidRequestError(`the model ${model.provider}/${model.id} takes no images`);
   }
-  const system = await conversation.system(() => systemPrompt({ ...place, log: eventLog(emit) }));
+  const compaction = new AutomaticCompaction(session, model, operation);
+  const system = () => conversation.system(() => systemPrompt({ ...place, log: eventLog(emit) }));
+  await system(); // before the user's message is told of
   if (signal.aborted) throw abortError(signal.reason);
 
   const asked = structured ? `${text}\n\n${structured.footer}` : text;
@@ -67,9 +70,11 @@ export async function runPrompt(
       context: () => conversation.messages(),
       record: (message) => conversation.append(messageRecord(message)),
       emit,
+      compaction,
       ...(structured && { followUp: () => structured.reminder() }),
       ...(options.maxTurns !== undefined && { maxTurns: options.maxTurns }),
     });
+    await compaction.afterAnswer();
   } catch (error) {
     end(error);
     throw error;

@@ -86,6 +86,14 @@ export interface Session {
    * @throws {SessionBusyError} another operation of this session is under way
    */
   shell(command: string, options?: ShellOptions): CallHandle<ExecResult>;
+  /**
+   * Has the older part of the conversation give way to a summary, whether or not the model's window is full. Without
+   * effect when there is nothing to be left out.
+   * @throws {SessionBusyError} another operation of this session is under way
+   * @throws {ModelNotConfiguredError} neither the agent nor its `compaction` names a model
+   * @throws {OperationFailedError} there is no summary; the conversation is as it was
+   */
+  compact(): CallHandle<void>;
   /** The messages so far, the results of tools in their calls; also while an operation is under way. */
   history(): Promise<HistoryMessage[]>;
   /** Aborts what is under way and removes the conversation. Its name is free again; this object is then dead. */

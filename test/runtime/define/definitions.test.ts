@@ -1,7 +1,7 @@
 import * as v from 'valibot';
 import { expect, expectTypeOf, test } from 'vitest';
 import { type ActionDefinition, defineAction, isAction } from '../../../src/runtime/define/action.ts';
-import { defineAgent, defineAgentProfile, resolveAgent } from '../../../src/runtime/define/agent.ts';
+import { type AgentConfig, defineAgent, defineAgentProfile, resolveAgent } from '../../../src/runtime/define/agent.ts';
 import { DefinitionError } from '../../../src/runtime/define/errors.ts';
 import { defineTool } from '../../../src/runtime/define/tool.ts';
 import { defineWorkflow, type WorkflowDefinition } from '../../../src/runtime/define/workflow.ts';
@@ -72,7 +72,7 @@ test('is known to a second copy of the package in the same process', async () =>
 // contract: 11-not-yet
 test('says of a part that is not built yet that it is not supported in this version', async () => {
   expect(issuesOf(() => defineAction(untyped({ ...noop, files: 'transaction' }))).files).toContain('not supported');
-  const later = { skills: [], compaction: false, durability: {} };
+  const later = { skills: [], durability: {} };
   const issues = await configIssues(later);
   expect(Object.keys(issues).sort()).toEqual(Object.keys(later).sort());
   for (const message of Object.values(issues)) expect(message).toBe('is not supported in this version');
@@ -270,3 +270,27 @@ test('takes a promise of a configuration, and says what is wrong with it', async
 test('refuses a name that no built-in tool has, in the list of those to keep', async () => {
   expect(await configIssues({ builtinTools: ['read', 'cat'] })).toHaveProperty('builtinTools[1]');
 });
+
+// contract: 1.6-compaction
+test('takes false for compaction, or sizes that are whole and not negative and a model', async () => {
+  const { resolved } = await compactionOf({ compaction: { reserveTokens: 0, keepRecentTokens: 8_000, model: 'a/b' } });
+  expect(resolved).toEqual({ reserveTokens: 0, keepRecentTokens: 8_000, model: 'a/b' });
+  expect(await compactionOf({ compaction: false })).toEqual({ resolved: false });
+  expect(await compactionOf({})).toEqual({ resolved: {} });
+  expect(await compactionOf({ profile: { compaction: false }, compaction: undefined })).toEqual({ resolved: {} });
+  const wrong = { reserveTokens: -1, keepRecentTokens: 1.5, model: 5, threshold: 3 };
+  const fields = Object.keys(wrong).map((field) => `compaction.${field}`);
+  expect(Object.keys(await configIssues({ compaction: wrong })).sort()).toEqual(fields.sort());
+  expect(Object.keys(await configIssues({ profile: { compaction: { reserveTokens: '5' } } }))).toEqual([
+    'profile.compaction.reserveTokens',
+  ]);
+  expect(Object.keys(await configIssues({ compaction: true }))).toEqual(['compaction']);
+});
+
+async function compactionOf(config: AgentConfig) {
+  const { compaction } = await resolveAgent(
+    defineAgent(() => config),
+    { id: 'x', env: {} },
+  );
+  return { resolved: compaction };
+}

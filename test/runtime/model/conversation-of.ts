@@ -11,7 +11,7 @@ export function converse(model: Model, options: Partial<LoopOptions> & { realWai
   const waits: number[] = [];
   const result = runLoop({
     model,
-    system: 'You are a test.',
+    system: () => 'You are a test.',
     tools: [],
     thinkingLevel: 'medium',
     operation: 'prompt',

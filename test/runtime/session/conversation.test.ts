@@ -18,6 +18,10 @@ function texts(messages: readonly Message[]): string[] {
   return messages.flatMap(({ content }) => content.map((part) => ('text' in part ? part.text : part.type)));
 }
 
+function compaction(summary: string, firstKeptId: string): NewRecord {
+  return { type: 'compaction', summary, firstKeptId, files: { read: [], changed: [] } };
+}
+
 describe('a conversation', () => {
   test('gives a signal to the model and to readers as a message of the user, escaped', async () => {
     const conversation = new Conversation();
@@ -34,11 +38,11 @@ describe('a conversation', () => {
     await conversation.append(answer('two'));
     await conversation.append(user('three'));
     const idOf = async (at: number) => (await conversation.records())[at]?.id ?? '';
-    await conversation.append({ type: 'compaction', summary: 'one & two', firstKeptId: await idOf(2) });
+    await conversation.append(compaction('one & two', await idOf(2)));
     await conversation.append(answer('four'));
     const summary = (text: string) => `<compaction type="context_summary">\n${text}\n</compaction>`;
     expect(texts(await conversation.messages())).toEqual([summary('one &amp; two'), 'three', 'four']);
-    await conversation.append({ type: 'compaction', summary: 'to three', firstKeptId: await idOf(4) });
+    await conversation.append(compaction('to three', await idOf(4)));
     await conversation.append(user('five'));
     expect(texts(await conversation.messages())).toEqual([summary('to three'), 'four', 'five']);
     const history = await conversation.history();
@@ -52,7 +56,7 @@ describe('a conversation', () => {
     expect(await conversation.system(async () => 'first')).toBe('first');
     await conversation.append(user('one'));
     expect(await conversation.system(async () => 'second')).toBe('first');
-    await conversation.append({ type: 'compaction', summary: '', firstKeptId: '' });
+    await conversation.append(compaction('', ''));
     expect(await conversation.system(async () => 'third')).toBe('third');
   });
 

@@ -84,7 +84,7 @@ describe('a sandbox', () => {
       },
     });
     await (await runtime.invoke(workflow)).result();
-    expect(model.requests[0]?.tools.map(({ name }) => name)).toEqual(['bash', 'read']);
+    expect(model.requests[0]?.tools.map(({ name }) => name)).toEqual(['bash', 'read', 'task']);
     expect(model.requests[1]?.messages.at(-1)).toMatchObject({ content: [{ type: 'text', text: 'seen' }] });
   });
 });

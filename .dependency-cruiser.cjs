@@ -10,6 +10,7 @@ const layers = {
   '^src/sandbox/': ['^src/engine/', '^src/protocol/'],
   '^src/journal/': [],
   '^src/runtime/': ['^src/sandbox/', '^src/journal/'],
+  '^src/otel/': ['^src/runtime/'],
   '^src/testing/': ['^src/runtime/', '^src/sandbox/'],
   '^src/client/': ['^src/sandbox/'],
   '^src/adapters/': ['^src/sandbox/'],

@@ -8,6 +8,7 @@ export default defineConfig({
     alias: [
       { find: /^berth$/, replacement: source('index.ts') },
       { find: /^berth\/sandbox$/, replacement: source('sandbox/index.ts') },
+      { find: /^berth\/otel$/, replacement: source('otel/index.ts') },
       { find: /^berth\/testing\/sandbox-contract$/, replacement: source('testing/sandbox-contract.ts') },
       { find: /^berth\/testing$/, replacement: source('testing/index.ts') },
     ],

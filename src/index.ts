@@ -42,6 +42,7 @@ export { defineWorkflow, type WorkflowDefinition } from './runtime/define/workfl
 export * from './runtime/errors.ts';
 export { type EventOf, IMAGE_DATA_OMITTED, type RecordedError, type RuntimeEvent } from './runtime/events/event.ts';
 export type { Log } from './runtime/events/log.ts';
+export { pinoSink } from './runtime/events/pino.ts';
 export type { CallHandle } from './runtime/harness/call-handle.ts';
 export type { Harness, ShellOptions } from './runtime/harness/harness.ts';
 export type { McpServers } from './runtime/mcp/agent-servers.ts';

@@ -1,0 +1,1 @@
+export { type SpanOptions, type SpanWriter, spanWriter } from './span-writer.ts';

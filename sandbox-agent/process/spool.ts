@@ -7,6 +7,8 @@ const MiB = 1024 * KiB;
 
 /** The newest bytes that stay in memory while the process runs: most readers need no more. */
 const memoryBytes = 256 * KiB;
+/** ... and when the command has ended, as long as somebody reads. More than two pipes hold. */
+const lastBytes = 4 * MiB;
 /** Chunks up to this size are joined with the one before: a buffer costs some hundred bytes, whatever is in it. */
 const joinBytes = 4 * KiB;
 /** What goes to the disk at once, up to here; a piece that is larger is not waited for by all that goes on meanwhile. */
@@ -138,7 +140,9 @@ export class Spool {
     while (this.#unstoredBytes > unstoredBytes) await this.#changedWithin(movingMs);
     // What the disk has no room for must be read before it is forgotten.
     if (Date.now() < this.#fullUntil) await this.#waitForReaders(memoryBytes);
-    this.#forget(memoryBytes);
+    // What was in the pipe when the command ended, and is not on the disk, is there for those who read.
+    const isLast = !this.#waits && this.#readers.size > 0;
+    this.#forget(isLast ? lastBytes : memoryBytes);
     await this.#waitForReaders(lagBytes);
   }
 
@@ -172,7 +176,8 @@ export class Spool {
   /** Nobody is expected to read now: what is on the disk need not be in memory. */
   rest(): void {
     const last = this.#segments.at(-1);
-    if (last && last.start + last.length === this.#total && last.start <= this.#memoryStart) this.#forget(0);
+    const isStored = last && last.start + last.length === this.#total && last.start <= this.#memoryStart;
+    this.#forget(isStored ? 0 : memoryBytes);
   }
 
   /** Frees what is kept. */

@@ -152,7 +152,7 @@ async function makeUser(folder: string): Promise<User> {
     gid,
     as: [
       ...['setpriv', `--reuid=${uid}`, `--regid=${gid}`, '--init-groups'],
-      ...['env', `HOME=${folder}`, `XDG_RUNTIME_DIR=${join(folder, 'run')}`],
+      ...['env', `HOME=${folder}`, `TMPDIR=${folder}`, `XDG_RUNTIME_DIR=${join(folder, 'run')}`],
     ],
     async [Symbol.asyncDispose]() {
       // Podman leaves one that keeps its namespace, and others that wait for minutes.

@@ -94,3 +94,4 @@ export { AttachmentNotAvailableError, SubagentNotDeclaredError } from './runtime
 export * from './sandbox/errors.ts';
 export type { GrepOptions, Match } from './sandbox/fs/file-system.ts';
 export type { ExecResult } from './sandbox/process/result.ts';
+export { RecordingError, RecordingMismatchError } from './testing/errors.ts';

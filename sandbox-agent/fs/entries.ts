@@ -16,10 +16,10 @@ import type {
 import { limits } from '../../src/protocol/limits.ts';
 import type { WireStream } from '../../src/protocol/mux.ts';
 import { nameOfBytes } from '../../src/protocol/names.ts';
+import { Pace } from '../../src/protocol/pace.ts';
 import { RequestError } from '../errors.ts';
 import { calls } from './calls.ts';
 import { makeDirectory, openDirectory } from './directory.ts';
-import { Pace } from './pace.ts';
 import { child, hasCode, kernelPath, type Path } from './path.ts';
 import { RecordWriter } from './records.ts';
 

@@ -1,9 +1,9 @@
 import { constants } from 'node:fs';
 import { type FileHandle, lstat, open, rename, rmdir, stat, unlink } from 'node:fs/promises';
 import type { FsRm } from '../../src/protocol/fs.ts';
+import { Pace } from '../../src/protocol/pace.ts';
 import { RequestError } from '../errors.ts';
 import { openDirectory } from './directory.ts';
-import { Pace } from './pace.ts';
 import { partName } from './part.ts';
 import { child, codeOf, hasCode, type Path, split } from './path.ts';
 

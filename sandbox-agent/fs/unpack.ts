@@ -4,10 +4,10 @@ import { type Extract, extract, type Header } from 'tar-stream';
 import type { FsUnpack } from '../../src/protocol/fs.ts';
 import type { WireStream } from '../../src/protocol/mux.ts';
 import { nameOfBytes } from '../../src/protocol/names.ts';
+import { Pace } from '../../src/protocol/pace.ts';
 import { RequestError } from '../errors.ts';
 import { calls, writeAll } from './calls.ts';
 import { makeDirectory } from './directory.ts';
-import { Pace } from './pace.ts';
 import { withPart } from './part.ts';
 import { codeOf, hasCode, kernelPath } from './path.ts';
 

@@ -1,8 +1,8 @@
 import type { IgnoreRules } from '../../src/protocol/ignore-rules.ts';
 import { nameOfBytes } from '../../src/protocol/names.ts';
+import type { Pace } from '../../src/protocol/pace.ts';
 import { type Directory, type DirectoryEntry, openDirectory } from './directory.ts';
 import { ignoreRulesIn } from './ignore.ts';
-import type { Pace } from './pace.ts';
 import { child, codeOf, hasCode, type Path } from './path.ts';
 
 export interface WalkedFile {

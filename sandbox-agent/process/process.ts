@@ -285,14 +285,10 @@ export class SandboxProcess {
       for (let before = -1; ; ) {
         const now = this.#written;
         const tookMs = performance.now() - since;
-        const isQuiet = () => this.#written === now && this.#appending === 0;
-        const isLate = tookMs > maxDrainMs;
-        if (isLate || (now === before && isQuiet())) {
-          const work = this.tree !== undefined && workOf(this.tree);
-          const goesOn = work && (isLate ? work.isPassingOn && tookMs < maxPassOnMs : work.isAny);
+        if ((tookMs > maxDrainMs || this.#isQuiet(before)) && !this.#isAwaited(tookMs)) {
           // It may have written its last while it was looked for.
-          if (!goesOn) await nextTurn();
-          if (!goesOn && (isLate || isQuiet())) return;
+          await nextTurn();
+          if (tookMs > maxDrainMs || this.#isQuiet(now)) return;
         }
         before = now;
         if (await Promise.race([isDrained, wait(quietMs, false, { signal: stop.signal })])) return;
@@ -306,6 +302,18 @@ export class SandboxProcess {
 
   get #written(): number {
     return this.stdout.total + this.stderr.total;
+  }
+
+  /** Nothing came since this much was written. */
+  #isQuiet(written: number): boolean {
+    return this.#written === written && this.#appending === 0;
+  }
+
+  /** What the command left behind is at work, and has not been waited for too long. */
+  #isAwaited(tookMs: number): boolean {
+    if (this.tree === undefined) return false;
+    const { isAny, isPassingOn } = workOf(this.tree);
+    return tookMs > maxDrainMs ? isPassingOn && tookMs < maxPassOnMs : isAny;
   }
 
   async #endUnstarted(error: NodeJS.ErrnoException): Promise<ProcessEnd> {

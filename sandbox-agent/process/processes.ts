@@ -29,6 +29,9 @@ const terminalVariables: Environment = [['TERM', 'xterm-256color']];
 /** What only one of the two ways to start a process can ask for. */
 type Further = Pick<Command, 'key' | 'asked' | 'hasStdin' | 'terminal'> & { detached: boolean };
 
+/** What a command is asked to be; the streams to follow it by may be others. */
+type Asked = Pick<PtyOpen, 'argv' | 'env' | 'cwd' | 'user' | 'umask' | 'timeoutMs'>;
+
 /** Every process that was started over the wire and whose output is still kept. */
 export class Processes {
   readonly #byId = new Map<string, SandboxProcess>();
@@ -62,8 +65,7 @@ export class Processes {
   start(request: ProcessStart, session: Session): Promise<SandboxProcess> {
     const { sessionId, detached, stdin } = request;
     const key = request.key === undefined ? undefined : `${sessionId}/${request.key}`;
-    const asked = key === undefined ? undefined : hashOf(request);
-    return this.#once(key, asked, () =>
+    return this.#once(key, request, (asked) =>
       this.#start(request, session, { key, asked, detached, hasStdin: stdin !== undefined, terminal: undefined }),
     );
   }
@@ -72,25 +74,25 @@ export class Processes {
   startOnTerminal(request: PtyOpen, session: Session): Promise<SandboxProcess> {
     const { sessionId, size } = request;
     const key = request.key === undefined ? undefined : `pty ${sessionId}/${request.key}`; // an id has no space
-    const asked = key === undefined ? undefined : hashOf(request);
-    return this.#once(key, asked, () =>
+    return this.#once(key, request, (asked) =>
       this.#start(request, session, { key, asked, detached: false, hasStdin: false, terminal: size }),
     );
   }
 
   async #once(
     key: string | undefined,
-    asked: string | undefined,
-    start: () => SandboxProcess,
+    request: Asked,
+    start: (asked?: string) => SandboxProcess,
   ): Promise<SandboxProcess> {
     if (key === undefined) return start();
+    const asked = hashOf(request);
     const known = this.#byKey.get(key);
     if (known) {
       const { start: before } = await known;
       if (before.asked === asked) return known;
       throw new RequestError('key_conflict', `its key has started ${before.argv.join(' ').slice(0, 200)}`);
     }
-    const starting = (async () => start())();
+    const starting = (async () => start(asked))();
     this.#byKey.set(key, starting);
     // What did not start may be asked for again.
     starting.catch(() => this.#byKey.delete(key));
@@ -212,15 +214,7 @@ export class Processes {
   }
 }
 
-/** Of what a command is asked to be; the streams to follow it by may be others. */
-function hashOf({
-  argv,
-  env,
-  cwd,
-  user,
-  umask,
-  timeoutMs,
-}: Pick<PtyOpen, 'argv' | 'env' | 'cwd' | 'user' | 'umask' | 'timeoutMs'>): string {
+function hashOf({ argv, env, cwd, user, umask, timeoutMs }: Asked): string {
   return createHash('sha256')
     .update(JSON.stringify([argv, env, cwd, user, umask, timeoutMs]))
     .digest('hex');

@@ -1,5 +1,6 @@
 import { WireProtocolError } from './errors.ts';
 import { limits } from './limits.ts';
+import { Pace } from './pace.ts';
 
 const newline = 0x0a;
 const encoder = new TextEncoder();
@@ -22,7 +23,7 @@ export async function* decodeRecords<Record>(
 ): AsyncGenerator<Record> {
   let rest: Uint8Array[] = [];
   let restBytes = 0;
-  let turnEnd = performance.now() + turnMs;
+  const pace = new Pace(undefined, turnMs);
   for await (const chunk of chunks) {
     let start = 0;
     for (let end = chunk.indexOf(newline); end !== -1; end = chunk.indexOf(newline, start)) {
@@ -32,9 +33,7 @@ export async function* decodeRecords<Record>(
       rest = [];
       restBytes = 0;
       start = end + 1;
-      if (performance.now() < turnEnd) continue;
-      await new Promise((resolve) => setImmediate(resolve));
-      turnEnd = performance.now() + turnMs;
+      if (pace.isOver) await pace.turn();
     }
     if (start < chunk.length) {
       rest.push(chunk.subarray(start));

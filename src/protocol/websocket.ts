@@ -142,8 +142,7 @@ export class WebSocket {
       let rest = chunk;
       if (this.#head) rest = this.#takeHead(this.#head, chunk);
       while (rest.length > 0 && !this.#isClosed && performance.now() < end) rest = this.#take(rest);
-      if (performance.now() < end) this.#stream.resume();
-      else this.#receiveLater(Buffer.from(rest));
+      if (performance.now() >= end) this.#receiveLater(Buffer.from(rest));
     } catch (error) {
       this.#end({ error: error instanceof Error ? error : new Error(String(error)) });
     }
@@ -152,7 +151,10 @@ export class WebSocket {
   /** What takes long, as many small frames do, leaves the other connections their turn. */
   #receiveLater(rest: Buffer): void {
     this.#stream.pause();
-    setImmediate(() => this.#receive(rest));
+    setImmediate(() => {
+      this.#stream.resume();
+      this.#receive(rest);
+    });
   }
 
   /** @returns what comes behind it */

@@ -11,6 +11,7 @@ import { graceMs } from '../harness/grace.ts';
 import type { OpenHarness } from '../harness/open-harness.ts';
 import { checkOptions } from '../options.ts';
 import type { JsonValue } from '../schema/snapshot.ts';
+import { writeEnd } from './end.ts';
 import type { OwnerJournal } from './owner-journal.ts';
 import { type Progress, type RunRecord, recordOf } from './record.ts';
 import type { Admit } from './slots.ts';
@@ -145,7 +146,8 @@ export class Run implements RunHandle<JsonValue> {
     const startedAt = new Date().toISOString();
     this.#record = { ...this.#record, state: 'running', startedAt };
     const { workflowName, input } = this.#record;
-    this.#put('running', { startedAt, usage: this.#meter.total });
+    const progress: Progress = { startedAt, usage: this.#meter.total };
+    this.#journal.put({ kind: 'run', state: 'running', progress: JSON.stringify(progress) });
     this.#journal.emit({ type: 'run_start', workflowName, startedAt, ...(input !== undefined && { input }) });
     await this.#journal.flush();
     return executeAction({
@@ -169,26 +171,10 @@ export class Run implements RunHandle<JsonValue> {
     outcome: { result: JsonValue } | { error: RecordedError },
   ): Promise<void> {
     await this.#claim(); // one that was cancelled while it waited was not started
-    const endedAt = new Date();
-    const { createdAt, startedAt } = this.#record;
-    const durationMs = endedAt.getTime() - Date.parse(startedAt ?? createdAt);
-    const usage = this.#meter.total;
-    const progress = {
-      ...(startedAt !== undefined && { startedAt }),
-      endedAt: endedAt.toISOString(),
-      durationMs,
-      usage,
-      ...outcome,
-    };
-    // One write: nobody finds the one without the other.
-    this.#journal.emit({ type: 'run_end', state, isError: state !== 'completed', usage, durationMs, ...outcome });
-    this.#put(state, progress);
+    const ending = { usage: this.#meter.total, ...outcome };
+    const { progress, written } = writeEnd(this.#journal, this.#record, state, ending);
     this.#record = { ...this.#record, state, ...progress };
-    await this.#journal.close();
-  }
-
-  #put(state: RunRecord['state'], progress: Progress): void {
-    this.#journal.put({ kind: 'run', state, progress: JSON.stringify(progress) });
+    await written;
   }
 
   #cancelledError(cause: unknown): RunCancelledError {

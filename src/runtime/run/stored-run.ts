@@ -5,8 +5,9 @@ import type { RuntimeEvent } from '../events/event.ts';
 import { recordedError, restoredError } from '../events/recorded-error.ts';
 import { checkOptions } from '../options.ts';
 import type { JsonValue } from '../schema/snapshot.ts';
+import { writeEnd } from './end.ts';
 import type { OwnerJournal } from './owner-journal.ts';
-import { isFinal, type Progress, type RunRecord, recordOf } from './record.ts';
+import { isFinal, type RunRecord, recordOf } from './record.ts';
 import type { RunHandle } from './run.ts';
 import { storedEvents } from './stored-events.ts';
 
@@ -55,20 +56,9 @@ export class StoredRun implements RunHandle<JsonValue> {
       if (isFinal((await this.#row()).state)) return;
       throw new InvalidRequestError(`the run ${this.id} is under way in another process: cancel it there`);
     }
-    const { createdAt, startedAt, usage } = await this.record();
-    const endedAt = new Date();
-    const durationMs = endedAt.getTime() - Date.parse(startedAt ?? createdAt);
+    const record = await this.record();
     const error = recordedError(new RunCancelledError({ runId: this.id, ...(reason !== undefined && { reason }) }));
-    const progress: Progress = {
-      ...(startedAt !== undefined && { startedAt }),
-      endedAt: endedAt.toISOString(),
-      durationMs,
-      error,
-      usage,
-    };
-    journal.emit({ type: 'run_end', state: 'cancelled', isError: true, usage, durationMs, error });
-    journal.put({ kind: 'run', state: 'cancelled', progress: JSON.stringify(progress) });
-    await journal.close();
+    await writeEnd(journal, record, 'cancelled', { usage: record.usage, error }).written;
   }
 
   async #row(): Promise<RunRow> {

@@ -13,9 +13,7 @@ import {
   command as commandSchema,
   type ExecOptions,
   execOptions,
-  killOptions,
   processId as processIdSchema,
-  signalName,
 } from '../options.ts';
 import { resolvePath } from '../path.ts';
 import type { Pause } from '../pause.ts';
@@ -36,7 +34,7 @@ import {
   outputOf,
   readUnread,
   type Started,
-  usualGraceMs,
+  sendSignal,
 } from './started.ts';
 
 /** Where commands of a session start. */
@@ -180,10 +178,8 @@ class RunningProcess implements Process {
     return this.#result;
   }
 
-  async kill(signal = 'SIGTERM', options: { graceMs?: number } = {}): Promise<void> {
-    check('kill', signalName, signal);
-    const { graceMs = signal === 'SIGTERM' ? usualGraceMs : undefined } = check('kill', killOptions, options);
-    await this.#pause.now(this.#started.kill(signal, graceMs));
+  kill(signal?: string, options?: { graceMs?: number }): Promise<void> {
+    return sendSignal(this.#started, this.#pause, 'SIGTERM', signal, options);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

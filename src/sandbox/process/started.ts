@@ -3,13 +3,14 @@ import { WireStreamError } from '../../protocol/errors.ts';
 import type { WireStream } from '../../protocol/mux.ts';
 import type { ProcessEnd, ProcessStarted } from '../../protocol/process.ts';
 import { OutputGoneError, ProcessEndedError, ProcessLostError } from '../errors.ts';
+import { check, killOptions, signalName } from '../options.ts';
 import type { Pause } from '../pause.ts';
 import { requestError } from '../request-error.ts';
 import { readable, writable } from '../streams.ts';
 import { AnswerError, type Call, type Wire } from '../wire.ts';
 
 /** How long a tree that was asked to end has for it. */
-export const usualGraceMs = 2_000;
+const usualGraceMs = 2_000;
 
 /** A process that runs, or has run. */
 export interface Started {
@@ -19,6 +20,19 @@ export interface Started {
   view: ProcessStarted['view'];
   ended: Promise<ProcessEnd>;
   kill: (signal: string, killMs?: number) => Promise<void>;
+}
+
+/** Sends a signal. The one that is usual for its kind is followed by SIGKILL, another one where that is asked for. */
+export async function sendSignal(
+  { kill }: Started,
+  pause: Pause,
+  usual: string,
+  signal = usual,
+  options: { graceMs?: number } = {},
+): Promise<void> {
+  check('kill', signalName, signal);
+  const { graceMs = signal === usual ? usualGraceMs : undefined } = check('kill', killOptions, options);
+  await pause.now(kill(signal, graceMs));
 }
 
 /** For when nobody waits for it any more. Where the wire is gone nobody can. */

@@ -5,13 +5,11 @@ import {
   type AttachPtyOptions,
   attachPtyOptions,
   check,
-  killOptions,
   type PtyOptions,
   type PtySize,
   processId as processIdSchema,
   ptyOptions,
   ptySize,
-  signalName,
 } from '../options.ts';
 import { resolvePath } from '../path.ts';
 import type { Pause } from '../pause.ts';
@@ -21,12 +19,13 @@ import {
   closed,
   explain,
   inputOf,
+  killed,
   killOnAbort,
   Output,
   outputOf,
   readUnread,
   type Started,
-  usualGraceMs,
+  sendSignal,
 } from '../process/started.ts';
 import { requestError } from '../request-error.ts';
 import type { Wire } from '../wire.ts';
@@ -79,7 +78,8 @@ export interface Pty extends AsyncDisposable {
   wait(): Promise<PtyExit>;
   /**
    * Sends a signal to all that was started on it. One that has ended is no error.
-   * @param signal - default: SIGHUP, as of a terminal that is closed, and after 2 s SIGKILL to what is left
+   * @param signal - default: SIGHUP, as of a terminal that is closed
+   * @param options.graceMs - then what is left gets SIGKILL. Default: 2,000 for SIGHUP, never for another signal
    */
   kill(signal?: string, options?: { graceMs?: number }): Promise<void>;
 }
@@ -201,18 +201,14 @@ class View implements Pty {
     return this.#exit;
   }
 
-  async kill(signal = 'SIGHUP', options: { graceMs?: number } = {}): Promise<void> {
-    check('kill', signalName, signal);
-    const { graceMs = signal === 'SIGHUP' ? usualGraceMs : undefined } = check('kill', killOptions, options);
-    await this.#pause.now(this.#started.kill(signal, graceMs));
+  kill(signal?: string, options?: { graceMs?: number }): Promise<void> {
+    return sendSignal(this.#started, this.#pause, 'SIGHUP', signal, options);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    // Without the sandbox there is no process, and in a paused one it is killed when that is resumed.
-    if (this.#isOwner) await this.#pause.now(this.#started.kill('SIGKILL')).catch(() => {});
     this.output.destroy();
     this.input.destroy();
-    if (this.#isOwner) await this.#pause.now(this.#started.ended).catch(() => {}); // as above
+    if (this.#isOwner) await killed(this.#started, this.#pause);
   }
 
   async #finish(signal: AbortSignal | undefined): Promise<PtyExit> {

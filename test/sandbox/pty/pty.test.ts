@@ -277,7 +277,9 @@ describe('the end of a terminal', () => {
   });
 
   test('is a hang-up at first, of all that runs on it', async ({ sandbox }) => {
-    const pty = await sandbox.pty({ ...size, command: 'trap "echo hung up; exit 6" HUP; echo ready; sleep 1000; :' });
+    // Ready when the child is there, too: the shell waits for it before it runs the trap.
+    const command = `trap "echo hung up; exit 6" HUP; sh -c 'echo ready; exec sleep 1000'; :`;
+    const pty = await sandbox.pty({ ...size, command });
     const screen = new Shown(pty.output);
     await screen.until('ready');
     await pty.kill();

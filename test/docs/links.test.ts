@@ -50,6 +50,14 @@ describe('the documentation', () => {
     expect(pages.flatMap(missingFiles)).toEqual([]);
   });
 
+  test('has every page in its index', () => {
+    const index = pages.find(({ path }) => path === 'docs/README.md')?.text ?? '';
+    const guides = pages.filter(({ path }) => path.startsWith('docs/') && path !== 'docs/README.md');
+    expect(
+      guides.map(({ path }) => path.slice('docs/'.length)).filter((name) => !index.includes(`](${name})`)),
+    ).toEqual([]);
+  });
+
   test('would be told of broken links and missing files', () => {
     const page = {
       path: 'docs/page.md',

@@ -20,20 +20,25 @@ export interface CodeBlock {
   /** The line of its fence, from 1. */
   line: number;
   language: string;
+  /** What stands behind the language: `run` for a program whose output is the next block. */
+  mark: string;
   code: string;
 }
 
+const fence = /^```(\w*) ?(\w*)\n(.*?)^```$/gms;
+
 /** The fenced blocks of a page, in their order. */
 export function codeBlocks({ path, text }: Page): CodeBlock[] {
-  return Array.from(text.matchAll(/^```(\w*)\n(.*?)^```$/gms), ({ index, 1: language = '', 2: code = '' }) => ({
+  return Array.from(text.matchAll(fence), ({ index, 1: language = '', 2: mark = '', 3: code = '' }) => ({
     path,
     line: text.slice(0, index).split('\n').length,
     language,
+    mark,
     code,
   }));
 }
 
 /** What is left of a page without its fenced blocks. */
 export function prose({ text }: Page): string {
-  return text.replace(/^```\w*\n.*?^```$/gms, '');
+  return text.replace(fence, '');
 }

@@ -121,3 +121,17 @@ test('options that are no object are refused as well, and records that are no pl
   await using made = await createRuntime({ store: ':memory:', env: process.env });
   expect(await made.runs()).toEqual([]);
 });
+
+// contract: 1.8-registered-names
+test('agents and workflows are registered under names that definitions could have, all others are refused', async () => {
+  const agent = defineAgent(() => ({}));
+  const bad = createRuntime({
+    store: ':memory:',
+    agents: { helper: agent, 'no name': defineAgent(() => ({})) },
+    workflows: { [`w${'x'.repeat(64)}`]: workflow, '': defineWorkflow({ agent, run: () => 1 }) },
+  });
+  await expect(bad).rejects.toMatchObject({
+    name: 'DefinitionError',
+    issues: [{ path: 'agents["no name"]' }, { path: `workflows.w${'x'.repeat(64)}` }, { path: 'workflows[""]' }],
+  });
+});

@@ -18,6 +18,14 @@ export type ActionContext<Input extends Schema | undefined = undefined> = {
   readonly signal: AbortSignal;
 } & (Input extends Schema ? { readonly input: v.InferOutput<Input> } : unknown);
 
+/** An input schema: its top level is an object. Such a `pipe` has the type of its first item. */
+export type ObjectSchema = Schema & {
+  readonly type: 'object' | 'strict_object' | 'loose_object' | 'object_with_rest';
+};
+
+/** Whether a call may leave its input out: where there is none, or an empty object is one. */
+export type IsOptional<Input> = undefined extends Input ? true : Record<never, never> extends Input ? true : false;
+
 /** What a caller writes. An action without an input schema takes nothing. */
 export type InputOf<Input extends Schema | undefined> = Input extends Schema ? v.InferInput<Input> : undefined;
 
@@ -47,7 +55,7 @@ export type Delivered<Output extends Schema | undefined, Result> = Output extend
       ? Writable<Result>
       : null;
 
-export interface ActionOptions<Input extends Schema | undefined, Output extends Schema | undefined, Result> {
+export interface ActionOptions<Input extends ObjectSchema | undefined, Output extends Schema | undefined, Result> {
   /** What a model calls it by: a letter or `_`, then letters, digits, `_`, `-`; at most 64. */
   name: string;
   /** A model sees it when the action is given to an agent. */
@@ -95,7 +103,7 @@ export interface ActionDefinition<Input = unknown, Output = unknown> {
  * });
  */
 export function defineAction<
-  Input extends Schema | undefined = undefined,
+  Input extends ObjectSchema | undefined = undefined,
   Output extends Schema | undefined = undefined,
   const Result extends Returned<Output> = Returned<Output>,
 >(options: ActionOptions<Input, Output, Result>): ActionDefinition<InputOf<Input>, Delivered<Output, Result>> {

@@ -120,7 +120,9 @@ const configFields: Fields = { known: [...behaviourFields, 'profile', 'cwd', 'sa
  * Checks a profile and gives it back as it is.
  * @throws {DefinitionError} with everything that is wrong with the profile
  */
-export function defineAgentProfile<const Profile extends AgentProfile>(profile: Profile): Profile {
+export function defineAgentProfile<const Profile extends AgentProfile>(
+  profile: Profile & { readonly [Field in Exclude<keyof Profile, keyof AgentProfile>]: never },
+): Profile {
   const problems = new Problems('The agent profile');
   checkProfile(problems, profile, '');
   problems.throwIfAny();

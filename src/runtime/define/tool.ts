@@ -2,7 +2,7 @@ import type * as v from 'valibot';
 import type { Log } from '../events/log.ts';
 import { inputSchemaIssues, outputSchemaIssues } from '../schema/check.ts';
 import type { Schema } from '../schema/parse.ts';
-import type { Returned } from './action.ts';
+import type { ObjectSchema, Returned } from './action.ts';
 import { type Fields, Problems } from './checks.ts';
 import { defined, isDefined } from './definition.ts';
 import { toolNamePattern } from './names.ts';
@@ -15,7 +15,7 @@ export type ToolContext<Input extends Schema | undefined = undefined> = {
   readonly log: Log;
 } & (Input extends Schema ? { readonly input: v.InferOutput<Input> } : unknown);
 
-export interface ToolOptions<Input extends Schema | undefined, Output extends Schema | undefined, Result> {
+export interface ToolOptions<Input extends ObjectSchema | undefined, Output extends Schema | undefined, Result> {
   /** What a model calls it by: a letter or `_`, then letters, digits, `_`, `-`; at most 64. */
   name: string;
   /** For the model. */
@@ -64,7 +64,7 @@ const fields: Fields = {
  * });
  */
 export function defineTool<
-  Input extends Schema | undefined = undefined,
+  Input extends ObjectSchema | undefined = undefined,
   Output extends Schema | undefined = undefined,
   const Result extends Returned<Output> = Returned<Output>,
 >(options: ToolOptions<Input, Output, Result>): ToolDefinition {

@@ -8,6 +8,7 @@ import {
   type InputOf,
   isAction,
   makeAction,
+  type ObjectSchema,
   type Returned,
 } from './action.ts';
 import { type AgentDefinition, isAgent } from './agent.ts';
@@ -22,7 +23,11 @@ export interface BoundWorkflowOptions<Input, Output> {
   action: ActionDefinition<Input, Output>;
 }
 
-export interface InlineWorkflowOptions<Input extends Schema | undefined, Output extends Schema | undefined, Result> {
+export interface InlineWorkflowOptions<
+  Input extends ObjectSchema | undefined,
+  Output extends Schema | undefined,
+  Result,
+> {
   agent: AgentDefinition;
   name?: string;
   input?: Input;
@@ -47,7 +52,7 @@ export interface WorkflowDefinition<Input = unknown, Output = unknown> {
  * @example const fixBug = defineWorkflow({ name: 'fix-bug', agent: coder, action: fixBugAction });
  */
 export function defineWorkflow<
-  Input extends Schema | undefined = undefined,
+  Input extends ObjectSchema | undefined = undefined,
   Output extends Schema | undefined = undefined,
   const Result extends Returned<Output> = Returned<Output>,
 >(options: InlineWorkflowOptions<Input, Output, Result>): WorkflowDefinition<InputOf<Input>, Delivered<Output, Result>>;
@@ -55,7 +60,7 @@ export function defineWorkflow<Input, Output>(
   options: BoundWorkflowOptions<Input, Output>,
 ): WorkflowDefinition<Input, Output>;
 export function defineWorkflow(
-  options: BoundWorkflowOptions<unknown, unknown> | InlineWorkflowOptions<Schema, Schema, unknown>,
+  options: BoundWorkflowOptions<unknown, unknown> | InlineWorkflowOptions<ObjectSchema, Schema, unknown>,
 ): WorkflowDefinition {
   const problems = new Problems('The workflow');
   const { agent, name, action, ...body } = problems.record(options, '', {
@@ -78,7 +83,7 @@ export function defineWorkflow(
     const known = options.name ?? options.action.name;
     return defined('workflow', { agent: options.agent, action: options.action, name: known });
   }
-  const inline = options as InlineWorkflowOptions<Schema, Schema, unknown>; // it has no action, so it has `run`
+  const inline = options as InlineWorkflowOptions<ObjectSchema, Schema, unknown>; // it has no action, so it has `run`
   const own = makeAction({ ...inline, name: inline.name ?? 'workflow', description: 'The work of a workflow.' });
   return defined('workflow', {
     agent: options.agent,

@@ -1,5 +1,5 @@
 import type { ExecResult } from '../../sandbox/process/result.ts';
-import type { ActionDefinition } from '../define/action.ts';
+import type { ActionDefinition, IsOptional } from '../define/action.ts';
 import type { SandboxEnv } from '../sandbox/env.ts';
 import type { Files } from '../sandbox/files.ts';
 import type { Session } from '../session/session.ts';
@@ -20,9 +20,8 @@ export interface ShellOptions {
 }
 
 /** The input of a call may be left out where an empty object is one, or where there is none. */
-export type OptionalInput<Input> = undefined extends Input
-  ? [input?: Input, options?: { signal?: AbortSignal }]
-  : Record<never, never> extends Input
+export type OptionalInput<Input> =
+  IsOptional<Input> extends true
     ? [input?: Input, options?: { signal?: AbortSignal }]
     : [input: Input, options?: { signal?: AbortSignal }];
 

@@ -3,7 +3,14 @@ import type { AgentDefinition } from '../define/agent.ts';
 import type { WorkflowDefinition } from '../define/workflow.ts';
 import { currentWork } from './current-work.ts';
 import type { RunHandle } from './run.ts';
-import { type DispatchOptions, type DispatchRequest, type InvokeOptions, type Observer, Runtime } from './runtime.ts';
+import {
+  type DispatchOptions,
+  type DispatchRequest,
+  type InvokeArguments,
+  type InvokeOptions,
+  type Observer,
+  Runtime,
+} from './runtime.ts';
 
 let madeRuntime: Runtime | undefined;
 
@@ -16,17 +23,23 @@ function defaultRuntime(): Runtime {
 }
 
 /** `invoke` of the runtime that the caller runs in, else of a default one. */
+export function invoke(workflow: string, options?: InvokeOptions): Promise<RunHandle>;
 export function invoke<Input, Output>(
   workflow: WorkflowDefinition<Input, Output>,
-  options?: InvokeOptions<NoInfer<Input>>,
-): Promise<RunHandle<Output>> {
-  return defaultRuntime().invoke(workflow, options);
+  ...rest: InvokeArguments<NoInfer<Input>>
+): Promise<RunHandle<Output>>;
+export function invoke(workflow: string | WorkflowDefinition, options?: InvokeOptions): Promise<RunHandle> {
+  // The two forms of `invoke`, which tells them apart.
+  return defaultRuntime().invoke(workflow as string, options);
 }
 
 /** `dispatch` of the runtime that the caller runs in, else of a default one. */
-export function dispatch(agent: AgentDefinition, options: DispatchOptions): Promise<Receipt>;
+export function dispatch(agent: string | AgentDefinition, options: DispatchOptions): Promise<Receipt>;
 export function dispatch(request: DispatchRequest): Promise<Receipt>;
-export function dispatch(first: AgentDefinition | DispatchRequest, options?: DispatchOptions): Promise<Receipt> {
+export function dispatch(
+  first: string | AgentDefinition | DispatchRequest,
+  options?: DispatchOptions,
+): Promise<Receipt> {
   // The two forms of `dispatch`, which tells them apart.
   return defaultRuntime().dispatch(first as AgentDefinition, options as DispatchOptions);
 }

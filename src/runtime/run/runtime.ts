@@ -7,8 +7,10 @@ import { SandboxHost } from '../../sandbox/index.ts';
 import { defaultStateDir } from '../../sandbox/state-dir.ts';
 import { actionInput } from '../action/execute.ts';
 import { AgentInstance, type Payload, type Receipt } from '../agent/instance.ts';
+import type { IsOptional } from '../define/action.ts';
 import { type AgentDefinition, checkFactory, checkModel, isAgent, resolveAgent } from '../define/agent.ts';
 import { Problems } from '../define/checks.ts';
+import { agentNamePattern } from '../define/names.ts';
 import { isWorkflow, type WorkflowDefinition } from '../define/workflow.ts';
 import {
   AgentNotFoundError,
@@ -29,6 +31,7 @@ import { type ModelSource, Models } from '../model/providers.ts';
 import { checkOptions } from '../options.ts';
 import { docker } from '../sandbox/docker.ts';
 import type { SandboxEnv, SandboxFactory } from '../sandbox/env.ts';
+import { pathText } from '../schema/path.ts';
 import { canonicalJson, type JsonValue, jsonSnapshot, NotJson } from '../schema/snapshot.ts';
 import { keptConversations } from '../session/conversation.ts';
 import { checkImages } from '../session/images.ts';
@@ -73,6 +76,12 @@ export interface InvokeOptions<Input = unknown> {
   /** In place of the one that the workflow's agent has. A prompt that names one of its own keeps that. */
   model?: string | Model;
 }
+
+/** The options of an `invoke`, which may be left out where the input may be. */
+export type InvokeArguments<Input> =
+  IsOptional<Input> extends true
+    ? [options?: InvokeOptions<Input>]
+    : [options: InvokeOptions<Input> & { input: Input }];
 
 /** `instance` is which instance of the agent: an id that the application chooses. `id` is the same. */
 type InstanceOf = { instance: string; id?: undefined } | { id: string; instance?: undefined };
@@ -166,11 +175,11 @@ export class Runtime {
    * @throws {InvalidModelError} or {ModelNotFoundError} `model` names none
    * @throws {RuntimeUnavailableError} the runtime is closing
    */
+  async invoke(workflow: string, options?: InvokeOptions): Promise<RunHandle>;
   async invoke<Input, Output>(
     workflow: WorkflowDefinition<Input, Output>,
-    options?: InvokeOptions<NoInfer<Input>>,
+    ...rest: InvokeArguments<NoInfer<Input>>
   ): Promise<RunHandle<Output>>;
-  async invoke(workflow: string, options?: InvokeOptions): Promise<RunHandle>;
   async invoke(target: string | WorkflowDefinition, options: InvokeOptions = {}): Promise<RunHandle> {
     if (this.#closing) throw new RuntimeUnavailableError();
     checkOptions('invoke', options, { input: true, id: true, signal: true, model: true });
@@ -543,9 +552,11 @@ function checkRuntime(options: RuntimeOptions): void {
   const registered = (field: 'agents' | 'workflows', isDefinition: (value: unknown) => boolean, what: string) => {
     const names = new Map<unknown, string>();
     for (const [name, definition] of problems.entries(record[field], field)) {
+      const path = pathText(field, [name]);
+      problems.name(name, path, agentNamePattern);
       const other = names.get(definition);
-      if (!isDefinition(definition)) problems.add(`${field}.${name}`, `must be ${what}, not a copy`);
-      else if (other !== undefined) problems.add(`${field}.${name}`, `is ${other} already: it can have one name only`);
+      if (!isDefinition(definition)) problems.add(path, `must be ${what}, not a copy`);
+      else if (other !== undefined) problems.add(path, `is ${other} already: it can have one name only`);
       names.set(definition, name);
     }
   };

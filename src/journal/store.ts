@@ -171,6 +171,8 @@ export type Entry =
   | { kind: 'step.start'; position: string; json: string }
   /** Once, after its start. */
   | { kind: 'step.end'; position: string; json: string }
+  /** The steps whose positions begin with this one and a `/`, if there are any. */
+  | { kind: 'step.removeBelow'; position: string }
   /** Makes it, or changes what is said of it. */
   | ({ kind: 'conversation' } & ConversationRow)
   /** With its records and attachments; it has to be there. */

@@ -101,6 +101,21 @@ export class ToolOutputSerializationError extends BerthError<{ tool: string } & 
   }
 }
 
+/** What a step gave can't be kept as JSON. */
+export class StepOutputSerializationError extends BerthError<{ step: string } & Unserializable> {
+  static {
+    StepOutputSerializationError.prototype.name = 'StepOutputSerializationError';
+  }
+  readonly code = 'step_output_serialization';
+  constructor(meta: { step: string } & Unserializable, options?: ErrorOptions) {
+    super(
+      `What the step ${meta.step} gave can't be kept as JSON: ${meta.path} is ${meta.kind}. Let it give plain values.`,
+      meta,
+      options,
+    );
+  }
+}
+
 /** A workflow without an input schema was given an input. */
 export class WorkflowInputUnexpectedError extends BerthError<{ workflow: string }> {
   static {

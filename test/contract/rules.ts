@@ -900,7 +900,7 @@ export const sections: Section[] = [
   {
     title: '11 Where Berth goes further',
     rules: {
-      '11-step': later('steps', '`harness.step`, `now`, `random` and `uuid` record what they give.'),
+      '11-step': '`harness.step`, `now`, `random` and `uuid` record what they give.',
       '11-resumed': later('recovery', 'Interrupted runs resume from recorded steps; none hangs.'),
       '11-wait': later('recovery', '`harness.sleep` and `waitFor` outlive the process.'),
       '11-joined': later('recovery', 'Commands survive the host, and are joined, not repeated.'),

@@ -237,6 +237,21 @@ export function storeContract(name: string, open: (directory: string) => Promise
       expect(await store.steps(owner, { limit: 1, after: 'a' })).toEqual([b]);
     });
 
+    test('removes the steps below one, and no others', async ({ store }) => {
+      const lease = await claimed(store);
+      await store.admitRun({ ...run, id: 'other' });
+      const other = held(await store.claim({ run: 'other' }, 'host', 60_000));
+      const steps = ['p', 'p.x', 'p/a', 'p/a/b', 'p/\u{1f600}', 'p0', 'q', 'a/p/b'];
+      for (const position of steps) {
+        for (const each of [lease, other]) await store.write(each, [{ kind: 'step.start', position, json: '{}' }]);
+      }
+      await store.write(lease, [{ kind: 'step.removeBelow', position: 'p' }]);
+      await store.write(lease, [{ kind: 'step.removeBelow', position: 'unknown' }]);
+      const left = (await store.steps(owner, { limit: 10 })).map(({ position }) => position);
+      expect(left).toEqual(['a/p/b', 'p', 'p.x', 'p0', 'q']);
+      expect(await store.steps({ run: 'other' }, { limit: 10 })).toHaveLength(steps.length);
+    });
+
     test('gives the records of a conversation in order, page by page', async ({ store }) => {
       const lease = await claimed(store);
       const record = (seq: number, conversation = 'c') => ({

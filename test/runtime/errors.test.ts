@@ -27,6 +27,7 @@ const statuses: Record<number, string[]> = {
     'ToolInputValidationError',
     'ToolOutputValidationError',
     'ToolOutputSerializationError',
+    'StepOutputSerializationError',
     'HarnessClosedError',
     'TurnLimitError',
     'ResultUnavailableError',

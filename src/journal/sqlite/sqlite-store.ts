@@ -264,6 +264,17 @@ export class SqliteStore implements Store {
           'UPDATE steps SET ended = ? WHERE owner = ? AND position = ? AND ended IS NULL',
           ...[entry.json, owner, escapeText(entry.position)],
         );
+      case 'step.removeBelow': {
+        const below = escapeText(entry.position);
+        // What comes after `/` is `0`.
+        this.#db.run(
+          'DELETE FROM steps WHERE owner = ? AND position > ? AND position < ?',
+          owner,
+          `${below}/`,
+          `${below}0`,
+        );
+        return 1;
+      }
       case 'conversation':
         return this.#db.run(
           `INSERT INTO conversations (owner, id, json) VALUES (?, ?, ?)

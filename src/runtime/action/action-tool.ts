@@ -14,8 +14,9 @@ export function actionTool(action: ActionDefinition, harness: OpenHarness, opera
     description: action.description,
     parameters: inputJsonSchema(action.input),
     async run(input, { toolCallId, signal }) {
+      const step = operation.step.below.next('call', toolCallId);
       try {
-        const output = await harness.runAction(action, input, { ...operation, signal }, { toolCallId });
+        const output = await harness.runAction(action, input, { ...operation, signal, step }, { toolCallId });
         return textResult(JSON.stringify(output), { details: output });
       } catch (error) {
         if (signal.aborted) throw error;

@@ -13,6 +13,7 @@ import type { ImagePart } from '../model/model.ts';
 import type { OwnerJournal } from '../run/owner-journal.ts';
 import type { OpenRootHarness } from '../run/run.ts';
 import type { Admit } from '../run/slots.ts';
+import { Steps } from '../run/step.ts';
 import { canonicalJson, type JsonValue } from '../schema/snapshot.ts';
 import type { PromptResult } from '../session/session.ts';
 import { signalText } from '../session/signal.ts';
@@ -175,6 +176,7 @@ export class AgentInstance {
       const emit = within(this.#journal.emit, scope);
       emit({ type: 'submission_settled', outcome, ...ended, durationMs, isError, usage });
       this.#put(submission, outcome, { endedAt: new Date().toISOString(), ...ended });
+      this.#journal.put({ kind: 'step.removeBelow', position: lane(scope.submissionId) });
       await this.#journal.flush();
     };
     try {
@@ -206,7 +208,8 @@ export class AgentInstance {
     this.#put(submission, 'running', {});
     await this.#journal.flush();
     const session = await (await this.#root()).session();
-    return session.promptAs({ scope, meter }, text, { images, signal });
+    const steps = new Steps(this.#journal, lane(scope.submissionId));
+    return session.promptAs({ scope, meter, steps }, text, { images, signal });
   }
 
   #put({ scope, startedAt }: Submission, state: SubmissionState, progress: Progress): void {
@@ -246,6 +249,11 @@ export class AgentInstance {
     await this.#journal.close().catch(() => {}); // it was logged
     if (this.#journal.lease) await this.#store.release(this.#journal.lease).catch(() => {}); // it ends by itself
   }
+}
+
+/** The position of what is done for a submission. */
+function lane(submissionId: string): string {
+  return `submission.${submissionId}`;
 }
 
 /** A hash, since it may be large. */

@@ -28,7 +28,7 @@ export interface Ending {
 }
 
 /** What an operation is: `shell` is also that of a harness, `action` a `harness.run`. */
-export type OperationKind = 'prompt' | 'skill' | 'task' | 'shell' | 'compact' | 'action';
+export type OperationKind = 'prompt' | 'skill' | 'task' | 'shell' | 'compact' | 'action' | 'step';
 
 /** Why a model was asked: for the work itself, or for a summary of a conversation or of the beginning of a turn. */
 export type TurnPurpose = 'agent' | 'compaction' | 'compaction_prefix';
@@ -70,8 +70,9 @@ export type EventBody =
   | ({ type: 'run_end'; state: 'completed' | 'failed' | 'cancelled'; result?: unknown } & Ending)
   | { type: 'submission_start'; kind: 'dispatch' }
   | ({ type: 'submission_settled'; outcome: 'completed' | 'failed' | 'aborted'; result?: unknown } & Ending)
-  | { type: 'operation_start'; operationKind: OperationKind }
-  | ({ type: 'operation'; operationKind: OperationKind; result?: unknown } & Ending)
+  /** `name` is that of a step. */
+  | { type: 'operation_start'; operationKind: OperationKind; name?: string }
+  | ({ type: 'operation'; operationKind: OperationKind; name?: string; result?: unknown } & Ending)
   | { type: 'idle' }
   | { type: 'agent_start' }
   | ({ type: 'agent_end' } & Ending)

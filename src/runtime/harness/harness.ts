@@ -64,6 +64,25 @@ export interface Harness {
     ...rest: OptionalInput<NoInfer<Input>>
   ): CallHandle<Output>;
   /**
+   * Does work of the application that code must not do twice: a request to another service, a decision. What it gives is
+   * recorded before it is used. It is done at least once: a process that dies in it does it again.
+   * @param name - 1 to 128 characters
+   * @param work - gives a value that JSON holds as it is, or nothing; ends when the signal is aborted
+   * @throws what `work` throws
+   * @throws {StepOutputSerializationError} JSON can't hold what it gave
+   */
+  step<Value>(
+    name: string,
+    work: (context: { signal: AbortSignal }) => Value | Promise<Value>,
+    options?: { signal?: AbortSignal },
+  ): CallHandle<Value>;
+  /** Milliseconds since 1970, recorded. */
+  now(): Promise<number>;
+  /** A random number from 0 to below 1, recorded. Not for secrets. */
+  random(): Promise<number>;
+  /** A random UUID (version 4), recorded. */
+  uuid(): Promise<string>;
+  /**
    * Writes a `data` event for user interfaces; a later one of the same name and id may replace it there.
    * @param data - anything; what JSON can't hold is written as text
    */

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { abortError } from '../../errors.ts';
 import type { ExecResult } from '../../sandbox/process/result.ts';
@@ -19,7 +20,6 @@ import type { Emit, EventScope } from '../events/event.ts';
 import { eventLog, type Log } from '../events/log.ts';
 import { recordedError } from '../events/recorded-error.ts';
 import { UsageMeter, within } from '../events/scope.ts';
-import { newId } from '../id.ts';
 import { LinkedAbort } from '../linked-abort.ts';
 import { AgentServers } from '../mcp/agent-servers.ts';
 import type { Models } from '../model/providers.ts';
@@ -27,7 +27,7 @@ import type { LoopTool } from '../model/tool.ts';
 import { checkOptions } from '../options.ts';
 import type { OwnerJournal } from '../run/owner-journal.ts';
 import type { SandboxEnv, SandboxFactory, WorkOutcome } from '../sandbox/env.ts';
-import { checkedFiles, type Files } from '../sandbox/files.ts';
+import { type Files, recordedFiles } from '../sandbox/files.ts';
 import type { JsonValue } from '../schema/snapshot.ts';
 import { Conversation } from '../session/conversation.ts';
 import { OpenSession } from '../session/open-session.ts';
@@ -39,7 +39,8 @@ import { type CallHandle, callHandle } from './call-handle.ts';
 import { graceMs } from './grace.ts';
 import type { Harness, OptionalInput, ShellOptions } from './harness.ts';
 import { type Call, maxDepth, type Operation, type Place } from './operation.ts';
-import { checkShell, recordedShell, shellDetails } from './shell.ts';
+import { checkShell, recordedShell, shellAbout, shellDetails } from './shell.ts';
+import { checkStep, runStep } from './step.ts';
 
 /** `env` is its own: closed with the harness. */
 export interface HarnessParts extends Place {
@@ -91,7 +92,7 @@ export class OpenHarness implements Harness {
     this.parts = parts;
     this.name = parts.name;
     this.sandbox = parts.env;
-    this.fs = this.#files(parts.env);
+    this.fs = this.#files(parts);
     this.#emitPlain = (body, scope) => {
       if (!this.#ended) parts.emit(body, scope); // work that ignores its end may still say something
     };
@@ -119,13 +120,13 @@ export class OpenHarness implements Harness {
    */
   childSession(
     parent: OpenSession,
-    { place, meter }: Operation,
+    { place, meter, step }: Operation,
     { taskId, ...own }: { taskId: string; agent?: ResolvedAgent; env?: SandboxEnv },
   ): OpenSession {
     if (this.#closing) throw new HarnessClosedError();
     if (place.depth >= maxDepth) throw new DelegationDepthExceededError({ maxDepth });
     const name = `task:${parent.name}:${taskId}`;
-    const below = { ...place, ...own, depth: place.depth + 1, meter };
+    const below = { ...place, ...own, depth: place.depth + 1, meter, steps: step.below };
     const child = this.#addSession(name, below, { parentSession: parent.name, taskId }, parent);
     parent.children.add(child);
     return child;
@@ -133,11 +134,13 @@ export class OpenHarness implements Harness {
 
   shell(command: string, options: ShellOptions = {}): CallHandle<ExecResult> {
     const work = async (operation: Operation) => {
-      const { result } = await recordedShell(this.sandbox, command, options, operation, { toolCallId: newId('call') });
+      const toolCallId = operation.step.id('call');
+      const { result } = await recordedShell(this.sandbox, command, options, operation, { toolCallId });
       return result;
     };
     return this.operation({
       kind: 'shell',
+      about: shellAbout(command, options),
       options,
       check: () => checkShell(command, options),
       work,
@@ -158,7 +161,35 @@ export class OpenHarness implements Harness {
       // What the action's output schema gave, which is what `Output` was inferred from.
       return (await this.runAction(action, input, operation)) as Output;
     };
-    return this.operation({ kind: 'action', options, check, work });
+    return this.operation({ kind: 'action', about: [action?.name, input], options, check, work });
+  }
+
+  step<Value>(
+    name: string,
+    work: (context: { signal: AbortSignal }) => Value | Promise<Value>,
+    options: { signal?: AbortSignal } = {},
+  ): CallHandle<Value> {
+    return this.operation({
+      kind: 'step',
+      about: [name],
+      name,
+      options,
+      check: () => checkStep(name, work, options),
+      // JSON of what `work` gave, whose type this is as far as JSON holds it.
+      work: async (operation) => (await runStep(name, work, operation)) as Value,
+    });
+  }
+
+  now(): Promise<number> {
+    return this.#given('now', () => Date.now());
+  }
+
+  random(): Promise<number> {
+    return this.#given('random', () => Math.random());
+  }
+
+  uuid(): Promise<string> {
+    return this.#given('uuid', () => randomUUID());
   }
 
   emit(name: string, data: unknown, options: { id?: string } = {}): void {
@@ -173,13 +204,13 @@ export class OpenHarness implements Harness {
   async runAction(
     action: ActionDefinition,
     input: unknown,
-    { signal, emit, meter, place }: Operation,
+    { signal, emit, meter, place, step }: Operation,
     call?: { toolCallId: string },
   ): Promise<JsonValue> {
     const { models, shared, sandboxTools } = this.parts;
     const { agent, env, depth } = place;
     if (depth >= maxDepth) throw new DelegationDepthExceededError({ maxDepth });
-    const actionId = newId('action');
+    const actionId = step.id('action');
     const head = { action: action.name, ...call };
     const scope = { ...place.scope, harness: `action:${actionId}`, actionId };
     const startedAt = performance.now();
@@ -220,6 +251,7 @@ export class OpenHarness implements Harness {
             journal: this.parts.journal,
             scope,
             meter: own,
+            steps: step.below,
             depth: depth + 1,
             signal: actionSignal,
           }),
@@ -286,7 +318,7 @@ export class OpenHarness implements Harness {
     return servers.map(({ name, tools }) => [`MCP server ${name}`, tools.map((tool) => customTool(tool, emit))]);
   }
 
-  #sandboxTools({ place: { agent, env }, emit }: Operation, seesImages: boolean): ToolSource {
+  #sandboxTools({ place: { agent, env }, emit, step }: Operation, seesImages: boolean): ToolSource {
     const { shared, sandboxTools } = this.parts;
     if (sandboxTools) {
       return [
@@ -294,7 +326,8 @@ export class OpenHarness implements Harness {
         sandboxTools(env, { subagents: subagentList(agent.subagents) }).map((tool) => customTool(toTool(tool), emit)),
       ];
     }
-    const all = builtinTools({ env, shared, seesImages });
+    const key = (toolCallId: string) => step.below.next('call', toolCallId).key;
+    const all = builtinTools({ env, shared, seesImages, key });
     return ['built-in', all.filter(({ name }) => (agent.builtinTools as readonly string[]).includes(name))];
   }
 
@@ -347,20 +380,24 @@ export class OpenHarness implements Harness {
   }
 
   async #runOperation<Result>(call: Call<Result>, signal: AbortSignal): Promise<Result> {
-    const { kind: operationKind, place = this.parts, scope, work, shown = (result) => result } = call;
+    const { kind: operationKind, name, place = this.parts, scope, work } = call;
+    const { shown = (result) => result, recorded = (result) => result } = call;
+    const head = { operationKind, ...(name !== undefined && { name }) };
+    const step = place.steps.next(operationKind, ...call.about);
     const meter = new UsageMeter(place.meter);
     let over = false;
     const emitUntilEnd: Emit = (body, own) => {
       if (!over) this.#emitPlain(body, own); // a tool that was given up may still be at work
     };
-    const emit = within(emitUntilEnd, { ...place.scope, ...scope, operationId: newId('op') });
+    const emit = within(emitUntilEnd, { ...place.scope, ...scope, operationId: step.id('op') });
     const startedAt = performance.now();
-    emit({ type: 'operation_start', operationKind });
+    step.begin();
+    emit({ type: 'operation_start', ...head });
     const end = (outcome: { result: unknown } | { error: unknown }) => {
       const failed = 'error' in outcome;
       emit({
         type: 'operation',
-        operationKind,
+        ...head,
         ...(failed ? { error: recordedError(outcome.error) } : { result: outcome.result }),
         durationMs: Math.round(performance.now() - startedAt),
         isError: failed,
@@ -370,12 +407,17 @@ export class OpenHarness implements Harness {
       over = true;
     };
     try {
-      const result = await work({ signal, emit: meter.counting(emit), meter, place });
+      const result = await work({ signal, emit: meter.counting(emit), meter, place, step });
       end({ result: shown(result) });
+      step.end({ result: recorded(result) });
       await this.parts.journal.flush(); // a result is used only when it is recorded
       return result;
     } catch (error) {
-      if (!over) end({ error });
+      if (!over) {
+        end({ error });
+        if (signal.aborted) step.abandon();
+        else step.end({ error });
+      }
       await this.parts.journal.flush();
       throw error;
     }
@@ -398,9 +440,9 @@ export class OpenHarness implements Harness {
     const session: OpenSession = new OpenSession({
       name,
       harness: this,
-      place,
+      place: { ...place, steps: place.steps.session(name) },
       conversation: this.#conversation(name),
-      fs: place.env === this.parts.env ? this.fs : this.#files(place.env),
+      fs: place.env === this.parts.env ? this.fs : this.#files(place),
       scope,
       onDelete: () => {
         if (this.#sessions.get(name) === session) this.#sessions.delete(name);
@@ -418,10 +460,16 @@ export class OpenHarness implements Harness {
     return new Conversation({ journal, id, harness: this.name, session });
   }
 
-  #files(env: SandboxEnv): Files {
-    return checkedFiles(env, () => {
+  #files({ env, steps }: Place): Files {
+    return recordedFiles(env, steps, () => {
       if (this.#closing) throw new HarnessClosedError();
     });
+  }
+
+  /** What code asks for besides its effects, recorded so that it gets the same when it runs again. */
+  async #given<Value>(kind: string, make: () => Value): Promise<Value> {
+    if (this.#closing) throw new HarnessClosedError();
+    return this.parts.steps.next(kind).perform(make);
   }
 }
 

@@ -1,6 +1,7 @@
 import type { ResolvedAgent } from '../define/agent.ts';
 import type { Emit, EventScope, OperationKind } from '../events/event.ts';
 import type { UsageMeter } from '../events/scope.ts';
+import type { Step, Steps } from '../run/step.ts';
 import type { SandboxEnv } from '../sandbox/env.ts';
 
 /** How deep tasks and actions may be nested. */
@@ -16,6 +17,8 @@ export interface Place {
   scope: EventScope;
   /** Of what the work is a part of. */
   meter: UsageMeter;
+  /** Gives its calls their positions. */
+  steps: Steps;
 }
 
 /** One operation while it runs. */
@@ -25,11 +28,17 @@ export interface Operation {
   emit: Emit;
   meter: UsageMeter;
   place: Place;
+  /** What it is recorded as. */
+  step: Step;
 }
 
 /** A call with an effect, before it is one. */
 export interface Call<Result> {
   kind: OperationKind;
+  /** What it is, besides its kind: see `Steps`. */
+  about: readonly unknown[];
+  /** Of a step: in its events. */
+  name?: string;
   /** Default: that of the harness */
   place?: Place;
   /** Of its events. */
@@ -40,4 +49,6 @@ export interface Call<Result> {
   work: (operation: Operation) => Promise<Result>;
   /** What its last event says of the result. Default: all of it */
   shown?: (result: Result) => unknown;
+  /** What is recorded of the result. Default: all of it */
+  recorded?: (result: Result) => unknown;
 }

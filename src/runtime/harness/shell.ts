@@ -28,6 +28,12 @@ export function shellArguments(command: string, { env, cwd }: ShellOptions): obj
   return { command, ...(cwd !== undefined && { cwd }), ...(shown && { env: shown }) };
 }
 
+/** What a command is, besides its kind: what is shown of it, and how much of its output is wanted. */
+export function shellAbout(command: string, options: ShellOptions): unknown[] {
+  const { timeoutMs, maxOutput } = options ?? {};
+  return [shellArguments(command, options ?? {}), { timeoutMs, maxOutput }];
+}
+
 /** What became of a command, without its output. */
 export function shellDetails({ stdout: _, stderr: __, ...details }: ExecResult): object {
   return details;
@@ -42,7 +48,7 @@ export async function recordedShell(
   env: SandboxEnv,
   command: string,
   options: ShellOptions,
-  { signal, emit }: Operation,
+  { signal, emit, step }: Operation,
   call: { toolCallId: string; keep?: (text: string) => Promise<string | undefined> },
 ): Promise<{ result: ExecResult; text: string }> {
   const { env: variables, cwd, timeoutMs, maxOutput } = options;
@@ -59,6 +65,7 @@ export async function recordedShell(
   try {
     const result = await env.exec(command, {
       signal,
+      key: step.key,
       onStdout: stdout.chunk,
       onStderr: stderr.chunk,
       ...(variables && { env: variables }),

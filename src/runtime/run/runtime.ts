@@ -42,6 +42,7 @@ import { leaseMs, OwnerJournal } from './owner-journal.ts';
 import { type Admitted, type RunRecord, type RunState, recordOf } from './record.ts';
 import { type OpenRootHarness, Run, type RunHandle } from './run.ts';
 import { Slots } from './slots.ts';
+import { Steps } from './step.ts';
 import { StoredRun } from './stored-run.ts';
 
 export interface RuntimeOptions {
@@ -468,6 +469,7 @@ export class Runtime {
         ...(kind === 'agent' && { conversations: await keptConversations(journal) }),
         scope: { harness: 'default' },
         meter,
+        steps: new Steps(journal),
         depth: 0,
         signal,
         ...(inside && { release: (outcome) => env.close(outcome) }),

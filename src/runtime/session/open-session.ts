@@ -7,7 +7,8 @@ import { type CallHandle, callHandle } from '../harness/call-handle.ts';
 import type { ShellOptions } from '../harness/harness.ts';
 import type { OpenHarness } from '../harness/open-harness.ts';
 import type { Call, Place } from '../harness/operation.ts';
-import { checkShell, shellDetails } from '../harness/shell.ts';
+import { checkShell, shellAbout, shellDetails } from '../harness/shell.ts';
+import type { Steps } from '../run/step.ts';
 import type { Files } from '../sandbox/files.ts';
 import type { Schema } from '../schema/parse.ts';
 import { checkTask, runTask } from '../subagents/task.ts';
@@ -18,6 +19,7 @@ import type { HistoryMessage } from './history.ts';
 import { runPrompt } from './prompt.ts';
 import type { PromptOptions, PromptResult, Session, TaskOptions } from './session.ts';
 import { runShell } from './shell.ts';
+import { recordedPrompt } from './structured-result.ts';
 
 /** A session at work: one operation at a time goes through it. */
 export class OpenSession implements Session {
@@ -68,16 +70,18 @@ export class OpenSession implements Session {
 
   /** A prompt as a part of other work than that of the harness: with the scope of a submission, counted for it. */
   promptAs(
-    part: { scope?: EventScope; meter?: UsageMeter },
+    part: { scope?: EventScope; meter?: UsageMeter; steps?: Steps },
     text: string,
     options: PromptOptions,
   ): CallHandle<PromptResult & { data?: unknown }> {
     return this.operation<PromptResult & { data?: unknown }>({
       kind: 'prompt',
+      about: [text],
       place: { ...this.#place, ...part, scope: { ...this.#place.scope, ...part.scope } },
       options,
       check: () => checkPrompt(text, options),
       work: (operation) => runPrompt(this, text, options, operation),
+      recorded: recordedPrompt,
     });
   }
 
@@ -89,15 +93,18 @@ export class OpenSession implements Session {
   task(text: string, options: TaskOptions = {}): CallHandle<PromptResult & { data?: unknown }> {
     return this.operation({
       kind: 'task',
+      about: [text, options?.agent, options?.cwd],
       options,
       check: () => checkTask(this.#place, text, options),
       work: (operation) => runTask(this, text, options, operation),
+      recorded: recordedPrompt,
     });
   }
 
   shell(command: string, options: ShellOptions = {}): CallHandle<ExecResult> {
     return this.operation({
       kind: 'shell',
+      about: shellAbout(command, options),
       options,
       check: () => checkShell(command, options),
       work: (operation) => runShell(this, command, options, operation),
@@ -108,6 +115,7 @@ export class OpenSession implements Session {
   compact(): CallHandle<void> {
     return this.operation({
       kind: 'compact',
+      about: [],
       options: {},
       check: () => {},
       work: (operation) => runCompact(this, operation),

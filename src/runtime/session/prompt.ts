@@ -80,12 +80,12 @@ export async function runPrompt(
     throw error;
   }
   end();
-  return {
+  const prompted: PromptResult = {
     text: result.text,
     usage: operation.meter.total,
     model: { provider: model.provider, id: model.id },
     finishReason: result.finishReason,
     turns: result.turns,
-    ...(structured && { data: structured.data(result.text) }),
   };
+  return structured ? structured.addTo(prompted) : prompted;
 }

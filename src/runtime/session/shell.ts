@@ -3,7 +3,6 @@ import { recordedError } from '../events/recorded-error.ts';
 import type { ShellOptions } from '../harness/harness.ts';
 import type { Operation } from '../harness/operation.ts';
 import { recordedShell, shellArguments } from '../harness/shell.ts';
-import { newId } from '../id.ts';
 import { keepOutput } from '../tools/bash.ts';
 import { say } from './conversation.ts';
 import type { OpenSession } from './open-session.ts';
@@ -15,8 +14,8 @@ export async function runShell(
   options: ShellOptions,
   operation: Operation,
 ): Promise<ExecResult> {
-  const { emit, signal, place } = operation;
-  const toolCallId = newId('call');
+  const { emit, signal, place, step } = operation;
+  const toolCallId = step.id('call');
   const input = JSON.stringify(shellArguments(command, options));
   const told = { type: 'text', text: `I ran a command:\n${command}` } as const;
   const call = { type: 'tool-call', toolCallId, toolName: 'bash', input } as const;

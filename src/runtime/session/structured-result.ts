@@ -5,10 +5,19 @@ import { isObjectSchema } from '../schema/check.ts';
 import { issueText } from '../schema/issue.ts';
 import { inputJsonSchema } from '../schema/json-schema.ts';
 import { parse, type Schema } from '../schema/parse.ts';
+import type { PromptResult } from './session.ts';
 
 const maxReminders = 5;
 
-type Settled = { kind: 'finish'; data: unknown } | { kind: 'give_up'; reason: string };
+/** What the model gave for a result, before it was parsed. */
+const givenFor = new WeakMap<PromptResult, unknown>();
+
+/** A result for the record: with what the model gave, as what a schema makes of it may not be JSON. */
+export function recordedPrompt(result: PromptResult): unknown {
+  return givenFor.has(result) ? { ...result, data: givenFor.get(result) } : result;
+}
+
+type Settled = { kind: 'finish'; given: unknown; data: unknown } | { kind: 'give_up'; reason: string };
 
 /** How a model gives a value in place of a text: it calls `finish` with it, or `give_up`. */
 export class StructuredResult {
@@ -60,11 +69,18 @@ export class StructuredResult {
     return { role: 'user', content: [{ type: 'text', text }] };
   }
 
-  /** @throws {ResultUnavailableError} the model gave up, or gave none */
-  data(assistantText: string): unknown {
-    if (this.#settled?.kind === 'finish') return this.#settled.data;
+  /**
+   * The result of the prompt, with what the model gave.
+   * @throws {ResultUnavailableError} the model gave up, or gave none
+   */
+  addTo(prompted: PromptResult): PromptResult & { data: unknown } {
+    if (this.#settled?.kind === 'finish') {
+      const result = { ...prompted, data: this.#settled.data };
+      givenFor.set(result, this.#settled.given);
+      return result;
+    }
     const reason = this.#settled?.reason ?? `it stopped ${maxReminders + 1} times without calling finish`;
-    throw new ResultUnavailableError({ reason, assistantText });
+    throw new ResultUnavailableError({ reason, assistantText: prompted.text });
   }
 
   #finish(input: unknown): ToolResult {
@@ -75,7 +91,7 @@ export class StructuredResult {
       const issues = parsed.issues.map((issue) => issueText(issue, 'result')).join('\n');
       return textResult(`The result does not fit. Mend it and call finish again.\n${issues}`, { isError: true });
     }
-    this.#settled = { kind: 'finish', data: parsed.output };
+    this.#settled = { kind: 'finish', given: value, data: parsed.output };
     return textResult('The result was taken.', { endsLoop: true });
   }
 

@@ -30,7 +30,7 @@ export function taskTools(session: OpenSession, options: PromptOptions, operatio
       cwd: v.optional(v.pipe(text, v.description('The directory to work in. Default: the working directory'))),
       attachments: v.optional(v.array(v.strictObject({ id: text }))),
     }),
-    async run({ prompt, agent: name, cwd, attachments = [] }, { signal }) {
+    async run({ prompt, agent: name, cwd, attachments = [] }, { signal, toolCallId }) {
       for (const { id } of attachments) throw new AttachmentNotAvailableError({ attachmentId: id });
       const profile = name === undefined ? undefined : declaredSubagent(agent, name);
       const task = {
@@ -39,7 +39,8 @@ export function taskTools(session: OpenSession, options: PromptOptions, operatio
         ...(cwd !== undefined && { cwd }),
       };
       checkTask(operation.place, prompt, task);
-      const result = await runTask(session, prompt, task, { ...operation, signal });
+      const step = operation.step.below.next('call', toolCallId);
+      const result = await runTask(session, prompt, task, { ...operation, signal, step });
       return textResult(result.text.trim() === '' ? 'The task ended without a text.' : result.text);
     },
   });

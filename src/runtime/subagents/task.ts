@@ -3,7 +3,6 @@ import { DelegationDepthExceededError, InvalidRequestError } from '../errors.ts'
 import { recordedError } from '../events/recorded-error.ts';
 import { UsageMeter } from '../events/scope.ts';
 import { maxDepth, type Operation, type Place } from '../harness/operation.ts';
-import { newId } from '../id.ts';
 import { checkOptions } from '../options.ts';
 import type { SandboxEnv } from '../sandbox/env.ts';
 import { checkPrompt, promptOptions } from '../session/check-prompt.ts';
@@ -33,8 +32,8 @@ export async function runTask(
   { agent: name, cwd, ...options }: TaskOptions,
   operation: Operation,
 ): Promise<PromptResult & { data?: unknown }> {
-  const { emit, place, signal } = operation;
-  const taskId = newId('task');
+  const { emit, place, signal, step } = operation;
+  const taskId = step.id('task');
   const head = name === undefined ? {} : { agent: name };
   const meter = new UsageMeter(operation.meter);
   const startedAt = performance.now();

@@ -10,7 +10,7 @@ import type { ToolEnvironment } from './tool-environment.ts';
 
 const DEFAULT_TIMEOUT_S = 600;
 
-export function bashTool({ env, shared }: ToolEnvironment): LoopTool {
+export function bashTool({ env, shared, key }: ToolEnvironment): LoopTool {
   return checkedTool({
     name: 'bash',
     description:
@@ -33,6 +33,7 @@ export function bashTool({ env, shared }: ToolEnvironment): LoopTool {
       const result = await env.exec(inBash(command), {
         timeoutMs: timeout * 1000,
         signal: context.signal,
+        key: key(context.toolCallId),
         onStdout: stdout.chunk,
         onStderr: stderr.chunk,
       });

@@ -22,4 +22,6 @@ export interface ToolEnvironment {
   shared: SandboxTools;
   /** The model takes images. */
   seesImages: boolean;
+  /** By which the sandbox knows the command of a call again. */
+  key(toolCallId: string): string;
 }

@@ -8,6 +8,7 @@ import { UsageMeter } from '../../../src/runtime/events/scope.ts';
 import { OpenHarness } from '../../../src/runtime/harness/open-harness.ts';
 import { Models } from '../../../src/runtime/model/providers.ts';
 import { OwnerJournal } from '../../../src/runtime/run/owner-journal.ts';
+import { Steps } from '../../../src/runtime/run/step.ts';
 import { local } from '../../../src/runtime/sandbox/local.ts';
 import { SandboxTools } from '../../../src/runtime/tools/tool-environment.ts';
 
@@ -52,6 +53,7 @@ export async function harnessBench(config: AgentConfig = {}, { depth = 0 }: { de
     journal,
     scope: { harness: 'default' },
     meter,
+    steps: new Steps(journal),
     depth,
     signal: stop.signal,
   });

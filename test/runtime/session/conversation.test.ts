@@ -71,7 +71,7 @@ describe('a conversation', () => {
 
 describe('a session below another', () => {
   const asTask = (session: OpenSession, work: (operation: Operation) => Promise<unknown>) =>
-    session.operation({ kind: 'task', options: {}, check: () => {}, work });
+    session.operation({ kind: 'task', about: [], options: {}, check: () => {}, work });
 
   test('has a conversation of its own, says whose it is, and counts for the operation that it is a part of', async () => {
     const model = scriptedModel([{ text: 'Done.', usage: { input: 3, output: 1 } }]);

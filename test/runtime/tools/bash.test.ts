@@ -73,7 +73,7 @@ describe('the text of a command', () => {
       exec: async () => result,
       writeFile: () => Promise.reject(new Error('full')),
     };
-    const bash = builtinTools({ env, shared: new SandboxTools(), seesImages: true }).find(
+    const bash = builtinTools({ env, shared: new SandboxTools(), seesImages: true, key: (id) => id }).find(
       ({ name }) => name === 'bash',
     );
     const context = { toolCallId: 'c', signal: new AbortController().signal, output: () => {} };
@@ -129,7 +129,9 @@ test('a command without a time of its own has 600 s', async () => {
     return bench.env.exec(command, options);
   };
   const env = Object.assign(Object.create(bench.env) as SandboxEnv, { exec });
-  const bash = builtinTools({ env, shared: bench.shared, seesImages: true }).find(({ name }) => name === 'bash');
+  const bash = builtinTools({ env, shared: bench.shared, seesImages: true, key: (id) => id }).find(
+    ({ name }) => name === 'bash',
+  );
   const context = { toolCallId: 'c', signal: new AbortController().signal, output: () => {} };
   await bash?.run({ command: 'true' }, context);
   expect(asked.at(-1)).toBe(600_000);

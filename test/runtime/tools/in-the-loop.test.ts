@@ -24,7 +24,7 @@ test('a model reads, edits and tests a project, with calls of one turn in their 
     },
     ({ messages }) => `It says: ${JSON.stringify(messages.at(-2)?.content)}`,
   ]);
-  const tools = builtinTools({ env: bench.env, shared: bench.shared, seesImages: true });
+  const tools = builtinTools({ env: bench.env, shared: bench.shared, seesImages: true, key: (id) => id });
   const { result, events } = converse(model, { tools });
   expect(await result).toMatchObject({ text: 'It says: [{"type":"text","text":"ok"}]', turns: 4 });
   const ended = events.filter((event) => event.type === 'tool');

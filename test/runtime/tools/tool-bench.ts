@@ -7,7 +7,7 @@ import { localEnv } from '../../support/local-env.ts';
 export async function toolBench({ seesImages = true, path }: { seesImages?: boolean; path?: string } = {}) {
   const env = await localEnv(path === undefined ? {} : { path });
   const shared = new SandboxTools();
-  const tools = builtinTools({ env, shared, seesImages });
+  const tools = builtinTools({ env, shared, seesImages, key: (toolCallId) => toolCallId });
   const output: string[] = [];
   const stop = new AbortController();
 

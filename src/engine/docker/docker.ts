@@ -35,6 +35,7 @@ import { engineFailure, reasonOf, statusOf } from './failure.ts';
 import { findContainers, inspectContainer, labelFilter } from './find.ts';
 import { finishParts } from './finish-parts.ts';
 import { inspectImage } from './images.ts';
+import { pauseContainer } from './pause.ts';
 import { hasRuntime, runtimePath } from './runtime.ts';
 import { type EngineTraits, readTraits } from './traits.ts';
 import { containerUsage } from './usage.ts';
@@ -192,7 +193,7 @@ export class DockerEngine implements Engine {
   }
 
   pause(id: string): Promise<void> {
-    return this.#change('pause a container', id, 'paused', (container) => container.pause());
+    return this.#change('pause a container', id, 'paused', pauseContainer);
   }
 
   resume(id: string): Promise<void> {

@@ -196,9 +196,9 @@ function makeFile(path: string): string {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error; // node:fs throws nothing else
     accessSync(path, constants.R_OK | constants.W_OK);
-    const { size } = statSync(path);
-    // SQLite would take it for an empty database.
-    if (size > 0 && size < smallestPage) throw notAStore(path);
+    const found = statSync(path);
+    // A short file SQLite would take for an empty database.
+    if (!found.isFile() || (found.size > 0 && found.size < smallestPage)) throw notAStore(path);
   }
   return path;
 }

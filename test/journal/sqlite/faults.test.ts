@@ -158,7 +158,7 @@ test('an empty file becomes a store', async ({ path }) => {
 
 test('where there is no place for a file the store says so', async ({ path }) => {
   await mkdir(path);
-  expect(await failureOf(SqliteStore.open(path))).toMatchObject({ meta: { operation: 'open', reason: 'unavailable' } });
+  expect(await failureOf(SqliteStore.open(path))).toMatchObject({ meta: { operation: 'open', reason: 'not_a_store' } });
   await writeFile(`${path}/file`, '');
   const below = await failureOf(SqliteStore.open(`${path}/file/runtime.db`));
   expect(below).toMatchObject({ meta: { operation: 'open', reason: 'EEXIST' }, cause: expect.any(Error) });

@@ -60,6 +60,48 @@ export function testSandboxes(
     expect(Buffer.concat(await screen).toString()).toContain('33 91');
   });
 
+  test('ends with a session what was started in it, and nothing else', async () => {
+    await using sandbox = await host().create(options);
+    const session = await sandbox.session({ env: { WHOSE: 'mine' }, cwd: '/tmp' });
+    expect((await session.exec('echo $WHOSE in $PWD')).stdout).toBe('mine in /tmp\n');
+    await session.exec('setsid sleep 1001 >/dev/null 2>&1 &');
+    const other = await sandbox.spawn('sleep 1002');
+    expect(await sandbox.processes()).toHaveLength(2);
+    await session.close();
+    expect((await sandbox.processes()).map(({ id }) => id)).toEqual([other.id]);
+  });
+
+  test('starts a command once for a key, and gives its output again from any byte on', async () => {
+    await using sandbox = await host().create(options);
+    const line = 'echo once >> starts; printf 0123456789; sleep 0.5';
+    const [first, second] = await Promise.all([
+      sandbox.exec(line, { key: 'only' }),
+      sandbox.exec(line, { key: 'only' }),
+    ]);
+    expect([first.stdout, second.stdout]).toEqual(['0123456789', '0123456789']);
+    expect(await sandbox.fs.readFile('starts')).toBe('once\n');
+    const process_ = await sandbox.spawn('printf 0123456789');
+    await process_.wait();
+    const again = await sandbox.attach(process_.id, { stdout: 4 });
+    expect(Buffer.concat(await again.stdout.toArray()).toString()).toBe('456789');
+  });
+
+  test('finds files and what is in them, and tells of changes', async () => {
+    await using sandbox = await host().create(options);
+    await sandbox.fs.writeFile('src/deep/one.ts', 'a needle');
+    await sandbox.fs.writeFile('src/two.md', 'hay');
+    expect((await sandbox.fs.glob('**/*.ts')).paths).toEqual(['src/deep/one.ts']);
+    expect((await sandbox.fs.grep('needle')).matches).toMatchObject([{ path: 'src/deep/one.ts', line: 1 }]);
+    await using changes = sandbox.fs.watch('src', { recursive: true });
+    await changes.ready;
+    await sandbox.exec('echo more >> src/deep/one.ts; mv src/two.md src/deep/');
+    for await (const change of changes) {
+      if (change.type !== 'rename') continue;
+      expect(change).toMatchObject({ from: '/workspace/src/two.md', path: '/workspace/src/deep/two.md' });
+      break;
+    }
+  });
+
   test('stops, starts with its files, and says what state it is in', async () => {
     await using sandbox = await host().create(options);
     await sandbox.fs.writeFile('kept', 'still here');

@@ -1,4 +1,4 @@
-import type { EventOf, RecordedError, RuntimeEvent } from '../../runtime/events/event.ts';
+import type { EventOf, OperationKind, RecordedError, RuntimeEvent } from '../../runtime/events/event.ts';
 import { diffLine } from './diff.ts';
 import { duration } from './duration.ts';
 import { harmlessLine, harmlessLines } from './harmless.ts';
@@ -54,7 +54,7 @@ export class RunView {
   readonly #groups = new Map<string, Group>();
   readonly #calls = new Map<string, Call>();
   readonly #answers = new Map<string, Answer>();
-  readonly #operations = new Map<string, { kind: string; group: Group; turns: number; model: string }>();
+  readonly #operations = new Map<string, { kind: OperationKind; group: Group; turns: number; model: string }>();
   readonly #root: Group;
   /** Where what belongs to no child action and no session stands. */
   readonly #base: Group;
@@ -216,19 +216,27 @@ export class RunView {
   #startOperation({ operationId = '', ...event }: EventOf<'operation_start'>): void {
     const group = this.#groupOf({ ...event, operationId });
     this.#operations.set(operationId, { kind: event.operationKind, group, turns: 0, model: '' });
-    if (event.operationKind === 'prompt') this.#enter(group);
+    if (asksModel(event)) this.#enter(group);
   }
 
   #endOperation(event: EventOf<'operation'>): void {
     const operation = this.#operations.get(event.operationId ?? '');
     if (operation === undefined) return;
     this.#operations.delete(event.operationId ?? '');
-    if (operation.kind !== 'prompt') return;
+    if (event.operationKind === 'step') this.#step(operation.group, event);
+    if (!asksModel(event)) return;
     const turns = operation.turns === 1 ? '1 turn' : `${operation.turns} turns`;
     const tokens = event.usage?.totalTokens ?? 0;
     const parts = [operation.model, turns, tokens > 0 ? `${tokens.toLocaleString('en')} tokens` : ''];
     const said: Span = [parts.filter((part) => part !== '').join(' · '), this.#style.dim];
     this.#leave(operation.group, event.isError ? this.#ending(event) : [said], event);
+  }
+
+  #step(group: Group, event: EventOf<'operation'>): void {
+    const { red, green, dim } = this.#style;
+    const mark: Span = event.isError ? ['✗ ', red] : ['✓ ', green];
+    this.#print(group, [mark, ['step '], [harmlessLine(event.name ?? '')]], [[duration(event.durationMs), dim]]);
+    if (event.isError) this.#detail(group, errorLines(event), red);
   }
 
   #hear(event: EventOf<'text_delta' | 'thinking_delta'>): void {
@@ -407,7 +415,12 @@ function exitText(result: unknown): string | undefined {
   return typeof exitCode === 'number' && exitCode !== 0 ? `exit ${exitCode}` : undefined;
 }
 
-function errorLines(event: EventOf<'tool'>): string[] {
+/** A model works in it, with lines of its own. */
+function asksModel({ operationKind }: { operationKind: string }): boolean {
+  return operationKind === 'prompt' || operationKind === 'skill';
+}
+
+function errorLines(event: EventOf<'tool' | 'operation'>): string[] {
   const content = (event.result as { content?: unknown } | undefined)?.content; // any value: only looked at
   const texts = Array.isArray(content) ? content.map((part: { text?: unknown }) => part?.text) : [];
   const text = event.error?.message ?? texts.filter((part) => typeof part === 'string').join('\n');

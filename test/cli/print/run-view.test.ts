@@ -52,6 +52,12 @@ async function show(turns: ScriptedTurn[], screen: Screen): Promise<void> {
       const session = await harness.session();
       await session.prompt('Do it.');
       await harness.run(greet, { name: 'Bob' });
+      await harness.step('ask', () => 1);
+      await harness
+        .step('tell', () => {
+          throw new Error('nobody there');
+        })
+        .catch(() => {});
     },
   });
   await using runtime = await createRuntime({ store: ':memory:', sandbox: local(), logger: pino({ level: 'silent' }) });
@@ -87,6 +93,9 @@ test('shows workflow, action, session, child action and text as a tree', async (
     '│ │ │ │   Hello!',
     '│ │ │ ╰ scripted/scripted · 1 turn',
     '│ │ ╰ done',
+    '│ │ ✓ step ask',
+    '│ │ ✗ step tell',
+    '│ │     nobody there',
     '╰ completed',
   ]);
 });

@@ -559,7 +559,7 @@ export const sections: Section[] = [
       '5-grep-where': '`grep` looks below `path`, in files that `include` names.',
       '5-grep-literal': '`literal` takes the pattern as text.',
       '5-grep-ignored': 'With ripgrep, `grep` leaves out what `.gitignore` names.',
-      '5-grep-ignored-always': later('search without ripgrep', 'Without ripgrep it does so too.'),
+      '5-grep-ignored-always': 'Without ripgrep it does so too, where git is there.',
       '5-grep-cut': '`grep` gives at most 100 matches, 500 characters a line, then the total and advice to narrow.',
       '5-grep-errors': 'A bad pattern or path of `grep` is an error; no match is a text.',
       '5-grep-own': 'The search of the sandbox is used where there is one.',

@@ -7,7 +7,7 @@ import { checkedTool } from './arguments.ts';
 import { keepStart } from './cut.ts';
 import { expandBraces, globMatcher } from './glob-pattern.ts';
 import { quoted } from './shell.ts';
-import type { ToolEnvironment } from './tool-environment.ts';
+import type { Searcher, ToolEnvironment } from './tool-environment.ts';
 
 const LIMIT = 100;
 const LINE_LENGTH = 500;
@@ -69,17 +69,18 @@ export function grepTool({ env, shared }: ToolEnvironment): LoopTool {
   });
 }
 
-/** For sandboxes without a search of their own: ripgrep where there is one, else `grep -r`. */
+/** For sandboxes without a search of their own: ripgrep where there is one, else git, else `grep -r`. */
 async function searchByExec(env: SandboxEnv, shared: ToolEnvironment['shared'], search: Search): Promise<Found> {
   const { path, include, signal } = search;
-  const hasRipgrep = await findRipgrep(env, shared);
-  // `grep` knows patterns of names only; what is said of directories is looked at here.
-  const matchesInclude = !hasRipgrep && include?.includes('/') ? globMatcher(include) : undefined;
-  const target = quoted(env.resolvePath(path));
+  const searcher = await findSearcher(env, shared);
+  // The others are asked for patterns of names only; what is said of directories is looked at here.
+  const matchesInclude = searcher !== 'rg' && include?.includes('/') ? globMatcher(include) : undefined;
+  const target = env.resolvePath(path);
+  const [folder, name] = [posix.dirname(target), posix.basename(target)].map(quoted);
   const command = [
     // Searched from inside, so that names come relative to the path.
-    `if cd ${target} 2>/dev/null; then target=.; else target=${target}; fi`,
-    `{ ${hasRipgrep ? ripgrep(search) : plainGrep(search)}; echo "code $?" >&2; } |`,
+    `if cd ${quoted(target)} 2>/dev/null; then target=.; else cd ${folder} && target=./${name}; fi`,
+    `{ ${commands[searcher](search)}; echo "code $?" >&2; } |`,
     // A NUL ends each name, which may hold colons, but not every awk can have one in a line.
     "tr '\\000' '\\001' |",
     // Counts on where it no longer prints. Lines are cut before they cross over; some awks count bytes: there is room.
@@ -93,7 +94,7 @@ async function searchByExec(env: SandboxEnv, shared: ToolEnvironment['shared'], 
     throw new Error(`The search failed: ${stderr.replace(/^code \d+$/m, '').trim() || `exit code ${exitCode}`}`);
   }
   const parsed = lines.flatMap((line): Match[] => {
-    const [, name, number, text] = /^(?:\.\/)?([^\x01]+)\x01(\d+):(.*)$/s.exec(line) ?? [];
+    const [, name, number, text] = /^(?:\.\/)?([^\x01]+)\x01(\d+)[:\x01](.*)$/s.exec(line) ?? [];
     return name === undefined || text === undefined ? [] : [{ path: name, line: Number(number), text }];
   });
   if (!matchesInclude) return { matches: parsed, total: printed, truncated: printed > parsed.length };
@@ -102,15 +103,20 @@ async function searchByExec(env: SandboxEnv, shared: ToolEnvironment['shared'], 
 }
 
 /** Looked for once per sandbox; a failure to look is not kept. */
-async function findRipgrep(env: SandboxEnv, shared: ToolEnvironment['shared']): Promise<boolean> {
-  shared.ripgrep ??= env.exec('command -v rg').then(({ exitCode }) => exitCode === 0);
+async function findSearcher(env: SandboxEnv, shared: ToolEnvironment['shared']): Promise<Searcher> {
+  shared.searcher ??= env.exec('command -v rg || command -v git').then(({ stdout, exitCode }) => {
+    if (exitCode !== 0) return 'grep';
+    return posix.basename(stdout.trim()) === 'rg' ? 'rg' : 'git';
+  });
   try {
-    return await shared.ripgrep;
+    return await shared.searcher;
   } catch (error) {
-    shared.ripgrep = undefined;
+    shared.searcher = undefined;
     throw error;
   }
 }
+
+const commands: Record<Searcher, (search: Search) => string> = { rg: ripgrep, git: gitGrep, grep: plainGrep };
 
 function ripgrep({ pattern, include, literal }: Search): string {
   const words = ['rg', '--null', '--line-number', '--no-heading', '--with-filename', '--color=never', '--sort=path'];
@@ -122,9 +128,33 @@ function ripgrep({ pattern, include, literal }: Search): string {
   return `${words.map(quoted).join(' ')} -e ${quoted(pattern)} -- "$target"`;
 }
 
+/** Of files, whether or not they are in a repository. */
+function gitGrep({ pattern, include, literal }: Search): string {
+  const words = [
+    'git',
+    '--no-pager',
+    'grep',
+    '--no-index',
+    '--exclude-standard',
+    '-n',
+    '-I',
+    '-H',
+    '--null',
+    '--no-color',
+  ];
+  words.push(literal ? '-F' : '-E', '-e', pattern, '--');
+  const targets =
+    include === undefined ? ['"$target"'] : names(include).map((name) => `":(glob)$target/**/"${quoted(name)}`);
+  return `${words.map(quoted).join(' ')} ${targets.join(' ')}`;
+}
+
 function plainGrep({ pattern, include, literal }: Search): string {
   const words = ['grep', '-r', '-n', '-I', '-H', '--null', literal ? '-F' : '-E', '--exclude-dir=.git'];
-  const name = include?.slice(include.lastIndexOf('/') + 1);
-  if (name !== undefined) words.push(...expandBraces(name).map((glob) => `--include=${glob}`));
+  if (include !== undefined) words.push(...names(include).map((name) => `--include=${name}`));
   return `${words.map(quoted).join(' ')} -e ${quoted(pattern)} -- "$target"`;
+}
+
+/** The patterns of names that files of `include` have. */
+function names(include: string): string[] {
+  return expandBraces(include.slice(include.lastIndexOf('/') + 1));
 }

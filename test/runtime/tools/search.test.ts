@@ -3,11 +3,12 @@ import { mkdir, open, symlink, utimes } from 'node:fs/promises';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { expandBraces, globMatcher } from '../../../src/runtime/tools/glob-pattern.ts';
+import type { Searcher } from '../../../src/runtime/tools/tool-environment.ts';
 import { toolBench } from './tool-bench.ts';
 
-async function project(ripgrep = false) {
+async function project(searcher: Searcher = 'grep') {
   const bench = await toolBench();
-  bench.shared.ripgrep = Promise.resolve(ripgrep);
+  bench.shared.searcher = Promise.resolve(searcher);
   for (const directory of ['src/deep', '.git', 'odd: names']) {
     await mkdir(bench.env.resolvePath(directory), { recursive: true });
   }
@@ -23,13 +24,12 @@ async function project(ripgrep = false) {
   return bench;
 }
 
-const programs = [{ program: 'grep -r', ripgrep: false }];
-if (spawnSync('rg', ['--version']).status === 0) programs.push({ program: 'ripgrep', ripgrep: true });
+const programs = (['grep', 'git', 'rg'] as const).filter((name) => spawnSync(name, ['--version']).status === 0);
 
-describe.each(programs)('grep by $program', ({ ripgrep }) => {
+describe.each(programs)('grep by %s', (program) => {
   // contract: 5-grep-lines
   test('gives path, line and text', async () => {
-    await using bench = await project(ripgrep);
+    await using bench = await project(program);
     const lines = (await bench.text('grep', { pattern: 'one' })).split('\n').sort();
     expect(lines).toEqual([
       'odd: names/x:1.md:1:one',
@@ -42,7 +42,7 @@ describe.each(programs)('grep by $program', ({ ripgrep }) => {
 
   // contract: 5-grep-where
   test('looks only where it is told to', async () => {
-    await using bench = await project(ripgrep);
+    await using bench = await project(program);
     expect(await bench.text('grep', { pattern: '[O]NE', path: 'src' })).toBe('src/a.ts:2:export default one; // ONE');
     expect(await bench.text('grep', { pattern: 'one =', path: 'src/a.ts' })).toBe('src/a.ts:1:const one = 1;');
     expect(await bench.text('grep', { pattern: 'one', include: '*.tsx' })).toBe('src/deep/c.tsx:1:one + one');
@@ -53,7 +53,7 @@ describe.each(programs)('grep by $program', ({ ripgrep }) => {
 
   // contract: 5-grep-literal, 4.2-built-in-coercion
   test('takes a pattern as text when told to', async () => {
-    await using bench = await project(ripgrep);
+    await using bench = await project(program);
     expect(await bench.text('grep', { pattern: 'one + one', literal: 'true' })).toBe('src/deep/c.tsx:1:one + one');
     expect(await bench.text('grep', { pattern: "'; touch hacked; '" })).toContain('No line matches');
     expect(await bench.text('grep', { pattern: '-e', literal: true })).toContain('No line matches');
@@ -62,7 +62,7 @@ describe.each(programs)('grep by $program', ({ ripgrep }) => {
 
   // contract: 5-grep-cut
   test('stops at 100 matches and says how many there are', async () => {
-    await using bench = await project(ripgrep);
+    await using bench = await project(program);
     await bench.write('many.txt', 'needle\n'.repeat(150));
     const lines = (await bench.text('grep', { pattern: 'needle' })).split('\n');
     expect(lines).toHaveLength(101);
@@ -73,7 +73,7 @@ describe.each(programs)('grep by $program', ({ ripgrep }) => {
 
   // contract: 5-grep-cut
   test('cuts a line at 500 characters', async () => {
-    await using bench = await project(ripgrep);
+    await using bench = await project(program);
     await bench.write('long.txt', `needle${'é'.repeat(2_000)}\n`);
     const text = await bench.text('grep', { pattern: 'needle' });
     expect(text).toBe(`long.txt:1:needle${'é'.repeat(494)}`);
@@ -81,14 +81,15 @@ describe.each(programs)('grep by $program', ({ ripgrep }) => {
 
   // contract: 5-grep-errors
   test('without a match is a text, with a bad pattern or path an error', async () => {
-    await using bench = await project(ripgrep);
+    await using bench = await project(program);
     expect(await bench.text('grep', { pattern: 'nowhere' })).toBe('No line matches nowhere.');
     expect(await bench.error('grep', { pattern: '(' })).toContain('The search failed');
     expect(await bench.error('grep', { pattern: 'one', path: 'missing' })).toContain('ENOENT');
   });
 
-  test('ends with the call when that is aborted', async () => {
-    await using bench = await project(ripgrep);
+  test('ends with the call when that is aborted', async ({ skip }) => {
+    if (program === 'git') skip('git reads nothing but files, so that nothing holds it up');
+    await using bench = await project(program);
     const pipe = bench.env.resolvePath('pipe');
     spawnSync('mkfifo', [pipe]);
     const call = bench.call('grep', { pattern: 'one', path: 'pipe' });
@@ -98,17 +99,20 @@ describe.each(programs)('grep by $program', ({ ripgrep }) => {
     await ended;
   });
 
-  // contract: 5-grep-ignored
+  // contract: 5-grep-ignored, 5-grep-ignored-always
   test('leaves out what .gitignore names', async ({ skip }) => {
-    if (!ripgrep) skip('grep knows no .gitignore');
-    await using bench = await project(ripgrep);
+    if (program === 'grep') skip('grep knows no .gitignore');
+    await using bench = await project(program);
     await bench.write('.gitignore', '*.tsx\n');
+    await bench.write('src/.gitignore', 'deep/\n');
     expect(await bench.text('grep', { pattern: 'one', include: '*.tsx' })).toBe('No line matches one.');
+    expect(await bench.text('grep', { pattern: 'one', include: '*.ts' })).not.toContain('deep');
+    expect(await bench.text('grep', { pattern: 'import', path: 'src' })).toBe('No line matches import.');
   });
 
   // contract: 5-grep-own, 5-grep-cut
   test('uses the search of the sandbox where there is one', async () => {
-    await using bench = await project(ripgrep);
+    await using bench = await project(program);
     const asked: unknown[] = [];
     bench.env.grep = async (pattern, options) => {
       asked.push(pattern, options);

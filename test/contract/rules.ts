@@ -252,7 +252,7 @@ export const sections: Section[] = [
       '2-end-silent': 'Nothing is recorded of a harness after its end.',
       '2-end-grace': 'Code that ignores its signal is given up after a while, with a warning in the log.',
       '2-end-processes': 'Processes that an action left in the background end with it.',
-      '2-end-detached': later('detached processes', 'A detached process outlives the harness that started it.'),
+      '2-end-detached': 'A detached process outlives the harness that started it.',
       '2-end-closed': 'Calls after the end reject with `HarnessClosedError`.',
       '2-end-dropped': 'A call that nobody awaits never causes an unhandled rejection.',
       '2-end-readable': 'The conversations of a harness that has ended stay readable.',

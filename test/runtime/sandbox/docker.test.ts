@@ -117,3 +117,27 @@ test('a sandbox that dies rejects what is under way in it, and its run fails wit
   await expect(run.result()).rejects.toMatchObject({ name: 'SandboxDiedError' });
   expect(await run.record()).toMatchObject({ state: 'failed', error: { code: 'sandbox_died' } });
 });
+
+// contract: 2-end-detached
+test('a detached process outlives the child harness that started it, another one does not', async () => {
+  const serve = defineAction({
+    name: 'serve',
+    description: 'Starts a server.',
+    run: async ({ harness }) => {
+      const { session } = harness.sandbox;
+      await session?.spawn('exec sleep 1007', { detached: true });
+      await session?.spawn('exec sleep 1008');
+    },
+  });
+  const agent = defineAgent(() => ({ sandbox: dockerHere() }));
+  const after = defineWorkflow({
+    name: 'after-a-server',
+    agent,
+    run: async ({ harness }) => {
+      await harness.run(serve);
+      return (await harness.shell('cat /proc/[0-9]*/cmdline | tr "\\0" "\\n" | grep -o "^100[78]" | sort')).stdout;
+    },
+  });
+  await using runtime = await createRuntime({ store: ':memory:' });
+  expect(await (await runtime.invoke(after)).result()).toBe('1007\n');
+});

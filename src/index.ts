@@ -89,7 +89,16 @@ export { type LocalOptions, local } from './runtime/sandbox/local.ts';
 export { type VirtualOptions, virtual } from './runtime/sandbox/virtual.ts';
 export { AttachmentIntegrityError } from './runtime/session/errors.ts';
 export type { HistoryMessage } from './runtime/session/history.ts';
-export type { PromptOptions, PromptResult, Session, TaskOptions } from './runtime/session/session.ts';
+export type { PromptOptions, PromptResult, Session, SkillOptions, TaskOptions } from './runtime/session/session.ts';
+export { SkillNotRegisteredError } from './runtime/skills/errors.ts';
+export { loadSkill } from './runtime/skills/load.ts';
+export {
+  type DefineSkillOptions,
+  defineSkill,
+  type Skill,
+  type SkillFile,
+  type SkillReference,
+} from './runtime/skills/skill.ts';
 export { AttachmentNotAvailableError, SubagentNotDeclaredError } from './runtime/subagents/errors.ts';
 export * from './sandbox/errors.ts';
 export type { GrepOptions, Match } from './sandbox/fs/file-system.ts';

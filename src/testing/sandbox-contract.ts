@@ -326,6 +326,21 @@ export function sandboxContract(runner: TestRunner, options: SandboxContractOpti
       assert.equal(Buffer.concat(chunks).toString(), '234');
     });
 
+    test(
+      'says what a path is without links, where it can',
+      async () => {
+        if (!env.realpath) return;
+        await env.writeFile('linked/file', '');
+        await env.exec('ln -s linked/file link-to-file && ln -s linked link-to-directory');
+        const real = `${await env.realpath('.')}/linked/file`;
+        for (const path of ['linked/file', 'link-to-file', 'link-to-directory/file']) {
+          assert.equal(await env.realpath(path), real);
+        }
+        await assert.rejects(env.realpath('missing'), { code: 'ENOENT' });
+      },
+      links,
+    );
+
     test('finds files by their names, the newest first, where it can', async () => {
       if (!env.glob) return;
       for (const name of ['a.ts', 'deep/b.ts', 'c.md', '.git/d.ts']) await env.writeFile(`globbed/${name}`, '');

@@ -32,6 +32,7 @@ const statuses: Record<number, string[]> = {
     'TurnLimitError',
     'ResultUnavailableError',
     'DelegationDepthExceededError',
+    'SkillNotRegisteredError',
     'ModelNotConfiguredError',
     'InvalidModelError',
     'ModelNotFoundError',
@@ -63,7 +64,7 @@ const snakeCase = (name: string) =>
 function anError(name: string): BerthError {
   const { [name]: made } = library as unknown as Record<string, new (...data: object[]) => BerthError>;
   if (!made) throw new Error(`${name} is not exported`);
-  return new made({ issues: [], sources: [], code: 'ENOENT' }, [], []);
+  return new made({ issues: [], sources: [], known: [], code: 'ENOENT' }, [], []);
 }
 
 // contract: 9-code, 9-classes

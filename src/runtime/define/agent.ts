@@ -1,6 +1,7 @@
 import { checkMcpServers, type McpServers } from '../mcp/agent-servers.ts';
 import type { Model, ThinkingLevel } from '../model/model.ts';
 import type { SandboxFactory } from '../sandbox/env.ts';
+import { checkSkillItem, type Skill, toSkill } from '../skills/skill.ts';
 import { builtinToolNames } from '../tools/builtin.ts';
 import { type ActionDefinition, isAction } from './action.ts';
 import { type Fields, Problems } from './checks.ts';
@@ -34,6 +35,8 @@ export interface AgentProfile {
   instructions?: string | undefined;
   /** What it is good for: shown to a model that may give it tasks. */
   description?: string | undefined;
+  /** Instructions that the model takes up when they are of use: of `defineSkill`, `loadSkill`, or a name and a description. */
+  skills?: readonly Skill[] | undefined;
   tools?: readonly ToolDefinition[] | undefined;
   /** Offered to the model as tools. */
   actions?: readonly ActionDefinition[] | undefined;
@@ -52,7 +55,7 @@ export interface AgentProfile {
 }
 
 export interface AgentConfig extends Omit<AgentProfile, 'name'> {
-  /** The baseline: an own field wins over its field; `tools`, `actions` and `subagents` come after its own. */
+  /** The baseline: an own field wins over its field; `skills`, `tools`, `actions` and `subagents` come after its own. */
   profile?: AgentProfile | undefined;
   /** Relative to the directory of the sandbox. */
   cwd?: string | undefined;
@@ -80,6 +83,7 @@ export interface ResolvedAgent {
   readonly description?: string;
   readonly model?: string | Model;
   readonly instructions?: string;
+  readonly skills: readonly Skill[];
   readonly tools: readonly ToolDefinition[];
   readonly actions: readonly ActionDefinition[];
   readonly subagents: readonly AgentProfile[];
@@ -98,6 +102,7 @@ const behaviourFields = [
   'model',
   'instructions',
   'description',
+  'skills',
   'tools',
   'actions',
   'subagents',
@@ -107,7 +112,7 @@ const behaviourFields = [
   'compaction',
   'mcpServers',
 ];
-const notYet = ['skills', 'durability'];
+const notYet = ['durability'];
 const profileFields: Fields = { known: ['name', ...behaviourFields], notYet };
 const subagentFields: Fields = {
   ...profileFields,
@@ -165,15 +170,17 @@ export async function resolveAgent(agent: AgentDefinition, context: AgentContext
 
   const { profile, ...own } = config;
   const merged = { ...profile, ...own }; // own fields win also when they are undefined
+  const skills = [...(profile?.skills ?? []), ...(own.skills ?? [])];
   const tools = [...(profile?.tools ?? []), ...(own.tools ?? [])];
   const actions = [...(profile?.actions ?? []), ...(own.actions ?? [])];
+  problems.uniqueNames(skills, 'skills');
   problems.uniqueNames(tools, 'tools');
   const subagents = [...(profile?.subagents ?? []), ...(own.subagents ?? [])];
   problems.uniqueNames(actions, 'actions');
   problems.uniqueNames(subagents, 'subagents');
   problems.throwIfAny();
   return {
-    ...behaviour({ ...merged, tools, actions, subagents }),
+    ...behaviour({ ...merged, skills, tools, actions, subagents }),
     ...(own.cwd !== undefined && { cwd: own.cwd }),
     ...(own.sandbox !== undefined && { sandbox: own.sandbox }),
   };
@@ -183,6 +190,7 @@ export async function resolveAgent(agent: AgentDefinition, context: AgentContext
 export function behaviour(profile: AgentProfile): ResolvedAgent {
   const { name, description, instructions, model, builtinTools } = profile;
   return {
+    skills: (profile.skills ?? []).map(toSkill),
     tools: (profile.tools ?? []).map(toTool),
     actions: profile.actions ?? [],
     subagents: profile.subagents ?? [],
@@ -280,6 +288,9 @@ function checkBehaviour(
     }
   }
   checkMcpServers(problems, behaviour.mcpServers, at('mcpServers'));
+  const skills = problems.array(behaviour.skills, at('skills'));
+  for (const [i, item] of skills.entries()) checkSkillItem(problems, item, `${at('skills')}[${i}]`);
+  problems.uniqueNames(skills, at('skills'));
   const tools = problems.array(behaviour.tools, at('tools'));
   for (const [i, item] of tools.entries()) checkToolItem(problems, item, `${at('tools')}[${i}]`);
   problems.uniqueNames(tools, at('tools'));

@@ -1,4 +1,4 @@
-type Kind = 'action' | 'agent' | 'tool' | 'workflow';
+type Kind = 'action' | 'agent' | 'skill' | 'tool' | 'workflow';
 
 const key = Symbol.for('berth.definitions');
 

@@ -34,7 +34,7 @@ import { OpenSession } from '../session/open-session.ts';
 import { subagentList } from '../subagents/subagent.ts';
 import { builtinTools } from '../tools/builtin.ts';
 import { customTool } from '../tools/custom-tool.ts';
-import type { SandboxTools } from '../tools/tool-environment.ts';
+import type { SandboxTools, ToolEnvironment } from '../tools/tool-environment.ts';
 import { type CallHandle, callHandle } from './call-handle.ts';
 import { graceMs } from './grace.ts';
 import type { Harness, OptionalInput, ShellOptions } from './harness.ts';
@@ -289,17 +289,25 @@ export class OpenHarness implements Harness {
 
   /**
    * The tools of a model at work in an operation.
+   * @param options.skills - those whose files can be read
    * @param options.further - besides those of the sandbox and the agent, by where they are from
    * @param options.framework - with the names that are reserved for them
    * @throws {ToolNameConflictError} two have one name, or one has a name that is reserved
    */
   tools(
     operation: Operation,
-    { seesImages, further, framework }: { seesImages: boolean; further: readonly ToolSource[]; framework: LoopTool[] },
+    {
+      further,
+      framework,
+      ...environment
+    }: Pick<ToolEnvironment, 'seesImages' | 'skills'> & {
+      further: readonly ToolSource[];
+      framework: LoopTool[];
+    },
   ): LoopTool[] {
     const { agent } = operation.place;
     const sources: ToolSource[] = [
-      this.#sandboxTools(operation, seesImages),
+      this.#sandboxTools(operation, environment),
       ['tools of the agent', agent.tools.map((tool) => customTool(tool, operation.emit))],
       ['actions of the agent', agent.actions.map((action) => actionTool(action, this, operation))],
       ...further,
@@ -318,7 +326,10 @@ export class OpenHarness implements Harness {
     return servers.map(({ name, tools }) => [`MCP server ${name}`, tools.map((tool) => customTool(tool, emit))]);
   }
 
-  #sandboxTools({ place: { agent, env }, emit, step }: Operation, seesImages: boolean): ToolSource {
+  #sandboxTools(
+    { place: { agent, env }, emit, step }: Operation,
+    environment: Pick<ToolEnvironment, 'seesImages' | 'skills'>,
+  ): ToolSource {
     const { shared, sandboxTools } = this.parts;
     if (sandboxTools) {
       return [
@@ -327,7 +338,7 @@ export class OpenHarness implements Harness {
       ];
     }
     const key = (toolCallId: string) => step.below.next('call', toolCallId).key;
-    const all = builtinTools({ env, shared, seesImages, key });
+    const all = builtinTools({ env, shared, key, ...environment });
     return ['built-in', all.filter(({ name }) => (agent.builtinTools as readonly string[]).includes(name))];
   }
 

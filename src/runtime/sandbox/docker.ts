@@ -82,6 +82,10 @@ class DockerEnv implements SandboxEnv {
     return this.session.fs.createReadStream(path, options);
   }
 
+  realpath(path: string) {
+    return this.session.fs.realpath(path);
+  }
+
   writeFile(path: string, content: string | Uint8Array) {
     return this.session.fs.writeFile(path, content);
   }

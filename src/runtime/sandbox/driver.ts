@@ -12,7 +12,7 @@ import type { DriverResult, EnvExecOptions, EnvStat, SandboxDriver, SandboxEnv }
 import { fileError } from './file-error.ts';
 
 const required = 'exec readFile readFileBuffer writeFile stat readdir exists mkdir rm'.split(' ');
-const optional = ['createReadStream', 'glob', 'grep'];
+const optional = ['createReadStream', 'realpath', 'glob', 'grep'];
 /** How long an aborted driver may take to say that the command has ended. */
 const confirmationMs = 1_000;
 const longestTimeoutMs = 2 ** 31 - 1; // drivers use timers, and a longer one of Node fires at once
@@ -60,6 +60,7 @@ class DriverEnv implements SandboxEnv {
   #closing: Promise<void> | undefined;
   /** There when the driver has them: the tools have other ways without. */
   readonly createReadStream?: NonNullable<SandboxDriver['createReadStream']>;
+  readonly realpath?: NonNullable<SandboxDriver['realpath']>;
   readonly glob?: NonNullable<SandboxDriver['glob']>;
   readonly grep?: NonNullable<SandboxDriver['grep']>;
 
@@ -74,11 +75,12 @@ class DriverEnv implements SandboxEnv {
     this.#driver = driver;
     this.#variables = variables;
     this.#dispose = dispose;
-    const { createReadStream, glob, grep } = driver;
+    const { createReadStream, realpath, glob, grep } = driver;
     if (createReadStream) {
       this.createReadStream = (path, options) =>
         this.#reading(path, (at) => createReadStream.call(driver, at, options));
     }
+    if (realpath) this.realpath = (path) => this.#withFile('realpath', path, (at) => realpath.call(driver, at));
     if (glob) {
       this.glob = (pattern, { path = '.', ...options } = {}) =>
         this.#withFile('glob', path, (at) => glob.call(driver, pattern, { ...options, path: at }));

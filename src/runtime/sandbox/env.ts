@@ -73,6 +73,8 @@ export interface SandboxDriver {
   rm(path: string, options?: { recursive?: boolean; force?: boolean }): Promise<void>;
   /** Bytes of a file from `start` to `end`, both counted from 0, `end` included. Left out: the whole file is read. */
   createReadStream?(path: string, options?: { start?: number; end?: number }): AsyncIterable<Uint8Array>;
+  /** The path without links. Left out: those that lead out of the working directory are followed like others. */
+  realpath?(path: string): Promise<string>;
   /** Paths relative to `path`, files only, newest first, without `.git`. Left out: the tools search by `exec`. */
   glob?(pattern: string, options?: GlobOptions): Promise<{ paths: string[]; truncated: boolean }>;
   /** Left out: the tools search by `exec`. */

@@ -210,6 +210,10 @@ class LocalEnv implements SandboxEnv {
     return createReadStream(this.resolvePath(path), options);
   }
 
+  realpath(path: string): Promise<string> {
+    return this.#withFile('realpath', path, (file) => realpath(file));
+  }
+
   async open({ cwd, env }: { cwd?: string; env?: Record<string, string> } = {}): Promise<SandboxEnv> {
     return new LocalEnv(cwd === undefined ? this.cwd : this.resolvePath(cwd), { ...this.#variables, ...env });
   }

@@ -149,6 +149,10 @@ class VirtualDriver implements SandboxDriver {
     await withCode(this.#fs.rm(path, options));
   }
 
+  realpath(path: string): Promise<string> {
+    return withCode(this.#fs.realpath(path));
+  }
+
   async glob(pattern: string, { path = '/', limit = 1_000 }: GlobOptions = {}) {
     const matches = globMatcher(pattern);
     const found: { path: string; time: number }[] = [];

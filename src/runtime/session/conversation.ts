@@ -2,6 +2,7 @@ import type { Emit } from '../events/event.ts';
 import { newId } from '../id.ts';
 import type { AssistantMessage, Message, ToolMessage, UserMessage } from '../model/model.ts';
 import type { OwnerJournal } from '../run/owner-journal.ts';
+import type { KnownSkill } from '../skills/workspace.ts';
 import { withImages, withoutImages } from './attachments.ts';
 import { type HistoryMessage, toHistory } from './history.ts';
 import { signalText } from './signal.ts';
@@ -68,6 +69,7 @@ export class Conversation {
   #loading: Promise<void> | undefined;
   #records: ConversationRecord[] = [];
   #system: string | undefined;
+  #skills: readonly KnownSkill[] | undefined;
   /** The store knows of it. */
   #isKept: boolean;
   #removed = false;
@@ -85,7 +87,10 @@ export class Conversation {
     if (this.#removed) return;
     const record = { id: newId('msg'), timestamp: new Date().toISOString(), ...added };
     const seq = this.#records.push(record) - 1;
-    if (added.type === 'compaction') this.#system = undefined;
+    if (added.type === 'compaction') {
+      this.#system = undefined;
+      this.#skills = undefined;
+    }
     const journal = this.#keeping?.journal;
     if (!journal) return;
     this.#announce(journal);
@@ -99,6 +104,15 @@ export class Conversation {
   async system(make: () => Promise<string>): Promise<string> {
     this.#system ??= await make();
     return this.#system;
+  }
+
+  /** The skills that the system prompt names. They stay the same while an operation is under way, as its tools do. */
+  async skills(find: () => Promise<readonly KnownSkill[]>): Promise<readonly KnownSkill[]> {
+    if (!this.#skills) {
+      this.#skills = await find();
+      this.#system = undefined;
+    }
+    return this.#skills;
   }
 
   /** Every record, those before a compaction too. */

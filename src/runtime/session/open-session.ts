@@ -11,14 +11,16 @@ import { checkShell, shellAbout, shellDetails } from '../harness/shell.ts';
 import type { Steps } from '../run/step.ts';
 import type { Files } from '../sandbox/files.ts';
 import type { Schema } from '../schema/parse.ts';
+import type { SkillReference } from '../skills/skill.ts';
 import { checkTask, runTask } from '../subagents/task.ts';
 import { checkPrompt } from './check-prompt.ts';
 import { runCompact } from './compact.ts';
 import type { Conversation } from './conversation.ts';
 import type { HistoryMessage } from './history.ts';
 import { runPrompt } from './prompt.ts';
-import type { PromptOptions, PromptResult, Session, TaskOptions } from './session.ts';
+import type { PromptOptions, PromptResult, Session, SkillOptions, TaskOptions } from './session.ts';
 import { runShell } from './shell.ts';
+import { checkSkill, runSkill } from './skill.ts';
 import { recordedPrompt } from './structured-result.ts';
 
 /** A session at work: one operation at a time goes through it. */
@@ -81,6 +83,22 @@ export class OpenSession implements Session {
       options,
       check: () => checkPrompt(text, options),
       work: (operation) => runPrompt(this, text, options, operation),
+      recorded: recordedPrompt,
+    });
+  }
+
+  skill<Result extends Schema>(
+    skill: string | SkillReference,
+    options: SkillOptions & { result: Result },
+  ): CallHandle<PromptResult & { data: v.InferOutput<Result> }>;
+  skill(skill: string | SkillReference, options?: SkillOptions): CallHandle<PromptResult>;
+  skill(skill: string | SkillReference, options: SkillOptions = {}): CallHandle<PromptResult & { data?: unknown }> {
+    return this.operation({
+      kind: 'skill',
+      about: [typeof skill === 'string' ? skill : skill?.directory, options?.args],
+      options,
+      check: () => checkSkill(skill, options),
+      work: (operation) => runSkill(this, skill, options, operation),
       recorded: recordedPrompt,
     });
   }

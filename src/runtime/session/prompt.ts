@@ -7,6 +7,9 @@ import { graceMs } from '../harness/grace.ts';
 import type { Operation } from '../harness/operation.ts';
 import { ModelNotConfiguredError } from '../model/errors.ts';
 import { type LoopResult, runLoop } from '../model/loop.ts';
+import { knownSkills } from '../skills/known.ts';
+import { type SkillReference, withFiles } from '../skills/skill.ts';
+import { skillTools } from '../skills/skill-tools.ts';
 import { taskTools } from '../subagents/task-tool.ts';
 import { customTool } from '../tools/custom-tool.ts';
 import { AutomaticCompaction } from './compact.ts';
@@ -16,12 +19,16 @@ import type { PromptOptions, PromptResult } from './session.ts';
 import { StructuredResult } from './structured-result.ts';
 import { systemPrompt } from './system-prompt.ts';
 
-/** Adds a user message to the conversation and lets the model work until it stops. */
+/**
+ * Adds a user message to the conversation and lets the model work until it stops.
+ * @param further - skills besides those of the agent, whose files the model can read
+ */
 export async function runPrompt(
   session: OpenSession,
   text: string,
   options: PromptOptions,
   operation: Operation,
+  further: readonly SkillReference[] = [],
 ): Promise<PromptResult & { data?: unknown }> {
   const { harness, conversation } = session;
   const { signal, emit, place } = operation;
@@ -31,16 +38,24 @@ export async function runPrompt(
   const model = harness.parts.models.resolve(given);
   const structured = options.result && new StructuredResult(options.result);
   const ofCall = (options.tools ?? []).map((tool) => customTool(toTool(tool), emit));
+  const log = eventLog(emit);
+  const known = await conversation.skills(() => knownSkills(place, log));
+  const skills = withFiles([...agent.skills, ...further]);
   const tools = harness.tools(operation, {
     seesImages: model.seesImages !== false,
+    skills,
     further: [...(await harness.mcpTools(operation)), ['tools of the call', ofCall]],
-    framework: [...taskTools(session, options, operation), ...(structured?.tools ?? [])],
+    framework: [
+      ...taskTools(session, options, operation),
+      ...skillTools(place, known, skills),
+      ...(structured?.tools ?? []),
+    ],
   });
   if (options.images?.length && model.seesImages === false) {
     throw new InvalidRequestError(`the model ${model.provider}/${model.id} takes no images`);
   }
   const compaction = new AutomaticCompaction(session, model, operation);
-  const system = () => conversation.system(() => systemPrompt({ ...place, log: eventLog(emit) }));
+  const system = () => conversation.system(() => systemPrompt({ ...place, skills: known, log }));
   await system(); // before the user's message is told of
   if (signal.aborted) throw abortError(signal.reason);
 

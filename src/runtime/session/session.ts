@@ -6,6 +6,7 @@ import type { ShellOptions } from '../harness/harness.ts';
 import type { ImagePart, Model, ThinkingLevel, Usage } from '../model/model.ts';
 import type { Files } from '../sandbox/files.ts';
 import type { Schema } from '../schema/parse.ts';
+import type { SkillReference } from '../skills/skill.ts';
 import type { HistoryMessage } from './history.ts';
 
 export interface PromptOptions {
@@ -23,6 +24,11 @@ export interface PromptOptions {
   maxTurns?: number;
   /** Stops the model, its tools and their commands; the call then rejects with an `AbortError`. */
   signal?: AbortSignal;
+}
+
+export interface SkillOptions extends PromptOptions {
+  /** What the skill is to be done with: JSON. Default: nothing */
+  args?: unknown;
 }
 
 export interface TaskOptions extends PromptOptions {
@@ -66,6 +72,18 @@ export interface Session {
     options: PromptOptions & { result: Result },
   ): CallHandle<PromptResult & { data: v.InferOutput<Result> }>;
   prompt(text: string, options?: PromptOptions): CallHandle<PromptResult>;
+  /**
+   * Prompts with the instructions of a skill.
+   * @param skill - a name, of a skill of the agent or its workspace; or any skill
+   * @throws {SkillNotRegisteredError} there is none of that name
+   * @throws all that `prompt` throws
+   * @example await session.skill('release-notes', { args: { since: 'v1.2.0' } });
+   */
+  skill<Result extends Schema>(
+    skill: string | SkillReference,
+    options: SkillOptions & { result: Result },
+  ): CallHandle<PromptResult & { data: v.InferOutput<Result> }>;
+  skill(skill: string | SkillReference, options?: SkillOptions): CallHandle<PromptResult>;
   /**
    * Gives a task to a child session, with an empty conversation and the same files: nothing of it enters this one.
    * @param options.agent - a subagent, by its name. Default: one that is as the agent of this session

@@ -1,6 +1,9 @@
 import type { ResolvedAgent } from '../define/agent.ts';
 import type { Log } from '../events/log.ts';
 import type { SandboxEnv } from '../sandbox/env.ts';
+import { fileStart } from '../sandbox/file-start.ts';
+import { skillList } from '../skills/known.ts';
+import type { KnownSkill } from '../skills/workspace.ts';
 
 const maxFileBytes = 64 * 1024;
 const maxNames = 200;
@@ -8,6 +11,7 @@ const maxNames = 200;
 interface Given {
   agent: ResolvedAgent;
   env: SandboxEnv;
+  skills: readonly KnownSkill[];
   log: Log;
 }
 
@@ -15,6 +19,7 @@ interface Given {
 const parts: ((given: Given) => string | undefined | Promise<string | undefined>)[] = [
   ({ agent }) => agent.instructions,
   contextFiles,
+  ({ skills }) => skillList(skills),
   facts,
 ];
 
@@ -40,7 +45,8 @@ async function contextFiles({ agent, env, log }: Given): Promise<string | undefi
   for (const name of ['AGENTS.md', 'CLAUDE.md']) {
     try {
       if (!(await env.exists(name))) continue;
-      const text = await beginning(env, name);
+      // A character that the cut goes through is left out as well.
+      const text = new TextDecoder().decode(await fileStart(env, name, maxFileBytes), { stream: true }).trim();
       if (text !== '' && !texts.includes(text)) texts.push(text);
     } catch (error) {
       log.warn(`${name} can't be read, so the model does not get it`, { error });
@@ -59,16 +65,4 @@ async function names(env: SandboxEnv, log: Log): Promise<string[]> {
     log.warn("The working directory can't be listed, so the model does not get its names", { error });
     return [];
   }
-}
-
-/** The first 64 KB of a file, trimmed: what a sandbox holds may be of any size. */
-async function beginning(env: SandboxEnv, path: string): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  if (env.createReadStream) {
-    for await (const chunk of env.createReadStream(path, { end: maxFileBytes - 1 })) chunks.push(chunk);
-  } else {
-    chunks.push((await env.readFileBuffer(path)).subarray(0, maxFileBytes));
-  }
-  // A character that the cut goes through is left out as well.
-  return new TextDecoder().decode(Buffer.concat(chunks), { stream: true }).trim();
 }

@@ -22,6 +22,7 @@ export function subagentOf(parent: ResolvedAgent, profile: AgentProfile): Resolv
     name: undefined,
     description: undefined,
     instructions: undefined,
+    skills: [],
     tools: [],
     actions: [],
     subagents: [],

@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import { type LoopTool, type ToolResult, textResult } from '../model/tool.ts';
 import { boundaryBefore } from '../model/utf8.ts';
 import type { SandboxEnv } from '../sandbox/env.ts';
+import { resourceText } from '../skills/resources.ts';
 import { checkedTool } from './arguments.ts';
 import { contentKind, imageTypes } from './content-kind.ts';
 import { CUT_BYTES, CUT_LINES } from './cut.ts';
@@ -11,23 +12,26 @@ const IMAGE_LIMIT = 10 * 1024 * 1024;
 const SNIFFED_BYTES = 8 * 1024;
 const NEWLINE = 0x0a;
 
-export function readTool({ env, seesImages }: ToolEnvironment): LoopTool {
+/** The arguments of tools that read lines. */
+export function readInput(path: string) {
+  return v.strictObject({
+    path: v.pipe(v.string(), v.minLength(1), v.description(path)),
+    offset: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.description('The first line, from 1'))),
+    limit: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.description('How many lines at most'))),
+  });
+}
+
+export function readTool({ env, seesImages, skills = [] }: ToolEnvironment): LoopTool {
   return checkedTool({
     name: 'read',
     description:
       `Reads a text file, as it is, without line numbers. At most ${CUT_LINES} lines or ${CUT_BYTES / 1024} KB are given; a last line ` +
       'then says where to go on. Images (PNG, JPEG, GIF, WebP) are shown.',
     order: 'after-sequential',
-    input: v.strictObject({
-      path: v.pipe(
-        v.string(),
-        v.minLength(1),
-        v.description('The file, absolute or relative to the working directory'),
-      ),
-      offset: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.description('The first line, from 1'))),
-      limit: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.description('How many lines at most'))),
-    }),
+    input: readInput('The file, absolute or relative to the working directory'),
     async run({ path, offset = 1, limit = Number.POSITIVE_INFINITY }) {
+      const resource = resourceText(skills, env.resolvePath(path));
+      if (resource !== undefined) return textLines(path, resource, { offset, limit });
       const stat = await env.stat(path);
       if (stat.isDirectory) throw new Error(`EISDIR: ${path} is a directory; use glob to see what is in it.`);
       const chunks = fileBytes(env, path);
@@ -50,6 +54,18 @@ export function readTool({ env, seesImages }: ToolEnvironment): LoopTool {
       }
     },
   });
+}
+
+/** Lines of a text as `read` gives them. */
+export async function textLines(
+  path: string,
+  text: string,
+  { offset = 1, limit = Number.POSITIVE_INFINITY }: { offset?: number | undefined; limit?: number | undefined },
+): Promise<ToolResult> {
+  async function* bytes() {
+    yield Buffer.from(text);
+  }
+  return textResult(lineText(path, await readLines(bytes(), { offset, limit }), offset));
 }
 
 async function* fileBytes(env: SandboxEnv, path: string): AsyncGenerator<Uint8Array> {

@@ -1,4 +1,5 @@
 import type { SandboxEnv } from '../sandbox/env.ts';
+import type { SkillReference } from '../skills/skill.ts';
 import { PathLocks } from './path-locks.ts';
 
 /** The first one that is there, as the third knows no `.gitignore`. */
@@ -27,4 +28,6 @@ export interface ToolEnvironment {
   seesImages: boolean;
   /** By which the sandbox knows the command of a call again. */
   key(toolCallId: string): string;
+  /** Whose files can be read too. Default: none */
+  skills?: readonly SkillReference[];
 }

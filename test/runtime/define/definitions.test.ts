@@ -72,7 +72,7 @@ test('is known to a second copy of the package in the same process', async () =>
 // contract: 11-not-yet
 test('says of a part that is not built yet that it is not supported in this version', async () => {
   expect(issuesOf(() => defineAction(untyped({ ...noop, files: 'transaction' }))).files).toContain('not supported');
-  const later = { skills: [], durability: {} };
+  const later = { durability: {} };
   const issues = await configIssues(later);
   expect(Object.keys(issues).sort()).toEqual(Object.keys(later).sort());
   for (const message of Object.values(issues)) expect(message).toBe('is not supported in this version');

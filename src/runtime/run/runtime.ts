@@ -45,6 +45,10 @@ import { Slots } from './slots.ts';
 import { Steps } from './step.ts';
 import { StoredRun } from './stored-run.ts';
 
+const dayMs = 24 * 60 * 60 * 1000;
+/** How often it is looked for runs that are not to be kept any more. */
+const removalMs = 60 * 60 * 1000;
+
 export interface RuntimeOptions {
   /** Makes the containers of `docker()` sandboxes. Default: one that is opened when it is first needed */
   host?: SandboxHost;
@@ -53,6 +57,11 @@ export interface RuntimeOptions {
    * `:memory:`. Default: `runtime.db` in `BERTH_STATE_DIR`, else in `~/.local/state/berth`
    */
   store?: string;
+  /**
+   * Milliseconds from its end on that a run is kept, with its events, conversations and steps; `Infinity` is for ever. What
+   * is older is removed when the store is opened, and once an hour. Default: 30 days
+   */
+  runRetention?: number;
   /** Added to the built-in providers, by provider id. */
   models?: Record<string, ModelSource>;
   /** Default: pino on standard error, at the level of `BERTH_LOG`, else `warn` */
@@ -130,6 +139,7 @@ export class Runtime {
   readonly #defaultSandbox: SandboxFactory;
   readonly #slots: Slots;
   readonly #storePath: string;
+  readonly #runRetention: number;
   /** As which it claims. */
   readonly #claimant = newId('host');
   /** Those that are under way, or wait, in this process. */
@@ -143,6 +153,7 @@ export class Runtime {
   #ownHost: Promise<SandboxHost> | undefined;
   #store: Promise<Store> | undefined;
   #renewal: NodeJS.Timeout | undefined;
+  #removal: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
 
   constructor(options: RuntimeOptions) {
@@ -157,6 +168,7 @@ export class Runtime {
     this.#slots = new Slots(options.concurrency ?? 16);
     this.#givenHost = options.host;
     this.#storePath = options.store ?? join(defaultStateDir(), 'runtime.db');
+    this.#runRetention = options.runRetention ?? 30 * dayMs;
   }
 
   /** One whose store is open. */
@@ -315,7 +327,17 @@ export class Runtime {
     ]);
     await (await this.#ownHost?.catch(() => undefined))?.close();
     clearInterval(this.#renewal);
+    clearInterval(this.#removal);
     await (await this.#store?.catch(() => undefined))?.close();
+  }
+
+  async #removeOldRuns(store: Store): Promise<void> {
+    try {
+      await store.removeRuns(new Date(Date.now() - this.#runRetention));
+    } catch (error) {
+      // Closed meanwhile: the next one that opens it goes on.
+      if (!this.#closing) this.#logger.warn({ err: error }, 'Runs whose time is over could not be removed.');
+    }
   }
 
   async #openStore(): Promise<Store> {
@@ -323,6 +345,10 @@ export class Runtime {
     try {
       const store = await this.#store;
       this.#renewal ??= setInterval(() => void this.#renewLeases(store), leaseMs / 3).unref();
+      if (!this.#removal && this.#runRetention !== Number.POSITIVE_INFINITY) {
+        this.#removal = setInterval(() => void this.#removeOldRuns(store), removalMs).unref();
+        void this.#removeOldRuns(store);
+      }
       return store;
     } catch (error) {
       this.#store = undefined; // it may be there the next time
@@ -545,10 +571,24 @@ export async function createRuntime(options: RuntimeOptions = {}): Promise<Runti
 function checkRuntime(options: RuntimeOptions): void {
   const problems = new Problems('The runtime');
   const record = problems.record(options, '', {
-    known: ['host', 'store', 'models', 'logger', 'agents', 'workflows', 'sandbox', 'env', 'concurrency'],
+    known: [
+      'host',
+      'store',
+      'runRetention',
+      'models',
+      'logger',
+      'agents',
+      'workflows',
+      'sandbox',
+      'env',
+      'concurrency',
+    ],
     notYet: ['discover', 'maxValueBytes'],
   });
   problems.optional(record.concurrency, 'concurrency', (value, path) => problems.positiveInteger(value, path));
+  problems.optional(record.runRetention, 'runRetention', (value, path) => {
+    if (typeof value !== 'number' || !(value >= 0)) problems.add(path, 'must be milliseconds, 0 or more');
+  });
   problems.optional(record.store, 'store', (value, path) => checkStore(problems, value, path));
   problems.optional(record.sandbox, 'sandbox', (value, path) => checkFactory(problems, value, path));
   const registered = (field: 'agents' | 'workflows', isDefinition: (value: unknown) => boolean, what: string) => {

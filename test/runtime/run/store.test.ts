@@ -8,6 +8,7 @@ import {
   InvalidRequestError,
   RunCancelledError,
   RunConflictError,
+  RunNotFoundError,
   SubmissionAbortedError,
   SubmissionConflictError,
 } from '../../../src/runtime/errors.ts';
@@ -301,4 +302,35 @@ test('a run that another process has taken over stops here: what that one record
 test('a store that can not be opened is said at the start', async ({ directory }) => {
   const refused = createRuntime({ store: directory, sandbox: local() });
   await expect(refused).rejects.toMatchObject({ name: 'StoreError', meta: { operation: 'open' } });
+});
+
+test('a run is removed when its time is over, one that has not ended is not', async ({ directory }) => {
+  const store = join(directory, 'runtime.db');
+  const options = { store, sandbox: local({ cwd: directory }), logger: pino({ level: 'silent' }) };
+  const waiting = gate();
+  const wait = defineWorkflow({ agent, name: 'wait', run: () => waiting.promise });
+  {
+    await using earlier = await createRuntime(options);
+    await (await earlier.invoke(double, { id: 'over' })).result();
+    const held = await earlier.invoke(wait, { id: 'held' });
+    {
+      await using keeping = await createRuntime({ ...options, runRetention: 60_000 });
+      expect((await keeping.runs()).map(({ runId }) => runId)).toEqual(['held', 'over']);
+      await using removing = await createRuntime({ ...options, runRetention: 0 });
+      await expect.poll(() => removing.runs()).toMatchObject([{ runId: 'held' }]);
+      await expect(removing.run('over')).rejects.toThrow(RunNotFoundError);
+    }
+    waiting.open();
+    await held.result();
+  }
+  await using forever = await createRuntime({ ...options, runRetention: Number.POSITIVE_INFINITY });
+  expect(await (await forever.run('held')).record()).toMatchObject({ state: 'completed' });
+});
+
+test('the time that runs are kept is checked', async () => {
+  for (const runRetention of [-1, Number.NaN, '1']) {
+    await expect(createRuntime({ store: ':memory:', runRetention: runRetention as number })).rejects.toThrow(
+      'runRetention',
+    );
+  }
 });

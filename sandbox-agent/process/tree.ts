@@ -110,12 +110,12 @@ function lookAt(pid: number): Live | undefined {
 }
 
 /**
- * Whether a process of the tree is at work or waits for its turn, and whether one of those reads a pipe, as one behind `>(…)`
- * does once it has started.
+ * Whether a process of the tree is at work or waits for its turn, and whether one of those may pass on what others wrote: it
+ * reads a pipe, as one behind `>(…)` does, or has hardly had a turn in which it could have begun to.
  */
 export function workOf(tree: Tree): { isAny: boolean; isPassingOn: boolean } {
   const atWork = allLive().filter(({ state, trees }) => trees.includes(tree) && /[RD]/.test(state));
-  return { isAny: atWork.length > 0, isPassingOn: atWork.some(({ pid }) => readsPipe(pid)) };
+  return { isAny: atWork.length > 0, isPassingOn: atWork.some(({ pid }) => readsPipe(pid) || isStarved(pid)) };
 }
 
 function readsPipe(pid: number): boolean {
@@ -128,6 +128,18 @@ function readsPipe(pid: number): boolean {
     } catch {
       return false; // it ended meanwhile, or reads nothing
     }
+  }
+}
+
+/** It has had less than 20 to 30 ms of a CPU since its fork. */
+function isStarved(pid: number): boolean {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    // After the name, which may hold anything: from the state on. proc_pid_stat(5)
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return Number(fields[11]) + Number(fields[12]) <= 2; // in hundredths of a second, of the user and the system
+  } catch {
+    return false; // it ended meanwhile
   }
 }
 

@@ -31,6 +31,8 @@ export async function killsBeyond(after: number, waitMs: number, signal: AbortSi
 const ownScore = openFirst(['/proc/self/oom_score_adj'], 'r+');
 const restingScore = Number(readStart(ownScore));
 const highestScore = 1_000;
+/** How often a score is tried to be raised, as the command's user and as root. */
+const maxRounds = 10;
 /**
  * With its whole text the sandbox-agent is more than half of the smallest sandbox, and counts as that much: together it
  * must stay below the highest score.
@@ -65,13 +67,7 @@ export function startKilledFirst(start: () => number): number {
  */
 function raiseScore(pid: number): void {
   try {
-    const path = `/proc/${pid}/oom_score_adj`;
-    try {
-      writeFileSync(path, String(highestScore));
-    } catch (error) {
-      if (!isDenied(error)) throw error;
-      raiseWhileRoots(path);
-    }
+    raise(`/proc/${pid}/oom_score_adj`);
     const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1');
     for (const child of children.split(' ').filter(Boolean)) raiseScore(Number(child));
   } catch {
@@ -81,20 +77,35 @@ function raiseScore(pid: number): void {
 
 /**
  * A program's files in /proc are root's as long as its memory may not be looked at: always when it may be executed but not
- * read, and every program for a moment of its start, in which we may be back from starting it already.
+ * read, and every program for a moment of its start, in which we may be back from starting it already. So their owner may
+ * change between two attempts, and more than once.
  */
-function raiseWhileRoots(path: string): void {
+function raise(path: string): void {
+  for (let round = 1; ; round++) {
+    if (writesScore(path) || asThreadRoot(() => writesScore(path))) return;
+    if (round === maxRounds) throw new Error(`${path} can't be written`);
+  }
+}
+
+/** @returns whether these ids may */
+function writesScore(path: string): boolean {
+  try {
+    writeFileSync(path, String(highestScore));
+    return true;
+  } catch (error) {
+    if (isDenied(error)) return false;
+    throw error;
+  }
+}
+
+function asThreadRoot<Result>(work: () => Result): Result {
   const user = process.geteuid?.() ?? 0;
   setThreadUser(-1, 0, -1);
   try {
-    writeFileSync(path, String(highestScore));
-    return;
-  } catch (error) {
-    if (!isDenied(error)) throw error;
+    return work();
   } finally {
     setThreadUser(-1, user, -1);
   }
-  writeFileSync(path, String(highestScore)); // that moment was just over
 }
 
 function isDenied(error: unknown): boolean {

@@ -54,7 +54,7 @@ try {
     await compare(
       'a command over docker(), its records in a file',
       {
-        'sandbox.exec of bash': () => session.exec(['bash', '-c', 'true']),
+        'sandbox.exec': () => session.exec('exec bash -c true'),
         'harness.shell': () => harness.shell('exec bash -c true'),
         'an operation with a call of bash, and its two turns': () => operation(harness, bash),
         'an operation without a call, of one turn': () => operation(harness, answering('bash', {}, { calls: 0 })),
@@ -63,7 +63,7 @@ try {
     );
   });
 
-  await inRun({ store: ':memory:', sandbox: virtual() }, async (harness) => {
+  await inRun({ store: join(directory, 'sessions.db'), sandbox: virtual() }, async (harness) => {
     const [sessions, messages] = [1_000, 100];
     const model = answering('read', {}, { calls: 0 });
     for (let i = 0; i < sessions; i++) {
@@ -71,7 +71,7 @@ try {
       for (let said = 0; said < messages; said += 2) await session.prompt('x'.repeat(500), { model });
     }
     const { rss } = process.memoryUsage();
-    console.log(`\n${sessions.toLocaleString('en')} sessions of ${messages} messages, their records in memory, too`);
+    console.log(`\n${sessions.toLocaleString('en')} sessions of ${messages} messages, their records in a file`);
     console.log(`  ${(rss / MiB).toFixed(0)} MiB, all of this process`);
   });
 } finally {

@@ -1,31 +1,18 @@
-import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:http';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import Docker from 'dockerode';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { pauseContainer } from '../../src/engine/docker/pause.ts';
+import { fakeEngine } from '../support/fake-engine.ts';
 
 const unable = 'Cannot pause container c: OCI runtime pause failed: unable to freeze: unknown';
 
 /** A container of an engine that refuses to pause it with these messages, one for each time that it is asked. */
 async function refusing(messages: string[]) {
-  const folder = await mkdtemp(join(tmpdir(), 'berth-test-pause-'));
   let asked = 0;
-  const server = createServer((_, response) => {
+  const engine = await fakeEngine((_, response) => {
     const message = messages[asked++];
     response.statusCode = message === undefined ? 204 : 500;
     response.end(message === undefined ? '' : JSON.stringify({ message }));
   });
-  const socketPath = join(folder, 'engine.sock');
-  await once(server.listen(socketPath), 'listening');
-  onTestFinished(async () => {
-    server.closeAllConnections();
-    await once(server.close(), 'close');
-    await rm(folder, { recursive: true, force: true });
-  });
-  return { container: new Docker({ socketPath, host: undefined }).getContainer('c'), asked: () => asked };
+  return { container: engine.getContainer('c'), asked: () => asked };
 }
 
 test('a container that was too busy to freeze is paused all the same', async () => {

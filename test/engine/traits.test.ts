@@ -1,25 +1,12 @@
-import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:http';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import Docker from 'dockerode';
-import { expect, onTestFinished, test } from 'vitest';
+import type Docker from 'dockerode';
+import { expect, test } from 'vitest';
 import { hasRuntime, runtimePath } from '../../src/engine/docker/runtime.ts';
 import { readTraits } from '../../src/engine/docker/traits.ts';
+import { fakeEngine } from '../support/fake-engine.ts';
 
 /** An engine that gives these answers. */
-async function engineOf(answers: Record<string, unknown>): Promise<Docker> {
-  const folder = await mkdtemp(join(tmpdir(), 'berth-test-traits-'));
-  const server = createServer(({ url = '' }, response) => response.end(JSON.stringify(answers[url] ?? {})));
-  const socketPath = join(folder, 'engine.sock');
-  await once(server.listen(socketPath), 'listening');
-  onTestFinished(async () => {
-    server.closeAllConnections();
-    await once(server.close(), 'close');
-    await rm(folder, { recursive: true, force: true });
-  });
-  return new Docker({ socketPath, host: undefined });
+function engineOf(answers: Record<string, unknown>): Promise<Docker> {
+  return fakeEngine(({ url = '' }, response) => response.end(JSON.stringify(answers[url] ?? {})));
 }
 
 test('of Podman’s runtimes counts that of its service, by name or by path, and its own word about itself', async () => {

@@ -4,6 +4,7 @@ import { basename, join } from 'node:path';
 import Docker from 'dockerode';
 import { execa } from 'execa';
 import { afterAll, beforeAll, expect } from 'vitest';
+import { fetchBusybox, importImage } from '../support/images.ts';
 import { test } from '../support/sandbox-fixture.ts';
 import { install, reasonToSkip } from './engines/second-engine.ts';
 
@@ -32,14 +33,13 @@ beforeAll(async () => {
   await mkdir(join(root, 'lib'));
   await mkdir(join(root, 'etc'));
   await writeFile(join(root, 'etc/passwd'), 'root:x:0:0::/root:/bin/sh\nnode:x:1000:1000::/home/node:/bin/sh\n');
-  await execa('sh', ['-c', 'apt-get download busybox-static && dpkg-deb -x *.deb unpacked'], { cwd: folder });
-  await cp(join(folder, 'unpacked/bin/busybox'), join(root, 'bin/busybox'));
+  await cp(await fetchBusybox(folder), join(root, 'bin/busybox'));
   await symlink('busybox', join(root, 'bin/sh'));
   const loader = (await readdir('/lib')).find((name) => name.startsWith('ld-musl-')) ?? '';
   await cp(join('/lib', loader), join(root, 'lib', basename(loader)), { dereference: true });
   await writeFile(join(folder, 'program.c'), program);
   await execa('musl-gcc', ['-o', join(root, 'bin/program'), join(folder, 'program.c')]);
-  await execa('sh', ['-c', 'tar -C "$0" -c . | docker import -c "USER node" - "$1"', root, image]);
+  await importImage(root, image, ['USER node']);
 }, 300_000);
 
 afterAll(async () => {

@@ -2,9 +2,9 @@ import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Docker from 'dockerode';
-import { execa } from 'execa';
 import { afterAll, beforeAll, expect } from 'vitest';
 import { ContainerStartError } from '../../src/engine/errors.ts';
+import { fetchBusybox, importImage } from '../support/images.ts';
 import { test } from '../support/sandbox-fixture.ts';
 
 const docker = new Docker();
@@ -27,27 +27,18 @@ let folder: string;
 /** Each is one static program, and what an image may have besides. */
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'berth-test-images-'));
-  const unpack = `set -e; apt-get download busybox-static; dpkg-deb -x *.deb unpacked`;
-  await execa('sh', ['-c', unpack], { cwd: folder });
+  const busybox = await fetchBusybox(folder);
   for (const [name, { shell, config, passwd }] of Object.entries(images)) {
     const root = join(folder, name);
     const program = shell ? 'bin/busybox' : 'busybox';
     await mkdir(join(root, shell ? 'bin' : ''), { recursive: true });
-    await cp(join(folder, 'unpacked/bin/busybox'), join(root, program));
+    await cp(busybox, join(root, program));
     if (shell) for (const applet of ['sh', 'id', 'stat', 'touch']) await symlink('busybox', join(root, 'bin', applet));
     if (passwd) {
       await mkdir(join(root, 'etc'));
       await writeFile(join(root, 'etc/passwd'), passwd);
     }
-    const changes = config.flatMap((line) => ['-c', line]);
-    await execa('sh', [
-      '-c',
-      'tar -C "$0" -c . | docker import "$@"',
-      root,
-      ...changes,
-      '-',
-      nameOf(name as keyof typeof images),
-    ]);
+    await importImage(root, nameOf(name as keyof typeof images), config);
   }
 });
 

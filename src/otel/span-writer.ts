@@ -7,7 +7,7 @@ import {
   type Tracer,
   trace,
 } from '@opentelemetry/api';
-import type { Ending, EventOf, RuntimeEvent } from '../runtime/events/event.ts';
+import { asksModel, type Ending, type EventOf, type RuntimeEvent } from '../runtime/events/event.ts';
 import type { Usage } from '../runtime/model/model.ts';
 import { systemInstructions, toMessage } from './messages.ts';
 
@@ -115,7 +115,7 @@ export function spanWriter(options: SpanOptions = {}): SpanWriter {
         end(event, root, { 'berth.submission.outcome': event.outcome, ...usageOf(event.usage) });
         return;
       case 'operation_start': {
-        const isAgent = event.operationKind === 'prompt' || event.operationKind === 'skill';
+        const isAgent = asksModel(event);
         const name = isAgent ? `invoke_agent ${event.agentName ?? ''}`.trim() : event.operationKind;
         start(event, operation, [innermost(event), root], name, {
           'berth.operation.kind': event.operationKind,

@@ -1,4 +1,10 @@
-import type { EventOf, OperationKind, RecordedError, RuntimeEvent } from '../../runtime/events/event.ts';
+import {
+  asksModel,
+  type EventOf,
+  type OperationKind,
+  type RecordedError,
+  type RuntimeEvent,
+} from '../../runtime/events/event.ts';
 import { diffLine } from './diff.ts';
 import { duration } from './duration.ts';
 import { harmlessLine, harmlessLines } from './harmless.ts';
@@ -413,11 +419,6 @@ function exitText(result: unknown): string | undefined {
   if (timedOut === true) return 'timed out';
   if (typeof signal === 'string') return harmlessLine(signal);
   return typeof exitCode === 'number' && exitCode !== 0 ? `exit ${exitCode}` : undefined;
-}
-
-/** A model works in it, with lines of its own. */
-function asksModel({ operationKind }: { operationKind: string }): boolean {
-  return operationKind === 'prompt' || operationKind === 'skill';
 }
 
 function errorLines(event: EventOf<'tool' | 'operation'>): string[] {

@@ -30,6 +30,11 @@ export interface Ending {
 /** What an operation is: `shell` is also that of a harness, `action` a `harness.run`. */
 export type OperationKind = 'prompt' | 'skill' | 'task' | 'shell' | 'compact' | 'action' | 'step';
 
+/** A model works in it itself: of a task, it does in the prompt of the child session. */
+export function asksModel({ operationKind }: { operationKind: OperationKind }): boolean {
+  return operationKind === 'prompt' || operationKind === 'skill';
+}
+
 /** Why a model was asked: for the work itself, or for a summary of a conversation or of the beginning of a turn. */
 export type TurnPurpose = 'agent' | 'compaction' | 'compaction_prefix';
 

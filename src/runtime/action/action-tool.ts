@@ -14,7 +14,7 @@ export function actionTool(action: ActionDefinition, harness: OpenHarness, opera
     description: action.description,
     parameters: inputJsonSchema(action.input),
     async run(input, { toolCallId, signal }) {
-      const step = operation.step.below.next('call', toolCallId);
+      const step = operation.step.toolCall(toolCallId);
       try {
         const output = await harness.runAction(action, input, { ...operation, signal, step }, { toolCallId });
         return textResult(JSON.stringify(output), { details: output });

@@ -337,7 +337,7 @@ export class OpenHarness implements Harness {
         sandboxTools(env, { subagents: subagentList(agent.subagents) }).map((tool) => customTool(toTool(tool), emit)),
       ];
     }
-    const key = (toolCallId: string) => step.below.next('call', toolCallId).key;
+    const key = (toolCallId: string) => step.toolCall(toolCallId).key;
     const all = builtinTools({ env, shared, key, ...environment });
     return ['built-in', all.filter(({ name }) => (agent.builtinTools as readonly string[]).includes(name))];
   }

@@ -76,6 +76,11 @@ export class Step {
     return derivedId(prefix, JSON.stringify([this.#journal.owner, this.position]));
   }
 
+  /** The call of a tool that a model makes in it. */
+  toolCall(toolCallId: string): Step {
+    return this.below.next('call', toolCallId);
+  }
+
   /** By which a sandbox knows the command again. */
   get key(): string {
     return this.id('step');

@@ -39,7 +39,7 @@ export function taskTools(session: OpenSession, options: PromptOptions, operatio
         ...(cwd !== undefined && { cwd }),
       };
       checkTask(operation.place, prompt, task);
-      const step = operation.step.below.next('call', toolCallId);
+      const step = operation.step.toolCall(toolCallId);
       const result = await runTask(session, prompt, task, { ...operation, signal, step });
       return textResult(result.text.trim() === '' ? 'The task ended without a text.' : result.text);
     },

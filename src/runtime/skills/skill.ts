@@ -4,6 +4,7 @@ import { defined, isDefined } from '../define/definition.ts';
 import { skillNamePattern } from '../define/names.ts';
 import { pathText } from '../schema/path.ts';
 import { isPlainObject } from '../schema/snapshot.ts';
+import { utf8Text } from '../utf8-text.ts';
 
 /** Bytes of a `SKILL.md`, and so of instructions. */
 export const maxSkillBytes = 1024 * 1024;
@@ -196,10 +197,5 @@ function skillFile(path: string, content: string | Uint8Array): SkillFile {
 
 /** Bytes as text, all of them; `undefined` where they are none. */
 export function textOf(bytes: Uint8Array): string | undefined {
-  if (bytes.includes(0)) return undefined;
-  try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch {
-    return undefined;
-  }
+  return bytes.includes(0) ? undefined : utf8Text(bytes);
 }

@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { type LoopTool, textResult } from '../model/tool.ts';
+import { utf8Text } from '../utf8-text.ts';
 import { checkedTool } from './arguments.ts';
 import { nearestLines } from './nearest-lines.ts';
 import type { ToolEnvironment } from './tool-environment.ts';
@@ -40,13 +41,11 @@ export function editTool({ env, shared }: ToolEnvironment): LoopTool {
   });
 }
 
-/** The text of a file with nothing lost, a byte order mark included: what is decoded is written back. */
+/** The text of a file, all of it: what is decoded is written back. */
 function decoded(bytes: Uint8Array, path: string): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch {
-    throw new Error(`${path} is not UTF-8 text (${bytes.length} bytes); edit can't change it.`);
-  }
+  const text = utf8Text(bytes);
+  if (text === undefined) throw new Error(`${path} is not UTF-8 text (${bytes.length} bytes); edit can't change it.`);
+  return text;
 }
 
 /** Where `oldText` stands, not overlapping, and what comes there. LF in it also stands for a CRLF of the file. */

@@ -68,7 +68,7 @@ export interface Harness {
    * recorded before it is used. It is done at least once: a process that dies in it does it again.
    * @param name - 1 to 128 characters
    * @param work - gives a value that JSON holds as it is, or nothing; ends when the signal is aborted
-   * @throws what `work` throws
+   * @throws what `work` throws, unless it was aborted: then an `AbortError`
    * @throws {StepOutputSerializationError} JSON can't hold what it gave
    */
   step<Value>(

@@ -1,3 +1,4 @@
+import { abortError } from '../../errors.ts';
 import { InvalidRequestError, StepOutputSerializationError } from '../errors.ts';
 import { eventLog } from '../events/log.ts';
 import { checkOptions } from '../options.ts';
@@ -31,10 +32,10 @@ export async function runStep(
   const running = (async () => work({ signal }))();
   const returned = await unlessIgnored(running, signal, {
     graceMs: graceMs(place.depth),
-    giveUp: () => {
-      eventLog(emit).warn(`The step ${name} did not end when it was aborted; it may still be at work`);
-      return signal.reason;
-    },
+    giveUp: () => eventLog(emit).warn(`The step ${name} did not end when it was aborted; it may still be at work`),
+  }).catch((error: unknown) => {
+    // Whatever it throws because it was aborted, this is why. What it gives all the same was done, and is kept.
+    throw signal.aborted ? abortError(signal.reason) : error;
   });
   if (returned === undefined) return undefined;
   try {

@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pino } from 'pino';
@@ -15,6 +16,7 @@ import { sandboxFromDriver } from '../../../src/runtime/sandbox/driver.ts';
 import type { SandboxFactory } from '../../../src/runtime/sandbox/env.ts';
 import { local } from '../../../src/runtime/sandbox/local.ts';
 import { scriptedModel } from '../../../src/testing/scripted-model.ts';
+import { localDriver } from '../../support/local-env.ts';
 import { eventsOf, test as runtimeTest } from '../../support/runtime.ts';
 
 type Parsed = { position: string; start: { kind: string; about: string }; end?: { result?: unknown; error?: unknown } };
@@ -247,33 +249,20 @@ test('a session under the name of one that was deleted goes on with its position
   expect(positions).toEqual(['session.work/op.0', 'session.work/op.1']);
 });
 
-test('a sandbox gets a key for each command, and no two have the same', async ({ bench }) => {
+test('a sandbox gets a key for each command, and no two have the same', async ({ bench, directory }) => {
   const keys: (string | undefined)[] = [];
   const spied: SandboxFactory = {
     async createSandbox() {
-      const driver = await local().createSandbox({
-        id: 'x',
-        kind: 'run',
-        resume: false,
-        signal: new AbortController().signal,
-        host: () => Promise.reject(new Error('no host')),
-      });
+      const driver = localDriver();
       return sandboxFromDriver(
         {
-          readFile: (path) => driver.readFile(path),
-          readFileBuffer: (path) => driver.readFileBuffer(path),
-          writeFile: (path, content) => driver.writeFile(path, content),
-          stat: (path) => driver.stat(path),
-          readdir: (path) => driver.readdir(path),
-          exists: (path) => driver.exists(path),
-          mkdir: (path, options) => driver.mkdir(path, options),
-          rm: (path, options) => driver.rm(path, options),
-          exec: (command, options) => {
+          ...driver,
+          exec(command, options) {
             keys.push(options?.key);
             return driver.exec(command, options);
           },
         },
-        { cwd: driver.cwd, dispose: () => driver.close() },
+        { cwd: directory },
       );
     },
   };
@@ -307,6 +296,28 @@ test('a step that fails gives its error; one that gives what JSON can not hold, 
   const ends = (await bench.steps({ run: run.id })).map(({ end }) => end?.error);
   expect(ends).toContainEqual({ name: 'RangeError', message: 'too far' });
   expect(ends).toContainEqual(expect.objectContaining({ code: 'step_output_serialization' }));
+});
+
+// contract: 3.4-abort-error
+test('a step that is aborted rejects so, whatever its work throws; what that gives all the same is kept', async ({
+  bench,
+}) => {
+  const run = await bench.run(async (harness) => {
+    const aborted = (end: () => string) => {
+      const step = harness.step('asks', async ({ signal }) => {
+        await once(signal, 'abort');
+        return end();
+      });
+      step.abort('enough');
+      return step;
+    };
+    const thrower = aborted(() => {
+      throw new RangeError('stopped');
+    });
+    await expect(thrower).rejects.toMatchObject({ name: 'AbortError', cause: 'enough' });
+    expect(await aborted(() => 'done')).toBe('done');
+  });
+  await run.result();
 });
 
 test('the record of a structured result holds what the model gave', async ({ bench }) => {

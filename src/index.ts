@@ -87,7 +87,7 @@ export type {
 } from './runtime/sandbox/env.ts';
 export { type LocalOptions, local } from './runtime/sandbox/local.ts';
 export { type VirtualOptions, virtual } from './runtime/sandbox/virtual.ts';
-export { AttachmentIntegrityError } from './runtime/session/errors.ts';
+export { AttachmentConflictError, AttachmentIntegrityError } from './runtime/session/errors.ts';
 export type { HistoryMessage } from './runtime/session/history.ts';
 export type { PromptOptions, PromptResult, Session, SkillOptions, TaskOptions } from './runtime/session/session.ts';
 export { SkillNotRegisteredError } from './runtime/skills/errors.ts';

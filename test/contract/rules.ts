@@ -379,10 +379,7 @@ export const sections: Section[] = [
       ),
       '4.1-summary': 'The latest summary of a compaction comes first, as a user message.',
       '4.1-failed-left-out': 'Assistant messages that ended `error` or `aborted` are not sent.',
-      '4.1-image-ids': later(
-        'attachments',
-        'A message with images has a line with the id of each, so that `task` can name them.',
-      ),
+      '4.1-image-ids': 'A message with images has a line with the id of each, so that `task` can name them.',
       '4.1-signal': 'A message that is not from a person is sent as user text in an XML tag, escaped.',
     },
   },
@@ -471,7 +468,7 @@ export const sections: Section[] = [
       '4.5-files': 'The files that were read and changed are listed, and carried on.',
       '4.5-signal': 'It is sent as a signal, tag `compaction`, type `context_summary`.',
       '4.5-records': 'Earlier records stay readable.',
-      '4.5-images': later('attachments', 'Images before the cut can no longer be named.'),
+      '4.5-images': 'Images before the cut can no longer be named.',
       '4.5-fails': 'If an automatic one fails, the operation goes on; a manual one rejects.',
     },
   },
@@ -605,10 +602,8 @@ export const sections: Section[] = [
       '6.2-profile-open': 'What else the profile leaves open is the parent’s, that of the call included.',
       '6.2-without-agent': 'Without `agent`, a task has the whole configuration of the parent.',
       '6.2-unknown': 'An agent that is not declared: `SubagentNotDeclaredError`.',
-      '6.2-attachments': later(
-        'attachments',
-        'An image that is not visible in the calling session: `AttachmentNotAvailableError`.',
-      ),
+      '6.2-attachments':
+        'The tool `task` passes images on by their ids; one that is not visible in the calling session: `AttachmentNotAvailableError`.',
     },
   },
   {
@@ -707,7 +702,7 @@ export const sections: Section[] = [
       '7.3-file': 'An image is given as `file`, with type and size, without its bytes.',
       '7.3-signals': later('signals', 'Signals are messages of their own kind, given with the role `user`.'),
       '7.3-attachments': 'Images are stored once, outside messages and events, with type, size and digest.',
-      '7.3-attachments-fixed': later('attachments', 'They never change: `AttachmentConflictError`.'),
+      '7.3-attachments-fixed': 'They never change: `AttachmentConflictError`.',
       '7.3-attachments-checked': 'They are checked when read: `AttachmentIntegrityError`.',
     },
   },

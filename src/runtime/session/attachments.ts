@@ -1,13 +1,38 @@
 import { createHash } from 'node:crypto';
 import type { AttachmentRow } from '../../journal/store.ts';
-import type { ImagePart } from '../model/model.ts';
+import type { ImagePart, Message } from '../model/model.ts';
 import { AttachmentIntegrityError } from './errors.ts';
+import { escaped } from './signal.ts';
 
 /** Stands in a record where an image is, whose bytes are kept once, beside the records. */
 interface Attached {
   type: 'image';
   mimeType: string;
   attachment: string;
+}
+
+/** Of images in conversations, which never change: to make one, all of the bytes are gone through. */
+const ids = new WeakMap<ImagePart, string>();
+
+/** What an image is known by in a conversation: the same bytes and type have the same id. */
+export function attachmentId(image: ImagePart): string {
+  const known = ids.get(image);
+  if (known !== undefined) return known;
+  const id = idOf(image.mimeType, sha256(Buffer.from(image.data, 'base64')));
+  ids.set(image, id);
+  return id;
+}
+
+/** A message as the model gets it: after its text it has the ids of its images, by which `task` passes them on. */
+export function withImageIds(message: Message): Message {
+  if (message.role === 'assistant') return message;
+  const lines = message.content.flatMap((part) =>
+    part.type === 'image' ? [`<image id="${attachmentId(part)}" mimeType="${escaped(part.mimeType)}" />`] : [],
+  );
+  if (lines.length === 0) return message;
+  const text = ['<attachments>', ...lines, '</attachments>'].join('\n');
+  const end = message.content.findLastIndex(({ type }) => type === 'text') + 1;
+  return { ...message, content: message.content.toSpliced(end, 0, { type: 'text', text }) };
 }
 
 /** The JSON of a record, and the images that are to be kept for it. */
@@ -18,7 +43,8 @@ export function withoutImages(record: object): { json: string; images: ({ id: st
     const { mimeType } = value;
     const bytes = Buffer.from(value.data, 'base64');
     const digest = sha256(bytes);
-    const id = `att_${sha256(Buffer.from(`${mimeType}\n${digest}`)).slice(0, 32)}`;
+    const id = idOf(mimeType, digest);
+    ids.set(value, id);
     images.push({ id, digest, json: JSON.stringify({ mimeType, size: bytes.length }), bytes });
     return { type: 'image', mimeType, attachment: id } satisfies Attached;
   });
@@ -40,8 +66,10 @@ export async function withImages(
   });
   for (const part of attached) {
     const row = await attachment(part.attachment);
-    if (!row || sha256(row.bytes) !== row.digest) throw new AttachmentIntegrityError({ attachmentId: part.attachment });
-    Object.assign(part, { data: Buffer.from(row.bytes).toString('base64') });
+    if (!row || idOf(part.mimeType, sha256(row.bytes)) !== part.attachment) {
+      throw new AttachmentIntegrityError({ attachmentId: part.attachment });
+    }
+    ids.set(Object.assign(part, { data: Buffer.from(row.bytes).toString('base64') }), part.attachment);
     Reflect.deleteProperty(part, 'attachment');
   }
   return record;
@@ -59,6 +87,10 @@ function isPart(value: unknown): value is Record<string, unknown> {
   return (
     typeof value === 'object' && value !== null && 'type' in value && value.type === 'image' && 'mimeType' in value
   );
+}
+
+function idOf(mimeType: string, digest: string): string {
+  return `att_${sha256(Buffer.from(`${mimeType}\n${digest}`)).slice(0, 32)}`;
 }
 
 function sha256(bytes: Uint8Array): string {

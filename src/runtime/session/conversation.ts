@@ -1,9 +1,10 @@
 import type { Emit } from '../events/event.ts';
 import { newId } from '../id.ts';
-import type { AssistantMessage, Message, ToolMessage, UserMessage } from '../model/model.ts';
+import type { AssistantMessage, ImagePart, Message, ToolMessage, UserMessage } from '../model/model.ts';
 import type { OwnerJournal } from '../run/owner-journal.ts';
 import type { KnownSkill } from '../skills/workspace.ts';
-import { withImages, withoutImages } from './attachments.ts';
+import { attachmentId, withImageIds, withImages, withoutImages } from './attachments.ts';
+import { AttachmentConflictError } from './errors.ts';
 import { type HistoryMessage, toHistory } from './history.ts';
 import { signalText } from './signal.ts';
 
@@ -81,11 +82,16 @@ export class Conversation {
     this.id = keeping?.id ?? newId('conv');
   }
 
-  /** Resolves when the record is kept. After `remove` nothing is. */
+  /**
+   * Resolves when the record is kept. After `remove` nothing is.
+   * @throws {AttachmentConflictError} the store has other bytes under the id of one of its images
+   */
   async append(added: NewRecord): Promise<void> {
     await this.#load();
-    if (this.#removed) return;
     const record = { id: newId('msg'), timestamp: new Date().toISOString(), ...added };
+    const { json, images } = withoutImages(record);
+    for (const image of images) await this.#checkAttachment(image);
+    if (this.#removed) return;
     const seq = this.#records.push(record) - 1;
     if (added.type === 'compaction') {
       this.#system = undefined;
@@ -94,7 +100,6 @@ export class Conversation {
     const journal = this.#keeping?.journal;
     if (!journal) return;
     this.#announce(journal);
-    const { json, images } = withoutImages(record);
     for (const image of images) journal.put({ kind: 'attachment', conversation: this.id, ...image });
     journal.put({ kind: 'record', conversation: this.id, seq, json });
     await journal.flush();
@@ -127,6 +132,14 @@ export class Conversation {
     return toMessages(this.#records);
   }
 
+  /** An image that the model can name: one of `messages()`. */
+  async image(id: string): Promise<ImagePart | undefined> {
+    for (const { content } of await this.messages()) {
+      for (const part of content) if (part.type === 'image' && attachmentId(part) === id) return part;
+    }
+    return undefined;
+  }
+
   async history(): Promise<HistoryMessage[]> {
     await this.#load();
     return toHistory(this.#records);
@@ -139,6 +152,12 @@ export class Conversation {
     this.#isKept = false;
     this.#keeping.journal.put({ kind: 'conversation.remove', id: this.id });
     await this.#keeping.journal.flush();
+  }
+
+  async #checkAttachment({ id, digest }: { id: string; digest: string }): Promise<void> {
+    const { store, owner } = this.#keeping?.journal ?? {};
+    const stored = owner && (await store?.attachment(owner, this.id, id));
+    if (stored && stored.digest !== digest) throw new AttachmentConflictError({ attachmentId: id });
   }
 
   #announce(journal: OwnerJournal): void {
@@ -188,7 +207,7 @@ export async function keptConversations({ store, owner }: OwnerJournal): Promise
 
 function toMessages(records: readonly ConversationRecord[]): Message[] {
   const { summary, kept } = inContext(records);
-  return [...(summary ? [toSummaryMessage(summary)] : []), ...kept.flatMap(toMessage)];
+  return [...(summary ? [toSummaryMessage(summary)] : []), ...kept.flatMap(toMessage).map(withImageIds)];
 }
 
 /** The latest summary, and the records that it left; all of them where there is none. */

@@ -14,3 +14,18 @@ export class AttachmentIntegrityError extends BerthError<{ attachmentId: string 
     );
   }
 }
+
+/** Another image stands in the store under the id of this one: one of the two is damaged. The message was not added. */
+export class AttachmentConflictError extends BerthError<{ attachmentId: string }> {
+  static {
+    AttachmentConflictError.prototype.name = 'AttachmentConflictError';
+  }
+  readonly code = 'attachment_conflict';
+  constructor(meta: { attachmentId: string }, options?: ErrorOptions) {
+    super(
+      `The store has another image under the id ${meta.attachmentId}, and what was stored never changes: restore the store from a copy.`,
+      meta,
+      options,
+    );
+  }
+}

@@ -1,11 +1,13 @@
 import type { Message, ToolCallPart, ToolMessage, Usage } from '../model/model.ts';
+import { attachmentId } from './attachments.ts';
 import type { ConversationRecord } from './conversation.ts';
 import { signalText } from './signal.ts';
 
 export type HistoryPart =
   | { type: 'text'; text: string; state: 'done' }
   | { type: 'reasoning'; text: string; state: 'done' }
-  | { type: 'file'; mediaType: string; size: number }
+  /** `id` names the image in its conversation, `size` is in bytes. */
+  | { type: 'file'; mediaType: string; id: string; size: number }
   | {
       type: 'dynamic-tool';
       toolName: string;
@@ -62,7 +64,12 @@ function toPart(
     case 'thinking':
       return { type: 'reasoning', text: part.text, state: 'done' };
     case 'image':
-      return { type: 'file', mediaType: part.mimeType, size: Buffer.byteLength(part.data, 'base64') };
+      return {
+        type: 'file',
+        mediaType: part.mimeType,
+        id: attachmentId(part),
+        size: Buffer.byteLength(part.data, 'base64'),
+      };
     case 'tool-call':
       return toCallPart(part, results.get(part.toolCallId));
   }

@@ -60,7 +60,9 @@ export async function runPrompt(
   if (signal.aborted) throw abortError(signal.reason);
 
   const asked = structured ? `${text}\n\n${structured.footer}` : text;
-  const content = [{ type: 'text', text: asked } as const, ...(options.images ?? [])];
+  // Copies: what the application does to its own afterwards must not change what was said.
+  const images = (options.images ?? []).map(({ data, mimeType }) => ({ type: 'image', data, mimeType }) as const);
+  const content = [{ type: 'text', text: asked } as const, ...images];
   await say(conversation, { role: 'user', content }, emit);
   const startedAt = performance.now();
   emit({ type: 'agent_start' });

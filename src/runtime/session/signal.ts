@@ -4,6 +4,7 @@ export function signalText(tag: string, attributes: Readonly<Record<string, stri
   return `<${tag}${shown.join('')}>\n${escaped(content)}\n</${tag}>`;
 }
 
-function escaped(text: string): string {
+/** For an element or an attribute of XML. */
+export function escaped(text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
 }

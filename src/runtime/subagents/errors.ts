@@ -12,13 +12,17 @@ export class SubagentNotDeclaredError extends BerthError<{ name: string; known: 
   }
 }
 
-/** A task names an attachment that the calling session can't see. The task was not started. */
+/** A task names an image that is not in what the calling session sends to its model. The task was not started. */
 export class AttachmentNotAvailableError extends BerthError<{ attachmentId: string }> {
   static {
     AttachmentNotAvailableError.prototype.name = 'AttachmentNotAvailableError';
   }
   readonly code = 'attachment_not_available';
   constructor(meta: { attachmentId: string }, options?: ErrorOptions) {
-    super(`There is no attachment ${meta.attachmentId} in this conversation: give the task a text.`, meta, options);
+    super(
+      `There is no image ${meta.attachmentId} in what the model sees: name one that stands in <attachments>, or say in the prompt what is on it.`,
+      meta,
+      options,
+    );
   }
 }

@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { maxDepth, type Operation } from '../harness/operation.ts';
+import type { ImagePart } from '../model/model.ts';
 import { type LoopTool, textResult } from '../model/tool.ts';
 import type { OpenSession } from '../session/open-session.ts';
 import type { PromptOptions } from '../session/session.ts';
@@ -28,15 +29,26 @@ export function taskTools(session: OpenSession, options: PromptOptions, operatio
       agent: v.optional(v.pipe(text, v.description('The agent that does it. Default: one like you'))),
       description: v.optional(v.pipe(text, v.description('The task in a few words, for people who watch'))),
       cwd: v.optional(v.pipe(text, v.description('The directory to work in. Default: the working directory'))),
-      attachments: v.optional(v.array(v.strictObject({ id: text }))),
+      attachments: v.optional(
+        v.pipe(
+          v.array(v.strictObject({ id: text })),
+          v.description('Images that it shall see, of those in <attachments>'),
+        ),
+      ),
     }),
     async run({ prompt, agent: name, cwd, attachments = [] }, { signal, toolCallId }) {
-      for (const { id } of attachments) throw new AttachmentNotAvailableError({ attachmentId: id });
+      const images: ImagePart[] = [];
+      for (const { id } of attachments) {
+        const image = await session.conversation.image(id);
+        if (!image) throw new AttachmentNotAvailableError({ attachmentId: id });
+        images.push(image);
+      }
       const profile = name === undefined ? undefined : declaredSubagent(agent, name);
       const task = {
         ...ofCall(options, profile),
         ...(name !== undefined && { agent: name }),
         ...(cwd !== undefined && { cwd }),
+        images,
       };
       checkTask(operation.place, prompt, task);
       const step = operation.step.toolCall(toolCallId);

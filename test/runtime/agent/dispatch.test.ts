@@ -131,7 +131,7 @@ test('images come with the message; a key stands for all of the payload', async 
     runtime.dispatch(agent, { instance: 'a', message: 'What is this?', images, key: 'k' });
   const receipt = await send([image]);
   await receipt.result();
-  expect(model.requests[0]?.messages[0]?.content).toEqual([{ type: 'text', text: 'What is this?' }, image]);
+  expect(model.requests[0]?.messages[0]?.content).toMatchObject([{ text: 'What is this?' }, { type: 'text' }, image]);
   expect((await send([image])).submissionId).toBe(receipt.submissionId);
   await expect(send([{ ...image, data: 'BBBB' as 'AAAA' }])).rejects.toThrow(SubmissionConflictError);
   await expect(send([])).rejects.toThrow(SubmissionConflictError);

@@ -155,7 +155,12 @@ describe('prompt', () => {
     expect(JSON.stringify(model.requests)).toContain(data);
     expect(JSON.stringify(bench.events)).not.toContain(data);
     expect(JSON.stringify(bench.events)).toContain(IMAGE_DATA_OMITTED);
-    expect((await session.history())[0]?.parts[1]).toEqual({ type: 'file', mediaType: 'image/png', size: 19 });
+    expect((await session.history())[0]?.parts[1]).toEqual({
+      type: 'file',
+      mediaType: 'image/png',
+      id: expect.stringMatching(/^att_/),
+      size: 19,
+    });
   });
 
   // contract: 3.2-option-images-blind

@@ -5,12 +5,14 @@ import { describe, expect, test } from 'vitest';
 import { defineAction } from '../../../src/runtime/define/action.ts';
 import { type AgentProfile, defineAgent, defineAgentProfile, resolveAgent } from '../../../src/runtime/define/agent.ts';
 import { DefinitionError } from '../../../src/runtime/define/errors.ts';
+import { attachmentId } from '../../../src/runtime/session/attachments.ts';
 import type { Session } from '../../../src/runtime/session/session.ts';
 import { type ScriptedAnswer, scriptedModel } from '../../../src/testing/scripted-model.ts';
 import { harnessBench } from '../harness/harness-bench.ts';
 
 const task = (input: object): ScriptedAnswer => ({ toolCalls: [{ name: 'task', input }] });
 const tool = (name: string) => ({ name, description: `Tool ${name}.`, run: () => name });
+const image = { type: 'image', data: 'AAEC', mimeType: 'image/png' } as const;
 const noop = defineAction({ name: 'noop', description: 'Nothing.', run: () => null });
 
 function toolNames(model: ReturnType<typeof scriptedModel>, request: number): string[] {
@@ -146,7 +148,7 @@ describe('the tool task', () => {
       { prompt: 'x', agent: 'nobody' },
       'The agent has no subagent nobody (it has other).',
     ],
-    ['an attachment', { prompt: 'x', attachments: [{ id: 'att_1' }] }, 'There is no attachment att_1'],
+    ['an attachment', { prompt: 'x', attachments: [{ id: 'att_1' }] }, 'There is no image att_1'],
     ['a directory that there is not', { prompt: 'x', cwd: 'missing' }, 'ENOENT'],
   ])('tells the model of %s', async (_, input, text) => {
     const model = scriptedModel([task(input), 'Done.']);
@@ -155,6 +157,44 @@ describe('the tool task', () => {
     const result = model.requests[1]?.messages.at(-1);
     expect(result).toMatchObject({ isError: true });
     expect(JSON.stringify(result)).toContain(text);
+  });
+
+  // contract: 6.2-attachments, 4.1-image-ids
+  test('passes images of its caller on, those of a user and those of a tool, in the order in which they are named', async () => {
+    const png = Buffer.from('\x89PNG\r\n\x1a\n', 'latin1');
+    const read = { type: 'image', data: png.toString('base64'), mimeType: 'image/png' } as const;
+    const attachments = [read, image].map((named) => ({ id: attachmentId(named) }));
+    const model = scriptedModel([
+      { toolCalls: [{ name: 'read', input: { path: 'a.png' } }] },
+      task({ prompt: 'Compare.', attachments }),
+      'They differ.',
+      'Done.',
+    ]);
+    await using bench = await harnessBench({ model });
+    await writeFile(join(bench.cwd, 'a.png'), png);
+    await (await bench.harness.session()).prompt('Look.', { images: [image] });
+    expect(
+      model.requests[2]?.messages.flatMap(({ content }) => content.filter(({ type }) => type === 'image')),
+    ).toEqual([read, image]);
+  });
+
+  // contract: 6.2-attachments, 4.5-images
+  test('passes on no image of another session, and none from before a compaction; then no task is started', async () => {
+    const other = scriptedModel(['Seen.']);
+    const named = task({ prompt: 'What is it?', attachments: [{ id: attachmentId(image) }] });
+    const model = scriptedModel([named, 'Not mine.', 'Seen.', 'A summary.', 'Of the turn.', named, 'Gone.']);
+    await using bench = await harnessBench({ model, compaction: { keepRecentTokens: 1 } });
+    await (await bench.harness.session('other')).prompt('Look.', { model: other, images: [image] });
+    const session = await bench.harness.session();
+    await session.prompt('Go.');
+    await session.prompt('Look.', { images: [image] });
+    await session.compact();
+    await session.prompt('Go.');
+    expect(bench.of('task_start')).toEqual([]);
+    const failed = bench.of('tool').map(({ isError, error }) => ({ isError, name: error?.name, meta: error?.meta }));
+    const refused = { isError: true, name: 'AttachmentNotAvailableError', meta: { attachmentId: attachmentId(image) } };
+    expect(failed).toEqual([refused, refused]);
+    expect(JSON.stringify(model.requests.at(-1)?.messages)).not.toContain('<image id');
   });
 
   // contract: 6.2-not-offered, 2-depth-tasks

@@ -441,7 +441,7 @@ export const sections: Section[] = [
       '4.4-tasks': 'Tasks below count for their caller.',
       '4.4-action': 'An action has the usage of all in it.',
       '4.4-run': 'A run has the usage of all in it.',
-      '4.4-session': later('usage of sessions', 'A session has the usage of all its operations.'),
+      '4.4-session': 'A session has the usage of all its operations.',
       '4.4-total':
         '`totalTokens` is the sum of `input`, `output`, `cacheRead` and `cacheWrite`; `reasoning` is a part of `output`.',
       '4.4-cost': '`cost` is in US dollars, by the prices of the model per million tokens.',

@@ -7,13 +7,18 @@ export function within(emit: Emit, scope: EventScope): Emit {
   return (body, own) => emit(body, { ...scope, ...own });
 }
 
-/** Sums the model requests of one piece of work, and with them those of what it is a part of. */
-export class UsageMeter {
-  #total = noUsage();
-  readonly #parent: UsageMeter | undefined;
+/** Is told of each model request. */
+interface Counting {
+  add(usage: Usage): void;
+}
 
-  constructor(parent?: UsageMeter) {
-    this.#parent = parent;
+/** Sums the model requests of one piece of work, and with them those of what it is a part of. */
+export class UsageMeter implements Counting {
+  #total = noUsage();
+  readonly #wholes: readonly Counting[];
+
+  constructor(...wholes: readonly Counting[]) {
+    this.#wholes = wholes;
   }
 
   get total(): Usage {
@@ -23,13 +28,13 @@ export class UsageMeter {
   /** An emitter that counts the requests it tells of. */
   counting(emit: Emit): Emit {
     return (body, scope) => {
-      if (body.type === 'turn' && body.usage) this.#add(body.usage);
+      if (body.type === 'turn' && body.usage) this.add(body.usage);
       emit(body, scope);
     };
   }
 
-  #add(usage: Usage): void {
+  add(usage: Usage): void {
     this.#total = addUsage(this.#total, usage);
-    if (this.#parent) this.#parent.#add(usage);
+    for (const whole of this.#wholes) whole.add(usage);
   }
 }

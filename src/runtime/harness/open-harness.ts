@@ -29,7 +29,7 @@ import type { OwnerJournal } from '../run/owner-journal.ts';
 import type { SandboxEnv, SandboxFactory, WorkOutcome } from '../sandbox/env.ts';
 import { type Files, recordedFiles } from '../sandbox/files.ts';
 import type { JsonValue } from '../schema/snapshot.ts';
-import { Conversation } from '../session/conversation.ts';
+import { Conversation, type KeptConversation } from '../session/conversation.ts';
 import { OpenSession } from '../session/open-session.ts';
 import { subagentList } from '../subagents/subagent.ts';
 import { builtinTools } from '../tools/builtin.ts';
@@ -56,7 +56,7 @@ export interface HarnessParts extends Place {
   /** Where all that is put and emitted is written. */
   journal: OwnerJournal;
   /** Conversations that are kept already, by the names of their sessions: those of an agent instance. */
-  conversations?: ReadonlyMap<string, string>;
+  conversations?: ReadonlyMap<string, KeptConversation>;
   /** Aborts all that is done in the harness. */
   signal: AbortSignal;
   /** Ends what was made for the harness besides `env`. */
@@ -466,9 +466,9 @@ export class OpenHarness implements Harness {
 
   #conversation(session: string): Conversation {
     const { journal, conversations } = this.parts;
-    const id = this.#found.has(session) ? undefined : conversations?.get(session);
+    const kept = this.#found.has(session) ? undefined : conversations?.get(session);
     this.#found.add(session); // one that was deleted is not found again
-    return new Conversation({ journal, id, harness: this.name, session });
+    return new Conversation({ journal, kept, harness: this.name, session });
   }
 
   #files({ env, steps }: Place): Files {

@@ -1,6 +1,7 @@
 import type { Emit } from '../events/event.ts';
 import { newId } from '../id.ts';
-import type { AssistantMessage, ImagePart, Message, ToolMessage, UserMessage } from '../model/model.ts';
+import type { AssistantMessage, ImagePart, Message, ToolMessage, Usage, UserMessage } from '../model/model.ts';
+import { addUsage, noUsage } from '../model/usage.ts';
 import type { OwnerJournal } from '../run/owner-journal.ts';
 import type { KnownSkill } from '../skills/workspace.ts';
 import { attachmentId, withImageIds, withImages, withoutImages } from './attachments.ts';
@@ -55,11 +56,20 @@ export async function say(
 export interface Keeping {
   journal: OwnerJournal;
   /** Of one that is kept already. Default: a new one */
-  id?: string | undefined;
+  kept?: KeptConversation | undefined;
   /** The names of the harness and the session that it is of. */
   harness: string;
   session: string;
 }
+
+/** A conversation that the store has. */
+export interface KeptConversation {
+  id: string;
+  usage?: Usage | undefined;
+}
+
+/** What is kept of a conversation, besides its records. */
+type Described = Pick<Keeping, 'harness' | 'session'> & { usage?: Usage };
 
 const pageSize = 256;
 
@@ -71,6 +81,7 @@ export class Conversation {
   #records: ConversationRecord[] = [];
   #system: string | undefined;
   #skills: readonly KnownSkill[] | undefined;
+  #usage: Usage;
   /** The store knows of it. */
   #isKept: boolean;
   #removed = false;
@@ -78,8 +89,20 @@ export class Conversation {
   /** @param keeping - Default: it is in memory only */
   constructor(keeping?: Keeping) {
     this.#keeping = keeping;
-    this.#isKept = keeping?.id !== undefined;
-    this.id = keeping?.id ?? newId('conv');
+    this.#isKept = keeping?.kept !== undefined;
+    this.id = keeping?.kept?.id ?? newId('conv');
+    this.#usage = keeping?.kept?.usage ?? noUsage();
+  }
+
+  /** Of all that was done in it. */
+  get usage(): Usage {
+    return this.#usage;
+  }
+
+  /** Counts a model request. */
+  add(usage: Usage): void {
+    this.#usage = addUsage(this.#usage, usage);
+    if (!this.#removed) this.#describe();
   }
 
   /**
@@ -99,7 +122,7 @@ export class Conversation {
     }
     const journal = this.#keeping?.journal;
     if (!journal) return;
-    this.#announce(journal);
+    if (!this.#isKept) this.#describe();
     for (const image of images) journal.put({ kind: 'attachment', conversation: this.id, ...image });
     journal.put({ kind: 'record', conversation: this.id, seq, json });
     await journal.flush();
@@ -160,15 +183,16 @@ export class Conversation {
     if (stored && stored.digest !== digest) throw new AttachmentConflictError({ attachmentId: id });
   }
 
-  #announce(journal: OwnerJournal): void {
-    if (this.#isKept || !this.#keeping) return;
+  /** Says with the next write what is known of it, besides its records. */
+  #describe(): void {
+    if (!this.#keeping) return;
     this.#isKept = true;
-    const { harness, session } = this.#keeping;
-    journal.put({ kind: 'conversation', id: this.id, json: JSON.stringify({ harness, session }) });
+    const { journal, harness, session } = this.#keeping;
+    journal.put({ kind: 'conversation', id: this.id, json: JSON.stringify({ harness, session, usage: this.#usage }) });
   }
 
   async #load(): Promise<void> {
-    if (!this.#keeping || this.#keeping.id === undefined) return;
+    if (!this.#keeping?.kept) return;
     this.#loading ??= this.#read(this.#keeping.journal);
     await this.#loading;
   }
@@ -188,18 +212,15 @@ export class Conversation {
   }
 }
 
-/**
- * The conversations of the root harness of an agent instance, by the names of their sessions.
- * @returns their ids
- */
-export async function keptConversations({ store, owner }: OwnerJournal): Promise<Map<string, string>> {
-  const found = new Map<string, string>();
+/** The conversations of the root harness of an agent instance, by the names of their sessions. */
+export async function keptConversations({ store, owner }: OwnerJournal): Promise<Map<string, KeptConversation>> {
+  const found = new Map<string, KeptConversation>();
   for (let after = ''; ; ) {
     const page = await store.conversations(owner, { after, limit: pageSize });
     for (const { id, json } of page) {
       after = id;
-      const { harness, session } = JSON.parse(json) as Pick<Keeping, 'harness' | 'session'>; // it was written here
-      if (harness === 'default') found.set(session, id);
+      const { harness, session, usage } = JSON.parse(json) as Described; // it was written here
+      if (harness === 'default') found.set(session, { id, usage });
     }
     if (page.length < pageSize) return found;
   }

@@ -2,12 +2,13 @@ import type * as v from 'valibot';
 import type { ExecResult } from '../../sandbox/process/result.ts';
 import { HarnessClosedError, SessionBusyError } from '../errors.ts';
 import type { EventScope } from '../events/event.ts';
-import type { UsageMeter } from '../events/scope.ts';
+import { UsageMeter } from '../events/scope.ts';
 import { type CallHandle, callHandle } from '../harness/call-handle.ts';
 import type { ShellOptions } from '../harness/harness.ts';
 import type { OpenHarness } from '../harness/open-harness.ts';
 import type { Call, Place } from '../harness/operation.ts';
 import { checkShell, shellAbout, shellDetails } from '../harness/shell.ts';
+import type { Usage } from '../model/model.ts';
 import type { Steps } from '../run/step.ts';
 import type { Files } from '../sandbox/files.ts';
 import type { Schema } from '../schema/parse.ts';
@@ -59,6 +60,10 @@ export class OpenSession implements Session {
 
   get conversationId(): string {
     return this.conversation.id;
+  }
+
+  get usage(): Usage {
+    return structuredClone(this.conversation.usage);
   }
 
   prompt<Result extends Schema>(
@@ -160,7 +165,9 @@ export class OpenSession implements Session {
       : this.#activeKind && new SessionBusyError({ session: this.name, activeOperation: this.#activeKind });
     if (refusal) return callHandle([], () => Promise.reject(refusal));
     this.#activeKind = call.kind; // before it starts: whoever sees its first event finds the session at work
-    const handle = this.harness.operation({ place: this.#place, ...call, scope: this.#scope });
+    const { place = this.#place } = call;
+    const meter = new UsageMeter(place.meter, this.conversation);
+    const handle = this.harness.operation({ ...call, place: { ...place, meter }, scope: this.#scope });
     this.#active = handle;
     const free = () => {
       this.#active = undefined;

@@ -56,6 +56,11 @@ export interface Session {
   readonly name: string;
   /** Of this conversation in events; another one of the same name has another. */
   readonly conversationId: string;
+  /**
+   * Of all model requests of its operations so far, and of the tasks and actions below them. In an agent instance also
+   * those of earlier processes.
+   */
+  readonly usage: Usage;
   /** The files of the sandbox: no operation, so also while one is under way. */
   readonly fs: Files;
   /**

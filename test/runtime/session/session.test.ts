@@ -1,9 +1,11 @@
 import * as v from 'valibot';
 import { describe, expect, expectTypeOf, test } from 'vitest';
+import { defineAction } from '../../../src/runtime/define/action.ts';
 import { defineTool } from '../../../src/runtime/define/tool.ts';
 import { IMAGE_DATA_OMITTED } from '../../../src/runtime/events/event.ts';
 import type { Model } from '../../../src/runtime/model/model.ts';
 import { noUsage } from '../../../src/runtime/model/usage.ts';
+import { Conversation, keptConversations } from '../../../src/runtime/session/conversation.ts';
 import type { PromptOptions, Session } from '../../../src/runtime/session/session.ts';
 import { scriptedModel } from '../../../src/testing/scripted-model.ts';
 import { harnessBench } from '../harness/harness-bench.ts';
@@ -143,6 +145,40 @@ describe('prompt', () => {
       { messages: [{ role: 'user' }, { role: 'assistant' }, { role: 'tool' }] },
     ]);
     expect(requests[0]?.tools.map(({ name }) => name)).toContain('bash');
+  });
+
+  // contract: 4.4-session
+  test('has the usage of all its operations, and of the tasks and actions below them', async () => {
+    const turn = (input: number, answer: object = { text: 'x' }) => ({ ...answer, usage: { input } });
+    const act = defineAction({
+      name: 'act',
+      description: 'Asks once.',
+      run: async ({ harness }) => void (await (await harness.session()).prompt('In the action.')),
+    });
+    const model = scriptedModel([
+      turn(1, call('act', {})),
+      turn(2), // in the action
+      turn(4, { error: { message: 'refused', status: 400 } }),
+      turn(8), // of the task
+      turn(16, { text: 'A summary.' }),
+      turn(32), // in the other session
+    ]);
+    await using bench = await harnessBench({ model, actions: [act], compaction: { keepRecentTokens: 1 } });
+    const { journal } = bench.harness.parts;
+    const session = await bench.harness.session();
+    expect(session.usage).toEqual(noUsage());
+    await expect(session.prompt('Go.')).rejects.toThrow('refused');
+    await session.task('Go.');
+    await session.compact();
+    await (await bench.harness.session('other')).prompt('Go.');
+    expect(session.usage).toMatchObject({ input: 31, totalTokens: 31 });
+    session.usage.input = 5;
+    expect(session.usage.input).toBe(31);
+    const kept = await keptConversations(journal); // what a later process finds
+    expect(kept.get('default')).toEqual({ id: session.conversationId, usage: session.usage });
+    expect(kept.get('other')?.usage?.input).toBe(32);
+    const later = new Conversation({ journal, kept: kept.get('other'), harness: 'default', session: 'other' });
+    expect(later.usage.input).toBe(32);
   });
 
   // contract: 8-no-images, 7.3-file, 3.2-option-images

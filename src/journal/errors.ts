@@ -1,6 +1,7 @@
 import { BerthError } from '../errors.ts';
 import type { Entry, Store } from './store.ts';
 
+/** What the store failed at, and why. */
 interface Failed {
   /** The call of the store that failed. */
   operation: Exclude<keyof Store, symbol> | 'open';

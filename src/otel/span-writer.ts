@@ -11,19 +11,21 @@ import { asksModel, type Ending, type EventOf, type RuntimeEvent } from '../runt
 import type { Usage } from '../runtime/model/model.ts';
 import { systemInstructions, toMessage } from './messages.ts';
 
+/** Options of `spanWriter`. */
 export interface SpanOptions {
-  /** Default: that of the globally registered provider, named `berth` */
+  /** What makes the spans. Default: that of the globally registered provider, named `berth` */
   tracer?: Tracer;
   /** Spans have prompts, answers, arguments and results. Default: false */
   content?: boolean;
-  /** Above it the oldest open span is ended. Default: 10,000 */
+  /** How many spans are open at once; above it the oldest one is ended. Default: 10,000 */
   maxOpenSpans?: number;
 }
 
+/** Spans that are being made of events. */
 export interface SpanWriter {
   /** For `runtime.observe`. */
   readonly observer: (event: RuntimeEvent) => void;
-  /** Ends the spans that are open, as not ended: their last event was not told. */
+  /** Ends the spans that are open, as errors of the type `not_ended`: their last event was not told. */
   end(): void;
 }
 

@@ -36,8 +36,11 @@ export class ActionOutputValidationError extends BerthError<{ action: string; is
   }
 }
 
+/** What can't be kept as JSON. */
 interface Unserializable {
+  /** Where it is, as in `output.items[3].when`. */
   path: string;
+  /** What was found there, as in `a Date`. */
   kind: string;
 }
 
@@ -295,9 +298,11 @@ export class ResultUnavailableError extends BerthError<{ reason: string; assista
   constructor(meta: { reason: string; assistantText: string }, options?: ErrorOptions) {
     super(`The model gave no result: ${meta.reason}.`, meta, options);
   }
+  /** Why: the words of the model when it gave up. The same as `meta.reason`. */
   get reason(): string {
     return this.meta.reason;
   }
+  /** The last text of the model, which may be empty. The same as `meta.assistantText`. */
   get assistantText(): string {
     return this.meta.assistantText;
   }

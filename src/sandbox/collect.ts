@@ -4,16 +4,24 @@ import { called } from './pool.ts';
 import { hostLabel, sandboxLabel } from './sandbox.ts';
 import type { StateDir } from './state-dir.ts';
 
+/** Something that `host.collect()` removed. */
 export interface Collected {
+  /**
+   * `files`: what the state directory has of a sandbox. `container`, `volume`: what the sandbox-agent is put into sandboxes
+   * with, and what a sandbox kept beside its container.
+   */
   kind: 'sandbox' | 'files' | 'container' | 'volume';
   /** The sandbox's id, or the engine's name. */
   name: string;
+  /** Why nobody wants it. */
   reason: 'never finished' | 'its pool has no process' | 'its run has no process' | 'its sandbox is gone' | 'unused';
 }
 
+/** What `host.collect()` did. */
 export interface CollectReport {
   /** With `dryRun`: what would be. */
   removed: Collected[];
+  /** Nothing was removed, as asked for. */
   dryRun: boolean;
 }
 

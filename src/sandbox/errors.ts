@@ -1,8 +1,10 @@
 import { BerthError } from '../errors.ts';
 
+/** One thing that is wrong with options or arguments. */
 export interface OptionIssue {
   /** Of the option, as in `limits.memory`; empty for the whole. */
   path: string;
+  /** What is wrong with it. */
   message: string;
 }
 
@@ -96,6 +98,7 @@ export interface SandboxEnd {
    * somebody has started it again since.
    */
   reason: 'oom' | 'killed' | 'stopped' | 'idle' | 'expired' | 'exited' | 'lost' | 'removed' | 'restarted';
+  /** Of the container, where the engine has one. */
   exitCode?: number;
 }
 
@@ -166,7 +169,9 @@ export class FileError extends BerthError<{ path: string; operation: string }> {
     FileError.prototype.name = 'FileError';
   }
   readonly code: string;
+  /** What it failed with: absolute, or as the call had it. The same as `meta.path`. */
   readonly path: string;
+  /** What was done, as in `read`. The same as `meta.operation`. */
   readonly operation: string;
   constructor(meta: { code: string; path: string; operation: string; detail?: string }, options?: ErrorOptions) {
     const { code, path, operation, detail } = meta;

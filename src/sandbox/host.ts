@@ -48,19 +48,23 @@ import { AnswerError } from './wire.ts';
  */
 const creationsAtOnce = 2 * availableParallelism();
 
+/** Options of `SandboxHost.open`. */
 export interface SandboxHostOptions {
   /** Where the engine is, as dockerode takes it. Default: `DOCKER_HOST`, the docker command's context, usual sockets */
   docker?: Docker.DockerOptions;
   /** Of sandboxes that ask for none. Default: `BERTH_IMAGE`, else the image that Berth makes */
   image?: string;
-  /** Default: `BERTH_STATE_DIR`, else `$XDG_STATE_HOME/berth`, else `~/.local/state/berth` */
+  /**
+   * Where the host keeps who it is, and what it knows of its sandboxes. All processes with the same one see the same
+   * sandboxes. Default: `BERTH_STATE_DIR`, else `$XDG_STATE_HOME/berth`, else `~/.local/state/berth`
+   */
   stateDir?: string;
   /**
    * Sandboxes that are started before they are asked for, so that `create` has one in milliseconds; those that nobody
    * asked for are removed by `close()`. A number is how many; they are then as `create()` makes them. Default: 0
    */
   pool?: number | PoolOptions;
-  /** Default: to standard error, from the level `BERTH_LOG` on, else `warn` */
+  /** A pino logger. Default: to standard error, from the level `BERTH_LOG` on, else `warn` */
   logger?: Logger;
 }
 
@@ -99,7 +103,10 @@ export class SandboxHost implements AsyncDisposable {
   }
 
   /**
+   * Finds the container engine and opens the state directory.
    * @throws {EngineUnreachableError} no container engine answers; says what to do
+   * @throws {StateDirError} the state directory can't be used
+   * @throws {InvalidOptionsError} an option is not known, or not of its type
    * @example await using host = await SandboxHost.open();
    */
   static async open(options: SandboxHostOptions = {}): Promise<SandboxHost> {
@@ -426,6 +433,7 @@ export class SandboxHost implements AsyncDisposable {
     this.#state.close();
   }
 
+  /** As `close`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }

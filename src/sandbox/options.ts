@@ -145,6 +145,7 @@ export interface ExecOptions {
   backpressure?: boolean;
   /** Called with each piece of output as it comes. */
   onStdout?: (chunk: Uint8Array) => void;
+  /** As `onStdout`. */
   onStderr?: (chunk: Uint8Array) => void;
   /**
    * Called when the kernel has killed processes of the sandbox for want of memory, within 100 ms, also when the command goes on
@@ -158,7 +159,9 @@ const size = { cols, rows };
 export const ptySize = v.strictObject(size);
 /** Of a terminal, in characters; 1 to 65,535. */
 export interface PtySize {
+  /** Characters a line. */
   cols: number;
+  /** Lines. */
   rows: number;
 }
 
@@ -337,10 +340,11 @@ export interface CreateOptions {
   user?: string;
   /** Where commands start; made when it is not there. Default: `/workspace` */
   cwd?: string;
+  /** What it may use. One that is given and that the engine can't hold to is refused with `LimitUnsupportedError`. */
   limits?: {
-    /** For all that runs in it, without swap; at least 128 MiB. Default: 2 GiB */
+    /** Bytes for all that runs in it, without swap; at least 128 MiB. Default: 2 GiB */
     memory?: number;
-    /** Default: 2, or what the host has when that is less */
+    /** CPUs at once, at least 0.01. Default: 2, or what the host has when that is less */
     cpus?: number;
     /** Processes and threads at once, at least 16. Default: 1024 */
     pids?: number;
@@ -425,9 +429,11 @@ export const grepOptions = v.strictObject({
   limit: v.optional(count, 1_000),
   signal: v.optional(abortSignal),
 });
-/** The bytes of each output from which on it is read; 0 is the first. */
+/** Options of `attach`. */
 export interface AttachOptions {
+  /** The byte from which on it is read. Default: 0, the first */
   stdout?: number;
+  /** As `stdout`. */
   stderr?: number;
   /** Bytes kept per stream for the result. Default: 16 MiB */
   maxOutput?: number;

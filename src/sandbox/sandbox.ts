@@ -50,16 +50,21 @@ export const cwdLabel = 'berth.cwd';
 /** Of a sandbox from a pool: when it was asked for. */
 export const createdLabel = 'berth.created';
 
+/** What a sandbox is, and how it is, as its engine has it. */
 export interface SandboxInfo {
+  /** For `host.connect`. */
   id: string;
   /** What the engine says now. */
   state: 'created' | 'running' | 'paused' | 'exited' | 'removing';
   /** Why it does not run, when it does not. */
   end?: SandboxEnd;
+  /** As it was asked for. */
   image: string;
+  /** Of one from a pool: when it was asked for. */
   createdAt: Date;
-  labels: Record<string, string>;
   /** That it was made with. */
+  labels: Record<string, string>;
+  /** That it was asked for with. */
   key?: string;
   /** Bytes, CPUs, processes. */
   limits?: ContainerLimits;
@@ -69,16 +74,17 @@ export interface SandboxInfo {
 
 /** What a sandbox uses, in bytes and milliseconds. One that does not run uses nothing but its disk. */
 export interface SandboxStats {
+  /** As in `info()`. */
   state: SandboxInfo['state'];
-  /** Since its start. */
+  /** Milliseconds since its start. */
   uptime: number;
-  /** Without what the kernel keeps of files for later reading, and gives back when somebody needs the room. */
+  /** Bytes, without what the kernel keeps of files for later reading, and gives back when somebody needs the room. */
   memory: { used: number; limit: number };
-  /** `time` is that of all its processes since its start; `share` how many CPUs that was since the look before. */
+  /** `time` is the milliseconds of all its processes since its start; `share` how many CPUs that was since the look before. */
   cpu: { time: number; share: number; limit: number };
   /** Processes and threads, the sandbox-agent's among them. */
   processes: { count: number; limit: number };
-  /** In files that it changed or made, but for volumes. Only when asked for. */
+  /** Bytes in files that it changed or made, but for volumes. Only when asked for. */
   disk?: number;
 }
 
@@ -87,6 +93,7 @@ export const endPatienceMs = 2_000;
 
 /** One sandbox: a container, and the wire into it. Disposing it removes it. */
 export class Sandbox implements AsyncDisposable {
+  /** For `host.connect`, also in a later process. */
   readonly id: string;
   /** The files, with the rights of the sandbox's user. */
   readonly fs: FileSystem;
@@ -149,6 +156,10 @@ export class Sandbox implements AsyncDisposable {
     await wire.call({ type: 'assign', ...assignment }, 'ok');
   }
 
+  /**
+   * What it is, and how it is now. To look is no use of it: an idle sandbox stays idle.
+   * @throws {SandboxNotFoundError} somebody has removed it
+   */
   async info(): Promise<SandboxInfo> {
     const details = await this.#engine.inspect(this.#container.id);
     if (!details) throw new SandboxNotFoundError({ sandboxId: this.id });
@@ -320,6 +331,7 @@ export class Sandbox implements AsyncDisposable {
     await this.#onRemove();
   }
 
+  /** As `remove`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.remove();
   }

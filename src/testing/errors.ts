@@ -1,7 +1,9 @@
 import { BerthError } from '../errors.ts';
 
+/** Which recording can't be used, and why. */
 interface BadRecording {
   file: string;
+  /** As the end of a sentence. */
   problem: string;
 }
 
@@ -16,6 +18,7 @@ export class RecordingError extends BerthError<BadRecording> {
   }
 }
 
+/** Which recording does not fit, and where. */
 interface Mismatch {
   file: string;
   /** Each a place of the request, and what stands there in the recording (`-`) and in the request (`+`). */

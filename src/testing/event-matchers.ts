@@ -13,8 +13,10 @@ export interface EventMatchers<Result = void> {
   toHaveCompleted(): Result;
 }
 
+/** What a matcher found. */
 interface Verdict {
   pass: boolean;
+  /** What `expect` says when that is not what was expected. */
   message(): string;
 }
 
@@ -24,6 +26,7 @@ interface Verdict {
  * @example expect.extend(eventMatchers);
  */
 export const eventMatchers = {
+  /** As in `EventMatchers`. */
   toHaveCalledTool(events: readonly RuntimeEvent[], name: string, input?: unknown): Verdict {
     const calls = events.filter((event) => event.type === 'tool_start');
     const pass = calls.some((call) => call.toolName === name && (input === undefined || fits(call.args, input)));
@@ -32,6 +35,7 @@ export const eventMatchers = {
     return { pass, message: () => `expected ${pass ? 'no ' : 'a '}call of ${wanted}; calls:${made}` };
   },
 
+  /** As in `EventMatchers`. */
   toHaveEventsInOrder(events: readonly RuntimeEvent[], expected: readonly ExpectedEvent[]): Verdict {
     let met = 0;
     for (const event of events) {
@@ -47,6 +51,7 @@ export const eventMatchers = {
     return { pass, message: () => problem };
   },
 
+  /** As in `EventMatchers`. */
   toHaveCompleted(events: readonly RuntimeEvent[]): Verdict {
     const end = events.findLast((event) => event.type === 'run_end' || event.type === 'submission_settled');
     const state = end && (end.type === 'run_end' ? end.state : end.outcome);

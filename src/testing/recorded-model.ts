@@ -14,15 +14,20 @@ import {
 } from './recording.ts';
 import { requestDiff } from './request-diff.ts';
 
+/** Options of `recordedModel`. One that it does not have is refused. */
 export interface RecordedModelOptions {
   /** Ask the real model, and record. Default: whether the variable `BERTH_RECORD` is `1` */
   record?: boolean;
-  /** Makes texts of requests alike that differ from run to run: paths of temporary directories, say. */
+  /** Makes texts of requests alike that differ from run to run: paths of temporary directories, say. Default: as they are */
   normalize?: (text: string) => string;
-  /** Further texts that must not be in the file. */
+  /**
+   * Further texts that must not be in the file: they are masked, as are keys in well-known forms, and values of variables
+   * that are named as secrets. Default: none
+   */
   secrets?: string[];
 }
 
+/** A model that was recorded, or is being. */
 export interface RecordedModel extends Model {
   /**
    * To be called at the end of a test that went well. When recording it writes the file; else it sees that all that was

@@ -5,9 +5,13 @@ import type { EnvExecOptions, SandboxEnv, SandboxFactory } from '../runtime/sand
 
 /** What the suite needs of a test runner: those of Vitest and Jest, or of `node:test` with `before` and `after`. */
 export interface TestRunner {
+  /** Defines a group of tests. */
   describe(name: string, define: () => void): unknown;
+  /** Defines a test. */
   test(name: string, work: () => Promise<void>): unknown;
+  /** Does work once, before the tests of the group. */
   beforeAll(work: () => Promise<void>): unknown;
+  /** Does work once, after the tests of the group. */
   afterAll(work: () => Promise<void>): unknown;
 }
 
@@ -23,11 +27,13 @@ export interface SandboxTraits {
   streams?: boolean;
 }
 
+/** The sandbox that is tested. */
 export interface SandboxContractOptions {
   /** Stands in the name of the suite. */
   name: string;
   /** Called once, before the first test. The sandbox that it makes is closed after the last one. */
   factory: () => SandboxFactory | Promise<SandboxFactory>;
+  /** What it can't do. Default: it can all */
   traits?: SandboxTraits;
 }
 

@@ -6,9 +6,11 @@ import { checkOptions } from '../runtime/options.ts';
 
 /** One answer, written down. Its parts are streamed in the order of these fields. */
 export interface ScriptedAnswer {
-  /** Waited before the answer starts. Default: 0 */
+  /** Milliseconds that are waited before the answer starts. Default: 0 */
   delayMs?: number;
+  /** What the model thinks, streamed in at most four pieces. Default: nothing */
   thinking?: string;
+  /** What it says, streamed in at most four pieces. Default: nothing */
   text?: string;
   /** `input` is made JSON; a string is given as it is, so that it can be what is no JSON. Default: `{}` */
   toolCalls?: { name: string; input?: unknown; id?: string }[];
@@ -20,13 +22,15 @@ export interface ScriptedAnswer {
   usage?: Partial<Tokens>;
 }
 
+/** One turn of a script: a text, an answer, or what makes one of the two when it is asked. */
 export type ScriptedTurn =
   | string
   | ScriptedAnswer
   | ((request: ModelRequest) => string | ScriptedAnswer | Promise<string | ScriptedAnswer>);
 
+/** A model whose turns are written down; its provider is `scripted`. */
 export interface ScriptedModel extends Model {
-  /** What it was asked, copied at that time. */
+  /** What it was asked, each request copied when it came. */
   readonly requests: ModelRequest[];
 }
 

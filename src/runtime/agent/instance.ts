@@ -23,7 +23,9 @@ const pollMs = 200;
 
 /** What `dispatch` gives: the message was taken, and will be worked on in its turn. */
 export interface Receipt {
+  /** `disp_` and a ULID: in the events of this message, and in what a model gets for `input`. */
   readonly dispatchId: string;
+  /** `sub_` and a ULID: in the events of this message, and in `SubmissionAbortedError`. */
   readonly submissionId: string;
   /** ISO 8601. */
   readonly acceptedAt: string;

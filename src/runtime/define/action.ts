@@ -13,6 +13,7 @@ declare const types: unique symbol;
 export type ActionContext<Input extends Schema | undefined = undefined> = {
   /** Lives as long as this run: everything that it started is ended before the result is delivered. */
   readonly harness: Harness;
+  /** Writes `log` events, with the name of the action among their attributes. */
   readonly log: Log;
   /** Aborts when the run is cancelled or times out, or when the caller is aborted. */
   readonly signal: AbortSignal;
@@ -37,6 +38,7 @@ export type Returned<Output extends Schema | undefined> = Output extends Schema
   ? Readable<v.InferInput<Output>>
   : unknown;
 
+/** As it is, readonly in all of its depth. */
 type Readable<T> = T extends readonly unknown[] | Record<string, unknown>
   ? { readonly [Key in keyof T]: Readable<T[Key]> }
   : T;
@@ -55,6 +57,7 @@ export type Delivered<Output extends Schema | undefined, Result> = Output extend
       ? Writable<Result>
       : null;
 
+/** What an action is made of. A field that it does not have is refused. */
 export interface ActionOptions<Input extends ObjectSchema | undefined, Output extends Schema | undefined, Result> {
   /** What a model calls it by: a letter or `_`, then letters, digits, `_`, `-`; at most 64. */
   name: string;
@@ -64,10 +67,11 @@ export interface ActionOptions<Input extends ObjectSchema | undefined, Output ex
   input?: Input;
   /** Default: any JSON value may be returned */
   output?: Output;
+  /** The work. What it throws is the error of the call. */
   run: (context: ActionContext<Input>) => Result | Promise<Result>;
   /** Whether `run` works on the files themselves; the only value in this version. Default: `'shared'` */
   files?: 'shared';
-  /** For the whole run; then it is aborted and `ActionTimeoutError` thrown. Default: none */
+  /** Milliseconds for the whole run; then it is aborted and `ActionTimeoutError` thrown. Default: none */
   timeoutMs?: number;
 }
 
@@ -77,7 +81,9 @@ export interface ActionDefinition<Input = unknown, Output = unknown> {
   readonly description: string;
   readonly input?: Schema;
   readonly output?: Schema;
+  /** The work, as it was given. */
   readonly run: (context: never) => unknown;
+  /** Milliseconds. Left out: none */
   readonly timeoutMs?: number;
   /** Only for the compiler. */
   readonly [types]?: { input: Input; output: Output };
@@ -88,7 +94,7 @@ export interface ActionDefinition<Input = unknown, Output = unknown> {
  * @param options.name - what a model calls it by when it is given to an agent
  * @param options.input - a Valibot object schema; without it the action takes no input
  * @param options.output - a Valibot schema for what `run` returns; what is delivered is its parsed side, as JSON
- * @param options.timeoutMs - then the run is aborted and `ActionTimeoutError` thrown. Default: none
+ * @param options.timeoutMs - milliseconds; then the run is aborted and `ActionTimeoutError` thrown. Default: none
  * @throws {DefinitionError} with everything that is wrong with the definition
  * @example
  * const summarize = defineAction({

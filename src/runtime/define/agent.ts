@@ -28,6 +28,7 @@ export interface CompactionOptions {
 
 /** Reusable behaviour, without a sandbox. */
 export interface AgentProfile {
+  /** A letter, then letters, digits, `_`, `-`; at most 64. Needed where it is a subagent: a task names it. */
   name?: string | undefined;
   /** `'provider/model'`, or a model itself. Without one, asking for a model throws `ModelNotConfiguredError`. */
   model?: string | Model | undefined;
@@ -37,6 +38,7 @@ export interface AgentProfile {
   description?: string | undefined;
   /** Instructions that the model takes up when they are of use: of `defineSkill`, `loadSkill`, or a name and a description. */
   skills?: readonly Skill[] | undefined;
+  /** Of `defineTool`, of an MCP server, or plain objects of the same fields. */
   tools?: readonly ToolDefinition[] | undefined;
   /** Offered to the model as tools. */
   actions?: readonly ActionDefinition[] | undefined;
@@ -54,15 +56,17 @@ export interface AgentProfile {
   mcpServers?: McpServers | undefined;
 }
 
+/** What the function of `defineAgent` gives: a profile, and where the agent works. */
 export interface AgentConfig extends Omit<AgentProfile, 'name'> {
   /** The baseline: an own field wins over its field; `skills`, `tools`, `actions` and `subagents` come after its own. */
   profile?: AgentProfile | undefined;
-  /** Relative to the directory of the sandbox. */
+  /** Where it works, relative to the directory of the sandbox. Default: that directory */
   cwd?: string | undefined;
   /** Default: that of the runtime */
   sandbox?: SandboxFactory | undefined;
 }
 
+/** What the function of `defineAgent` gets. */
 export interface AgentContext {
   /** The id of the agent instance or run that the harness is opened for. */
   readonly id: string;
@@ -70,9 +74,12 @@ export interface AgentContext {
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 
+/** Gives the configuration of an agent, each time that a sandbox is opened for it. */
 export type AgentInitializer = (context: AgentContext) => AgentConfig | Promise<AgentConfig>;
 
+/** An agent, as `defineAgent` made it. Known by identity: a copy is refused. */
 export interface AgentDefinition {
+  /** What it is known by where it is not registered under a name. */
   readonly name?: string;
   readonly initialize: AgentInitializer;
 }

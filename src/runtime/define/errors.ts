@@ -1,8 +1,10 @@
 import { BerthError } from '../../errors.ts';
 
+/** One thing that is wrong with a definition. */
 export interface DefinitionIssue {
   /** Where in the definition, as in `tools[0].name`; empty when it is about the whole. */
   path: string;
+  /** What it must be, as the end of a sentence that begins with `path`. */
   message: string;
 }
 
@@ -16,6 +18,7 @@ export class DefinitionError extends BerthError<{ issues: DefinitionIssue[] }> {
     const list = issues.map(({ path, message }) => (path === '' ? message : `${path} ${message}`)).join('; ');
     super(`${definition} is not valid: ${list}.`, { issues }, options);
   }
+  /** All of them; the same as `meta.issues`. */
   get issues(): DefinitionIssue[] {
     return this.meta.issues;
   }

@@ -11,10 +11,13 @@ import { toolNamePattern } from './names.ts';
 export type ToolContext<Input extends Schema | undefined = undefined> = {
   /** Aborts with the prompt, and when `timeoutMs` is over. */
   readonly signal: AbortSignal;
+  /** Of this call, in the conversation and in events. */
   readonly toolCallId: string;
+  /** Writes `log` events, with the names of tool and call among their attributes. */
   readonly log: Log;
 } & (Input extends Schema ? { readonly input: v.InferOutput<Input> } : unknown);
 
+/** What a tool is made of. A field that it does not have is refused. */
 export interface ToolOptions<Input extends ObjectSchema | undefined, Output extends Schema | undefined, Result> {
   /** What a model calls it by: a letter or `_`, then letters, digits, `_`, `-`; at most 64. */
   name: string;
@@ -24,10 +27,11 @@ export interface ToolOptions<Input extends ObjectSchema | undefined, Output exte
   input?: Input;
   /** Default: any JSON value may be returned; a text is given to the model as it is */
   output?: Output;
+  /** The work, in this process. What it throws, a model gets as an error, by its message. */
   run: (context: ToolContext<Input>) => Result | Promise<Result>;
   /** Calls of one turn run one after the other, in order. Default: false */
   sequential?: boolean;
-  /** Then the model gets an error as result. Default: 600,000 */
+  /** Milliseconds; then the model gets an error as result. Default: 600,000 */
   timeoutMs?: number;
 }
 
@@ -37,8 +41,11 @@ export interface ToolDefinition {
   readonly description: string;
   readonly input?: Schema;
   readonly output?: Schema;
+  /** The work, as it was given. */
   readonly run: (context: never) => unknown;
+  /** Left out: false */
   readonly sequential?: boolean;
+  /** Milliseconds. Left out: 600,000 */
   readonly timeoutMs?: number;
 }
 
@@ -53,7 +60,7 @@ const fields: Fields = {
 /**
  * Defines a tool.
  * @param options.sequential - calls of one turn run one after the other, in order. Default: false
- * @param options.timeoutMs - then the model gets an error as result. Default: 600,000
+ * @param options.timeoutMs - milliseconds; then the model gets an error as result. Default: 600,000
  * @throws {DefinitionError} with everything that is wrong with the definition
  * @example
  * const now = defineTool({

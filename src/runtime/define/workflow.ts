@@ -16,24 +16,35 @@ import { Problems } from './checks.ts';
 import { defined, isDefined } from './definition.ts';
 import { agentNamePattern } from './names.ts';
 
+/** A workflow that is bound to an action, whose input and output it has. */
 export interface BoundWorkflowOptions<Input, Output> {
+  /** Whose configuration and sandbox the harness has. */
   agent: AgentDefinition;
-  /** Default: that of the action */
+  /** A letter, then letters, digits, `_`, `-`; at most 64. Default: that of the action */
   name?: string;
+  /** The work. It is not offered to the model. */
   action: ActionDefinition<Input, Output>;
 }
 
+/** A workflow that has its own work: the fields of an action in place of one. */
 export interface InlineWorkflowOptions<
   Input extends ObjectSchema | undefined,
   Output extends Schema | undefined,
   Result,
 > {
+  /** Whose configuration and sandbox the harness has. */
   agent: AgentDefinition;
+  /** A letter, then letters, digits, `_`, `-`; at most 64. Default: none, then it is registered under one to be invoked */
   name?: string;
+  /** An object schema. Default: the workflow takes no input */
   input?: Input;
+  /** Default: any JSON value may be returned */
   output?: Output;
+  /** The work. What it throws is the error of the run. */
   run: (context: ActionContext<Input>) => Result | Promise<Result>;
+  /** As of an action. Default: `'shared'` */
   files?: 'shared';
+  /** Milliseconds for the whole run; then it is aborted and `ActionTimeoutError` thrown. Default: none */
   timeoutMs?: number;
 }
 
@@ -41,21 +52,34 @@ export interface InlineWorkflowOptions<
 export interface WorkflowDefinition<Input = unknown, Output = unknown> {
   /** Its own name, or that of its action where it was bound to one. */
   readonly name?: string;
+  /** Whose configuration and sandbox the harness has. */
   readonly agent: AgentDefinition;
+  /** The work: the one that it is bound to, or one made of its own `run`. */
   readonly action: ActionDefinition<Input, Output>;
 }
 
 /**
  * Defines a workflow: an action bound to an agent, or its own `run`, with the fields of an action.
- * @param options.agent - whose configuration and sandbox the harness has. The action is not offered to its model
+ * @param options.agent - whose configuration and sandbox the harness has
  * @throws {DefinitionError} with everything that is wrong with the definition
- * @example const fixBug = defineWorkflow({ name: 'fix-bug', agent: coder, action: fixBugAction });
+ * @example
+ * const listFiles = defineWorkflow({
+ *   name: 'list-files',
+ *   agent: coder,
+ *   run: async ({ harness }) => (await harness.shell('ls')).stdout,
+ * });
  */
 export function defineWorkflow<
   Input extends ObjectSchema | undefined = undefined,
   Output extends Schema | undefined = undefined,
   const Result extends Returned<Output> = Returned<Output>,
 >(options: InlineWorkflowOptions<Input, Output, Result>): WorkflowDefinition<InputOf<Input>, Delivered<Output, Result>>;
+/**
+ * Defines a workflow of an action that was defined before.
+ * @param options.agent - whose configuration and sandbox the harness has. The action is not offered to its model
+ * @throws {DefinitionError} with everything that is wrong with the definition
+ * @example const fixBug = defineWorkflow({ name: 'fix-bug', agent: coder, action: fixBugAction });
+ */
 export function defineWorkflow<Input, Output>(
   options: BoundWorkflowOptions<Input, Output>,
 ): WorkflowDefinition<Input, Output>;

@@ -11,10 +11,14 @@ import type {
 
 /** An error as events and records hold it: no stack, no cause. */
 export interface RecordedError {
+  /** Of its class, as in `ActionTimeoutError`. */
   name: string;
+  /** Of an error of ours, as in `action_timeout`. */
   code?: string;
   message: string;
+  /** Of an error of ours: the text that any caller may see. */
   details?: string;
+  /** Of an error of ours: the fields that its class documents. */
   meta?: unknown;
 }
 
@@ -57,6 +61,7 @@ export interface FullTurnRequest extends TurnRequest {
   tools: ModelTool[];
 }
 
+/** What a model answered. */
 export interface TurnResponse {
   responseId?: string;
   responseModel?: string;
@@ -141,7 +146,7 @@ interface EventHead extends EventScope {
 /** One thing that happened in a run or in an agent instance. */
 export type RuntimeEvent = EventHead & EventBody;
 
-/** The event of one type: `EventOf<'tool_start'>`. */
+/** The event of one type: `EventOf<'tool_start'>` is what a `RuntimeEvent` is whose `type` is `tool_start`. */
 export type EventOf<Type extends EventBody['type']> = Extract<RuntimeEvent, { type: Type }>;
 
 /** Stands where the bytes of an image were: events and records never hold them. */

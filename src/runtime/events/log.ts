@@ -1,10 +1,16 @@
 import type { Emit } from './event.ts';
 import { frozenCopy } from './frozen-copy.ts';
 
-/** Writes `log` events. Attributes may be anything; what JSON can't hold is written as text. */
+/**
+ * Writes `log` events. Attributes may be anything; what JSON can't hold is written as text, an error with its stack. More
+ * than 64 KiB of them are left out; a message is cut at 65,536 characters.
+ */
 export interface Log {
+  /** For who wants to know how it goes. */
   info(message: string, attributes?: Record<string, unknown>): void;
+  /** Something is not as it should be, and the work goes on. */
   warn(message: string, attributes?: Record<string, unknown>): void;
+  /** Something failed. To end the work, throw. */
   error(message: string, attributes?: Record<string, unknown>): void;
 }
 

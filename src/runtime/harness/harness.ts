@@ -33,6 +33,7 @@ export interface Harness {
   readonly fs: Files;
   /** Also what is special to it: `sandbox.session` with `docker()`. */
   readonly sandbox: SandboxEnv;
+  /** Sessions by their names, where it matters whether there is one already. The default name is `'default'`. */
   readonly sessions: {
     /** @throws {SessionNotFoundError} there is none of that name */
     get(name?: string): Promise<Session>;

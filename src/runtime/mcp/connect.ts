@@ -20,6 +20,7 @@ const longestCallMs = 600_000;
 
 /** A server of the Model Context Protocol, connected. */
 export interface McpServer extends AsyncDisposable {
+  /** That it was connected under. */
   readonly name: string;
   /** For a `tools` array: of an agent, of a profile, of a prompt. Copies of them work too. */
   readonly tools: readonly ToolDefinition[];
@@ -30,7 +31,7 @@ export interface McpServer extends AsyncDisposable {
 /**
  * Connects to an MCP server and reads what tools it has. A connection that is lost is made again at the next call.
  * @param name - a part of the names of its tools: `mcp__<name>__<tool>`
- * @param options.timeoutMs - of each request. Default: 60,000
+ * @param options.timeoutMs - milliseconds of each request. Default: 60,000
  * @param options.tools - the tools to take, by the server's own names. Default: all
  * @throws {DefinitionError} an option is not known, or not of its type
  * @throws {McpConnectionError} the server can't be reached, does not speak MCP, or has no such tools

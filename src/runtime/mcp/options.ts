@@ -1,6 +1,7 @@
 import type { Problems } from '../define/checks.ts';
 import type { SandboxEnv } from '../sandbox/env.ts';
 
+/** Options of every server. */
 interface CommonOptions {
   /** Of each request, in milliseconds. Default: 60,000 */
   timeoutMs?: number;
@@ -12,13 +13,17 @@ interface CommonOptions {
 
 /** A server that is reached over HTTP. */
 export interface RemoteMcpOptions extends CommonOptions {
+  /** `http` or `https`. */
   url: string | URL;
   /** Default: streamable-http */
   transport?: 'streamable-http' | 'sse';
+  /** Sent with each request. */
   headers?: Record<string, string>;
   /** A bearer token, or what gives one: it is asked at each request. */
   auth?: string | (() => string | Promise<string>);
+  /** Given to `fetch` with each request; `headers` and `auth` win over its headers. */
   requestInit?: RequestInit;
+  /** Makes the requests. Default: `fetch` of Node */
   fetch?: (url: string | URL, init?: RequestInit) => Promise<Response>;
 }
 
@@ -34,6 +39,7 @@ export interface StdioMcpOptions extends CommonOptions {
   sandbox: SandboxEnv;
 }
 
+/** How to reach an MCP server: with `url` over HTTP, with `command` as a process of a sandbox. */
 export type McpServerOptions = RemoteMcpOptions | StdioMcpOptions;
 
 const common = ['timeoutMs', 'resetTimeoutOnProgress', 'tools'];

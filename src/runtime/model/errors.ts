@@ -54,6 +54,7 @@ export class ProviderCredentialsError extends BerthError<{ providerId: string }>
   }
 }
 
+/** What is wrong with a registration. */
 interface BadRegistration {
   providerId: string;
   /** All that is wrong with it. `path` is where, as in `models["org/x"].cost.input`; empty when it is about the whole. */
@@ -72,8 +73,11 @@ export class ProviderRegistrationError extends BerthError<BadRegistration> {
   }
 }
 
+/** What failed for want of an answer of a model. */
 interface FailedOperation {
+  /** As in `prompt`. */
   operation: string;
+  /** The words of the provider, or of the connection to it. */
   reason: string;
   /** The HTTP status that the provider answered with. */
   status?: number;
@@ -116,12 +120,13 @@ export class ModelRequestError extends Error {
   static {
     ModelRequestError.prototype.name = 'ModelRequestError';
   }
+  /** The HTTP status that the provider answered with. */
   readonly status?: number;
   /** Asking again later may work. */
   readonly transient: boolean;
   /** The request was longer than the model takes; a shorter one may work. Never together with `transient`. */
   readonly overflow: boolean;
-  /** What the provider asks to wait before the next request. */
+  /** Milliseconds that the provider asks to wait before the next request. */
   readonly retryAfterMs?: number;
 
   constructor(message: string, meta: FailedRequest, options?: ErrorOptions) {

@@ -2,7 +2,9 @@ import type { ModelPrices } from './model.ts';
 
 /** What is known of a model besides its name. Sizes are tokens. */
 export interface ModelFacts {
+  /** Of request and answer together. */
   contextWindow?: number;
+  /** Of an answer. */
   maxTokens?: number;
   /** US dollars per million tokens. */
   cost?: ModelPrices;

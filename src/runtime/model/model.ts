@@ -3,15 +3,18 @@ import type { JSONSchema7 } from '@ai-sdk/provider';
 /** How much a model thinks before it answers; a provider that has fewer levels takes the nearest lower one. */
 export type ThinkingLevel = 'off' | 'minimal' | 'low' | 'medium' | 'high' | 'xhigh';
 
-/** Tokens of one or more model requests, and their price in US dollars. `reasoning` is a part of `output`. */
+/** Tokens of one or more model requests, and their price in US dollars. */
 export interface Usage {
+  /** What was neither read from a cache nor written to one. */
   input: number;
   output: number;
+  /** A part of `output`. */
   reasoning: number;
   cacheRead: number;
   cacheWrite: number;
+  /** `input`, `output`, `cacheRead` and `cacheWrite` together. */
   totalTokens: number;
-  /** `null` when the price of a model that took part is not known. */
+  /** US dollars; `null` when the price of a model that took part is not known. */
   cost: { input: number; output: number; cacheRead: number; cacheWrite: number; total: number } | null;
 }
 
@@ -30,10 +33,12 @@ export interface TextPart {
   providerMetadata?: Record<string, unknown>;
 }
 
-/** `data` is base64. */
+/** An image for a model. */
 export interface ImagePart {
   type: 'image';
+  /** Base64; up to 14 MiB of bytes. */
   data: string;
+  /** As in `image/png`. Which ones it takes is a matter of the model. */
   mimeType: string;
 }
 
@@ -53,19 +58,23 @@ export interface ToolCallPart {
   providerMetadata?: Record<string, unknown>;
 }
 
+/** What was told to the model. */
 export interface UserMessage {
   role: 'user';
   content: (TextPart | ImagePart)[];
 }
 
+/** What a model answered. */
 export interface AssistantMessage {
   role: 'assistant';
   content: (TextPart | ThinkingPart | ToolCallPart)[];
   finishReason?: FinishReason;
   usage?: Usage;
+  /** Whose answer it is. */
   model?: { provider: string; id: string };
 }
 
+/** What one tool call gave. */
 export interface ToolMessage {
   role: 'tool';
   toolCallId: string;
@@ -76,20 +85,31 @@ export interface ToolMessage {
   details?: unknown;
 }
 
+/** One message of a conversation. */
 export type Message = UserMessage | AssistantMessage | ToolMessage;
 
+/**
+ * Why an answer ended. `length`: at the output limit. `content-filter`: the provider refused it. `error` and `aborted`: it
+ * broke off.
+ */
 export type FinishReason = 'stop' | 'length' | 'tool-calls' | 'content-filter' | 'error' | 'aborted';
 
+/** A tool as a model sees it; `parameters` is the JSON Schema of its arguments. */
 export interface ModelTool {
   name: string;
   description: string;
   parameters: JSONSchema7;
 }
 
+/** What a model is asked for one answer: all of it, as models remember nothing. */
 export interface ModelRequest {
+  /** The system prompt. */
   system: string;
+  /** The conversation so far, the oldest first; each tool call has its result. */
   messages: Message[];
+  /** What it may call, each with the JSON Schema of its arguments. */
   tools: ModelTool[];
+  /** One that the model does not have is to be taken as the nearest lower one. */
   thinkingLevel: ThinkingLevel;
   /** Tokens that the answer may have. Default: as many as the model can */
   maxOutputTokens?: number;
@@ -122,14 +142,20 @@ export type ModelEvent =
  * `stream` ends after `finish`; it throws `ModelRequestError` when the provider refuses or the connection breaks.
  */
 export interface Model {
+  /** What stands before the slash in `provider/model`. */
   readonly provider: string;
+  /** What stands behind it. */
   readonly id: string;
-  /** Tokens; left out when not known, as are the others. */
+  /** Tokens of request and answer together. Left out when not known: then nothing is compacted before a request fails. */
   readonly contextWindow?: number;
+  /** Tokens. Left out when not known */
   readonly maxOutputTokens?: number;
+  /** `false`: images are refused before it is asked, and left out of what it gets. Left out when not known */
   readonly seesImages?: boolean;
-  /** For events: the wire format, and where requests go. */
+  /** For events: the wire format. Default: `custom` */
   readonly api?: string;
+  /** For events: where requests go, an absolute URL. */
   readonly baseUrl?: string;
+  /** Asks it once; ends early when the signal aborts. */
   stream(request: ModelRequest, signal: AbortSignal): AsyncIterable<ModelEvent>;
 }

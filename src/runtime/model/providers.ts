@@ -21,14 +21,20 @@ export type ProviderApi = (typeof apis)[number];
 
 /** How to reach a provider. For `anthropic`, `openai`, `google` and `openrouter` every field has a default. */
 export interface ProviderRegistration {
+  /** The wire format. Needed for a provider that is not known. */
   api?: ProviderApi;
-  /** With the version, as in `https://api.example.com/v1`. */
+  /** With the version, as in `https://api.example.com/v1`. Needed for a provider that is not known. */
   baseUrl?: string;
-  /** Default: the usual variable of a provider that is known (`OPENAI_API_KEY`, say), read at the first request. */
+  /**
+   * Default: the usual variable of a provider that is known (`OPENAI_API_KEY`, say), read at the first request; none for
+   * another one
+   */
   apiKey?: string;
+  /** Sent with each request. */
   headers?: Record<string, string>;
-  /** Tokens; for models that `models` says nothing of. */
+  /** Tokens of request and answer together; for models that `models` says nothing of. Default: what is known of each */
   contextWindow?: number;
+  /** Tokens of an answer; for models that `models` says nothing of. Default: what is known of each */
   maxTokens?: number;
   /** By model id; what is not said here is what is known of it. */
   models?: Record<string, ModelFacts>;
@@ -63,6 +69,7 @@ const priceFields = Object.keys({
 
 /** A provider of the AI SDK, version 6. */
 export interface AiSdkProvider {
+  /** The model of that id. */
   languageModel(modelId: string): LanguageModelV3;
 }
 

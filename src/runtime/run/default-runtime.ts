@@ -22,8 +22,13 @@ function defaultRuntime(): Runtime {
   return madeRuntime;
 }
 
-/** `invoke` of the runtime that the caller runs in, else of a default one. */
+/**
+ * Starts a run of a workflow: `invoke` of the runtime that the caller runs in, else of a default one, which is made at
+ * first use.
+ * @throws all that `invoke` of a runtime throws; {StoreError} the default one can't open its store
+ */
 export function invoke(workflow: string, options?: InvokeOptions): Promise<RunHandle>;
+/** As above, by the definition: the compiler then knows input and output. */
 export function invoke<Input, Output>(
   workflow: WorkflowDefinition<Input, Output>,
   ...rest: InvokeArguments<NoInfer<Input>>
@@ -33,8 +38,13 @@ export function invoke(workflow: string | WorkflowDefinition, options?: InvokeOp
   return defaultRuntime().invoke(workflow as string, options);
 }
 
-/** `dispatch` of the runtime that the caller runs in, else of a default one. */
+/**
+ * Puts a message into the inbox of an agent instance: `dispatch` of the runtime that the caller runs in, else of a default
+ * one, which is made at first use.
+ * @throws all that `dispatch` of a runtime throws; {StoreError} the default one can't open its store
+ */
 export function dispatch(agent: string | AgentDefinition, options: DispatchOptions): Promise<Receipt>;
+/** As above, with both arguments in one. */
 export function dispatch(request: DispatchRequest): Promise<Receipt>;
 export function dispatch(
   first: string | AgentDefinition | DispatchRequest,
@@ -44,7 +54,11 @@ export function dispatch(
   return defaultRuntime().dispatch(first as AgentDefinition, options as DispatchOptions);
 }
 
-/** `observe` of the runtime that the caller runs in, else of a default one. */
+/**
+ * Calls `observer` with every event from now on: of the runtime that the caller runs in, else of a default one, which is
+ * made at first use.
+ * @returns ends it
+ */
 export function observe(observer: Observer): () => void {
   return defaultRuntime().observe(observer);
 }

@@ -9,7 +9,9 @@ export type { RunState };
 /** What is known of a run. Times are ISO 8601. */
 export interface RunRecord {
   runId: string;
+  /** That it was registered under, else its own name. */
   workflowName: string;
+  /** The last three are final. */
   state: RunState;
   /** How often it was started; 0 while it is queued. */
   attempt: number;
@@ -19,14 +21,17 @@ export interface RunRecord {
   model?: string;
   /** When it was accepted. */
   createdAt: string;
+  /** Left out while it is queued, and of one that was cancelled then. */
   startedAt?: string;
+  /** Left out until it has ended. */
   endedAt?: string;
-  /** From the start to the end; of a run that never started, from its acceptance. */
+  /** Milliseconds from the start to the end; of a run that never started, from its acceptance. */
   durationMs?: number;
   /** As it was given, before the schema. */
   input?: JsonValue;
-  /** `null` for none. */
+  /** `null` for none. Left out until it is completed. */
   result?: JsonValue;
+  /** Of one that failed or was cancelled. */
   error?: RecordedError;
   /** Of all models, so far. */
   usage: Usage;

@@ -26,6 +26,7 @@ export type OpenRootHarness = (root: {
 
 /** One run of a workflow: what `invoke` gives. */
 export interface RunHandle<Output = unknown> {
+  /** The one that was given to `invoke`, else `run_` and a ULID. */
   readonly id: string;
   /** The same as `id`. */
   readonly runId: string;

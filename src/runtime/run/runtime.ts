@@ -49,6 +49,7 @@ const dayMs = 24 * 60 * 60 * 1000;
 /** How often it is looked for runs that are not to be kept any more. */
 const removalMs = 60 * 60 * 1000;
 
+/** Options of `createRuntime`. One that it does not have is refused. */
 export interface RuntimeOptions {
   /** Makes the containers of `docker()` sandboxes. Default: one that is opened when it is first needed */
   host?: SandboxHost;
@@ -66,8 +67,9 @@ export interface RuntimeOptions {
   models?: Record<string, ModelSource>;
   /** Default: pino on standard error, at the level of `BERTH_LOG`, else `warn` */
   logger?: Logger;
-  /** By the name that they are invoked or dispatched to by. */
+  /** By the name that they are dispatched to by. */
   agents?: Record<string, AgentDefinition>;
+  /** By the name that they are invoked by. */
   workflows?: Record<string, WorkflowDefinition>;
   /** Of agents that name none. Default: `docker()` */
   sandbox?: SandboxFactory;
@@ -77,13 +79,18 @@ export interface RuntimeOptions {
   concurrency?: number;
 }
 
+/** Options of `invoke`. One that it does not have is refused. */
 export interface InvokeOptions<Input = unknown> {
+  /** What the schema of the workflow takes, as JSON. Default: none, which a schema gets as `{}` */
   input?: Input;
   /** Makes the call idempotent. `[A-Za-z0-9_.-]`, at most 128. Default: `run_` and a ULID */
   id?: string;
-  /** Cancels the run. */
+  /** Cancels the run. One that is aborted already: nothing is started, and `invoke` rejects with an `AbortError`. */
   signal?: AbortSignal;
-  /** In place of the one that the workflow's agent has. A prompt that names one of its own keeps that. */
+  /**
+   * `'provider/model'` or a model itself, in place of the one that the workflow's agent has. A prompt that names one of
+   * its own keeps that.
+   */
   model?: string | Model;
 }
 
@@ -99,9 +106,10 @@ type InstanceOf = { instance: string; id?: undefined } | { id: string; instance?
 /** `message` is the words of a person; `input` any JSON value, which the model gets as data. */
 type Content = { message: string; input?: undefined } | { input: unknown; message?: undefined };
 
+/** A message for an agent instance: which instance, and exactly one of `message` and `input`. */
 export type DispatchOptions = InstanceOf &
   Content & {
-    /** Up to 14 MB each. */
+    /** Up to 14 MiB each. */
     images?: readonly ImagePart[];
     /** The same key and payload give the first receipt. */
     key?: string;
@@ -110,18 +118,26 @@ export type DispatchOptions = InstanceOf &
 /** Both arguments of `dispatch` in one. */
 export type DispatchRequest = DispatchOptions & { agent: string | AgentDefinition };
 
+/** What an observer gets besides an event: whose it is, of a run or of an agent instance. */
 export interface ObserverContext {
+  /** Of a run. */
   runId?: string;
+  /** Of an agent instance: the id that the application chose. */
   instanceId?: string;
+  /** Of an agent instance. */
   agentName?: string;
+  /** Writes to the logger of the runtime, and makes no events. */
   log: Log;
 }
 
 /** Gets every event, in order. What it throws is logged; what it returns is not waited for. */
 export type Observer = (event: RuntimeEvent, context: ObserverContext) => unknown;
 
+/** Which runs are asked for: those that are all of it. */
 export interface RunsQuery {
+  /** Default: any */
   state?: RunState;
+  /** By its name. Default: any */
   workflow?: string;
   /** The id of a run: only older ones. */
   after?: string;
@@ -185,10 +201,18 @@ export class Runtime {
    * @throws {WorkflowInputSerializationError} the input can't be kept as JSON
    * @throws {ActionInputValidationError} the input does not fit the schema
    * @throws {RunConflictError} the id was used with another workflow, input or model
+   * @throws {InvalidRequestError} an option is not known, or `id` is none
+   * @throws {DefinitionError} `model` is none
    * @throws {InvalidModelError} or {ModelNotFoundError} `model` names none
    * @throws {RuntimeUnavailableError} the runtime is closing
    */
   async invoke(workflow: string, options?: InvokeOptions): Promise<RunHandle>;
+  /**
+   * As above, by the definition: the compiler then knows input and output. One that is not registered is, from now on, under
+   * its own name.
+   * @throws {InvalidRequestError} it has no name, or there is another workflow of that name
+   * @throws all that `invoke` of a name throws
+   */
   async invoke<Input, Output>(
     workflow: WorkflowDefinition<Input, Output>,
     ...rest: InvokeArguments<NoInfer<Input>>
@@ -245,6 +269,7 @@ export class Runtime {
    * @throws {RuntimeUnavailableError} the runtime is closing
    */
   async dispatch(agent: string | AgentDefinition, options: DispatchOptions): Promise<Receipt>;
+  /** As above, with both arguments in one. */
   async dispatch(request: DispatchRequest): Promise<Receipt>;
   async dispatch(first: string | AgentDefinition | DispatchRequest, second?: DispatchOptions): Promise<Receipt> {
     if (this.#closing) throw new RuntimeUnavailableError();
@@ -300,7 +325,10 @@ export class Runtime {
     return Promise.all(rows.map((row) => this.#runs.get(row.id)?.record() ?? recordOf(row)));
   }
 
-  /** @throws {RunNotFoundError} there is none of this id */
+  /**
+   * A run that was invoked before, also by an earlier process.
+   * @throws {RunNotFoundError} there is none of this id
+   */
   async run(id: string): Promise<RunHandle> {
     const live = this.#runs.get(id);
     if (live) return live;
@@ -315,6 +343,7 @@ export class Runtime {
     return this.#closing;
   }
 
+  /** As `close`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }

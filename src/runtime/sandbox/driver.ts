@@ -17,6 +17,7 @@ const optional = ['createReadStream', 'realpath', 'glob', 'grep'];
 const confirmationMs = 1_000;
 const longestTimeoutMs = 2 ** 31 - 1; // drivers use timers, and a longer one of Node fires at once
 
+/** What `sandboxFromDriver` needs to know besides the operations. */
 export interface DriverOptions {
   /** The working directory, absolute. */
   cwd: string;

@@ -19,27 +19,36 @@ export interface EnvExecOptions {
   maxOutput?: number;
   /** Called with each piece of output as it comes. */
   onStdout?: (chunk: Uint8Array) => void;
+  /** As `onStdout`. */
   onStderr?: (chunk: Uint8Array) => void;
 }
 
 /** A process of a sandbox, with its input and outputs. Disposing it ends its whole tree. */
 export interface SandboxProcess extends AsyncDisposable {
+  /** What it reads. */
   readonly stdin: Writable;
+  /** What it writes, as bytes. */
   readonly stdout: Readable;
+  /** As `stdout`. */
   readonly stderr: Readable;
   /** Resolves when it has ended; output that nobody reads is read here. Rejects when it could not be started. */
   wait(): Promise<{ exitCode: number | null; signal: string | null }>;
 }
 
-/** What a path names, links followed. `size` is bytes, `mtime` a date; both are left out when not known. */
+/** What a path names, links followed. */
 export interface EnvStat {
+  /** A regular file. A device, a pipe or a socket is neither this nor a directory. */
   isFile: boolean;
   isDirectory: boolean;
+  /** The path itself is a link. Left out by sandboxes that do not say, Berth's own among them. */
   isSymbolicLink?: boolean;
+  /** Bytes. Left out when not known */
   size?: number;
+  /** When its content last changed. Left out when not known */
   mtime?: Date;
 }
 
+/** Options of a search for names. */
 export interface GlobOptions {
   /** The directory that the pattern is relative to. Default: `cwd` */
   path?: string;
@@ -60,34 +69,44 @@ export interface SandboxDriver {
   exec(command: string, options?: EnvExecOptions): Promise<DriverResult>;
   /** The file as UTF-8; bytes that are not become U+FFFD. Fails with `ENOENT`, `EISDIR`. */
   readFile(path: string): Promise<string>;
+  /** The bytes of a file, all of them in memory. Fails with `ENOENT`, `EISDIR`. */
   readFileBuffer(path: string): Promise<Uint8Array>;
   /** Creates or replaces a file. */
   writeFile(path: string, content: string | Uint8Array): Promise<void>;
+  /** What a path names, links followed. Fails with `ENOENT`. */
   stat(path: string): Promise<EnvStat>;
-  /** The names in a directory. Fails with `ENOTDIR`. */
+  /** The names in a directory, in any order. Fails with `ENOENT`, `ENOTDIR`. */
   readdir(path: string): Promise<string[]>;
+  /** Whether there is something at a path, links followed. */
   exists(path: string): Promise<boolean>;
-  /** Without `recursive` fails with `EEXIST`, or with `ENOENT` for want of a parent. */
+  /** Makes a directory. Without `recursive` fails with `EEXIST`, or with `ENOENT` for want of a parent. */
   mkdir(path: string, options?: { recursive?: boolean }): Promise<void>;
-  /** A directory needs `recursive`, else `EISDIR`. With `force` what is not there is fine. */
+  /** Removes a file. A directory needs `recursive`, else `EISDIR`. With `force` what is not there is fine. */
   rm(path: string, options?: { recursive?: boolean; force?: boolean }): Promise<void>;
   /** Bytes of a file from `start` to `end`, both counted from 0, `end` included. Left out: the whole file is read. */
   createReadStream?(path: string, options?: { start?: number; end?: number }): AsyncIterable<Uint8Array>;
   /** The path without links. Left out: those that lead out of the working directory are followed like others. */
   realpath?(path: string): Promise<string>;
-  /** Paths relative to `path`, files only, newest first, without `.git`. Left out: the tools search by `exec`. */
+  /**
+   * Finds files by their names: paths relative to `path`, newest first, without `.git`; a pattern without `/` matches at
+   * any depth. `truncated`: there are more than `limit`. Left out: the tools search by `exec`
+   */
   glob?(pattern: string, options?: GlobOptions): Promise<{ paths: string[]; truncated: boolean }>;
-  /** Left out: the tools search by `exec`. */
+  /**
+   * Finds lines that match, without `.git` and what `.gitignore` names, at most `limit` of them; `total` counts all. Left
+   * out: the tools search by `exec`
+   */
   grep?(pattern: string, options?: GrepOptions): Promise<{ matches: Match[]; truncated: boolean; total?: number }>;
 }
 
-/** How work in a sandbox ended. */
+/** How the run or action ended that a sandbox was for. */
 export type WorkOutcome = 'completed' | 'failed' | 'cancelled';
 
 /** A sandbox as the runtime sees it. Relative paths resolve against `cwd`. */
 export interface SandboxEnv extends SandboxDriver {
   /** Absolute. */
   readonly cwd: string;
+  /** Runs a shell line, with no input. A command that fails is a result. */
   exec(command: string, options?: EnvExecOptions): Promise<ExecResult>;
   /** With `docker()`: the session on the wire, with all of its processes and files. */
   readonly session?: Session;
@@ -96,6 +115,7 @@ export interface SandboxEnv extends SandboxDriver {
    * output. Left out where no process can be talked to.
    */
   spawn?(command: readonly string[], options?: { cwd?: string; env?: Record<string, string> }): Promise<SandboxProcess>;
+  /** The absolute path that a relative one means here, without `.` and `..`. */
   resolvePath(path: string): string;
   /**
    * An environment for a child harness: the same files, its own process tree, working directory and variables. Its
@@ -121,6 +141,7 @@ export interface SandboxFactory {
     env: SandboxEnv,
     options: { subagents: readonly { name: string; description?: string }[] },
   ): readonly ToolDefinition[];
+  /** Called once for each root harness; `close` of what it gives ends what it made. */
   createSandbox(request: {
     /** Of the agent instance or run. */
     id: string;

@@ -20,8 +20,9 @@ const passedOn = [
 ];
 const termGraceMs = 2_000;
 
+/** Options of `local()`. */
 export interface LocalOptions {
-  /** Default: `process.cwd()` */
+  /** Where commands start, and relative paths too. Default: `process.cwd()`, when `local()` is called */
   cwd?: string;
   /** Added to the few variables of this process that commands get; `undefined` removes one. */
   env?: Record<string, string | undefined>;

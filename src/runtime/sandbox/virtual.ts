@@ -10,12 +10,13 @@ import { globMatcher } from '../tools/glob-pattern.ts';
 import { sandboxFromDriver } from './driver.ts';
 import type { DriverResult, EnvExecOptions, EnvStat, GlobOptions, SandboxDriver, SandboxFactory } from './env.ts';
 
+/** Options of `virtual()`. */
 export interface VirtualOptions {
   /** Files that are there at the start. Relative paths start at `cwd`. */
   files?: Record<string, string | Uint8Array>;
   /** Variables of every command. */
   env?: Record<string, string>;
-  /** Absolute. Default: `/workspace` */
+  /** Where commands start, absolute; made when it is not there. Default: `/workspace` */
   cwd?: string;
   /** Which URLs `curl` may reach, as `just-bash` takes it. Default: none, and no `curl` */
   network?: NetworkConfig;

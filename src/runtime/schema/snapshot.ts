@@ -1,5 +1,6 @@
 import { pathText } from './path.ts';
 
+/** What JSON can hold. */
 export type JsonValue = null | boolean | number | string | JsonValue[] | { [key: string]: JsonValue };
 
 const maxLevels = 1_000;

@@ -3,6 +3,7 @@ import { attachmentId } from './attachments.ts';
 import type { ConversationRecord } from './conversation.ts';
 import { signalText } from './signal.ts';
 
+/** A part of a message. `size` is bytes; `input` is what the model wrote, as text where that is no JSON. */
 export type HistoryPart =
   | { type: 'text'; text: string; state: 'done' }
   | { type: 'reasoning'; text: string; state: 'done' }
@@ -20,9 +21,16 @@ export type HistoryPart =
 
 /** A message as readers see it: the results of tools are merged into their calls. */
 export interface HistoryMessage {
+  /** Its own; it stays the same. */
   id: string;
+  /** `user` is what was told to the model, by whomever. */
   role: 'user' | 'assistant';
+  /**
+   * Texts, thoughts (`reasoning`), images (`file`, whose `size` is bytes) and tool calls (`dynamic-tool`), in their order. A
+   * call that has a result has `output` (the value that a tool gave, else the text) or `errorText`.
+   */
   parts: HistoryPart[];
+  /** When it was recorded (ISO 8601); of an answer also its usage and model. */
   metadata: { timestamp: string; usage?: Usage; model?: { provider: string; id: string } };
 }
 

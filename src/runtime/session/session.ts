@@ -9,8 +9,9 @@ import type { Schema } from '../schema/parse.ts';
 import type { SkillReference } from '../skills/skill.ts';
 import type { HistoryMessage } from './history.ts';
 
+/** Options of `session.prompt`. One that it does not have is refused. */
 export interface PromptOptions {
-  /** The answer must fit this schema; its parsed side is `data` of the result. */
+  /** A Valibot schema, which the answer must fit; its parsed side is `data` of the result. Default: the text is the result */
   result?: Schema;
   /** Further tools, for this call only. */
   tools?: readonly ToolDefinition[];
@@ -18,7 +19,7 @@ export interface PromptOptions {
   model?: string | Model;
   /** Default: that of the agent */
   thinkingLevel?: ThinkingLevel;
-  /** Up to 14 MB each, in base64. */
+  /** Up to 14 MiB each. A model that is known not to see refuses them with `InvalidRequestError`. */
   images?: readonly ImagePart[];
   /** How often the model may be asked; then `TurnLimitError`. Default: 200 */
   maxTurns?: number;
@@ -26,11 +27,13 @@ export interface PromptOptions {
   signal?: AbortSignal;
 }
 
+/** Options of `session.skill`: those of `prompt`, and `args`. */
 export interface SkillOptions extends PromptOptions {
   /** What the skill is to be done with: JSON. Default: nothing */
   args?: unknown;
 }
 
+/** Options of `session.task`: those of `prompt`, and which subagent works where. */
 export interface TaskOptions extends PromptOptions {
   /** A subagent, by its name. Default: one that is as the agent of this session */
   agent?: string;
@@ -38,6 +41,7 @@ export interface TaskOptions extends PromptOptions {
   cwd?: string;
 }
 
+/** What came of a prompt, a skill, a task or a message to an agent instance. */
 export interface PromptResult {
   /** The text blocks of the last assistant message, joined with newlines. */
   text: string;
@@ -53,6 +57,7 @@ export interface PromptResult {
 
 /** A conversation with a model that works in the sandbox. One operation at a time. */
 export interface Session {
+  /** Of a task: `task:<parent>:<taskId>`. */
   readonly name: string;
   /** Of this conversation in events; another one of the same name has another. */
   readonly conversationId: string;
@@ -76,6 +81,7 @@ export interface Session {
     text: string,
     options: PromptOptions & { result: Result },
   ): CallHandle<PromptResult & { data: v.InferOutput<Result> }>;
+  /** As above; the answer is the text. */
   prompt(text: string, options?: PromptOptions): CallHandle<PromptResult>;
   /**
    * Prompts with the instructions of a skill.
@@ -88,6 +94,7 @@ export interface Session {
     skill: string | SkillReference,
     options: SkillOptions & { result: Result },
   ): CallHandle<PromptResult & { data: v.InferOutput<Result> }>;
+  /** As above; the answer is the text. */
   skill(skill: string | SkillReference, options?: SkillOptions): CallHandle<PromptResult>;
   /**
    * Gives a task to a child session, with an empty conversation and the same files: nothing of it enters this one.
@@ -102,6 +109,7 @@ export interface Session {
     text: string,
     options: TaskOptions & { result: Result },
   ): CallHandle<PromptResult & { data: v.InferOutput<Result> }>;
+  /** As above; the answer is the text. */
   task(text: string, options?: TaskOptions): CallHandle<PromptResult>;
   /**
    * Runs a command and records it in the conversation, so that the model knows.

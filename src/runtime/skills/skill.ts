@@ -29,12 +29,15 @@ export interface SkillBody {
 export interface SkillFile {
   /** Relative to the skill. */
   readonly path: string;
+  /** How `content` is written. */
   readonly encoding: 'utf8' | 'base64';
+  /** All of it. */
   readonly content: string;
 }
 
 /** A skill that was made by `defineSkill` or `loadSkill`. Known by identity: a copy is refused. */
 export interface SkillReference extends SkillBody {
+  /** What its instructions refer to, in the order of their paths. */
   readonly files: readonly SkillFile[];
   /** What its files are below for a model: it has a hash of all of the skill, and is not in the sandbox. */
   readonly directory: string;
@@ -43,22 +46,25 @@ export interface SkillReference extends SkillBody {
 /** A skill of an agent. Of one with a name and a description only, a model sees these, and nothing more when it asks. */
 export type Skill = SkillReference | { readonly name: string; readonly description: string };
 
+/** What a skill is made of. A field that it does not have is refused. */
 export interface DefineSkillOptions {
   /** Lower-case words and numbers joined by single hyphens; at most 64 characters. */
   name: string;
   /** What it is good for, and when: a model sees this always. At most 1,024 characters. */
   description: string;
-  /** What a model gets when it takes the skill up. At most 1 MB. Default: none */
+  /** What a model gets when it takes the skill up. At most 1 MiB. Default: none */
   instructions?: string;
+  /** Kept, and no more. */
   license?: string;
-  /** What it needs. At most 500 characters. */
+  /** What it needs. At most 500 characters. Kept, and no more. */
   compatibility?: string;
+  /** Texts by their names. Kept, and no more. */
   metadata?: Readonly<Record<string, string>>;
   /** Kept, not enforced. */
   allowedTools?: string;
   /**
-   * What the instructions refer to, by relative paths with `/`: at most 1,000 files, together at most 16 MB. A model
-   * reads them when it needs them.
+   * What the instructions refer to, by relative paths with `/`: at most 1,000 files, together at most 16 MiB. A model
+   * reads them when it needs them. Default: none
    */
   files?: Readonly<Record<string, string | Uint8Array>>;
 }

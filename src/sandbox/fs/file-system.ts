@@ -50,29 +50,43 @@ const parseEntry = parser(fsEntry);
 const parsePath = parser(fsPath);
 const parseMatch = parser(fsMatch);
 
-/** `size` is bytes, `mode` the permissions. */
+/** What the kernel of a sandbox says of a path. Ids are those inside of the sandbox. */
 export interface FileStats {
+  /** `other`: a device, a pipe or a socket. */
   kind: 'file' | 'directory' | 'symlink' | 'other';
+  /** Bytes. */
   size: number;
+  /** The permissions, as in `0o644`. */
   mode: number;
+  /** Of the user who owns it. */
   uid: number;
+  /** Of its group. */
   gid: number;
+  /** When it was read last, as far as the kernel notes that. */
   accessed: Date;
+  /** When its content changed last. */
   modified: Date;
+  /** When its content, owner or permissions changed last. */
   changed: Date;
   /** Of a link, in `lstat` and `readdir`; not of some in `/proc`, which only their owner may read. */
   linkTarget?: string;
 }
 
+/** One of `readdir` or `entries` with `withStats`. */
 export interface DirectoryEntry {
+  /** Without the directory. */
   name: string;
+  /** Links are not followed. */
   stats: FileStats;
 }
 
-/** A line that matched; `line` counts from 1, `path` is relative to what was searched. */
+/** A line that matched. */
 export interface Match {
+  /** Relative to what was searched; where that is a file, its name. */
   path: string;
+  /** Its number, from 1. */
   line: number;
+  /** The line, without its end; with `docker()` its first 500 characters. */
   text: string;
 }
 
@@ -81,6 +95,7 @@ interface ListOptions {
   signal?: AbortSignal;
 }
 
+/** Options of a search in files. */
 export interface GrepOptions {
   /** A directory, or a file. Default: the working directory */
   path?: string;
@@ -88,9 +103,9 @@ export interface GrepOptions {
   include?: string;
   /** The pattern is plain text, not a regular expression. Default: false */
   literal?: boolean;
-  /** Default: 1,000, at most 100,000 */
+  /** How many lines are given. Default: 1,000, at most 100,000 */
   limit?: number;
-  /** Ends it; the call then rejects with an `AbortError`. */
+  /** Ends it; the call then rejects with an `AbortError`. `virtual()` does not look at it. */
   signal?: AbortSignal;
 }
 
@@ -193,6 +208,7 @@ export class FileSystem {
    * @example const names = await sandbox.fs.readdir('src');
    */
   readdir(path: string, options?: { withStats?: false; signal?: AbortSignal }): Promise<string[]>;
+  /** As above, with what `lstat` says of each. */
   readdir(path: string, options: { withStats: true; signal?: AbortSignal }): Promise<DirectoryEntry[]>;
   async readdir(path: string, options: ListOptions = {}): Promise<string[] | DirectoryEntry[]> {
     const found: (string | DirectoryEntry)[] = [];
@@ -213,11 +229,17 @@ export class FileSystem {
    * @example for await (const name of sandbox.fs.entries('node_modules')) console.log(name);
    */
   entries(path: string, options?: { withStats?: false; signal?: AbortSignal }): AsyncGenerator<string, void>;
+  /** As above, with what `lstat` says of each. */
   entries(path: string, options: { withStats: true; signal?: AbortSignal }): AsyncGenerator<DirectoryEntry, void>;
   entries(path: string, options: ListOptions = {}): AsyncGenerator<string | DirectoryEntry, void> {
     return this.#list('entries', path, options);
   }
 
+  /**
+   * Makes a directory. Without `recursive` what is there is `EEXIST`, and a missing parent `ENOENT`.
+   * @param options.recursive - makes missing parents; a directory that is there is fine. Default: false
+   * @param options.mode - permissions, when it is made. Default: 0o755
+   */
   async mkdir(path: string, options: { recursive?: boolean; mode?: number } = {}): Promise<void> {
     const { recursive, mode } = check('mkdir', mkdirOptions, options);
     const at = this.resolve(path);
@@ -253,6 +275,7 @@ export class FileSystem {
     await this.#call({ type: 'fs.symlink', target, path: this.resolve(path) }, 'symlink', this.resolve(path));
   }
 
+  /** What a link says, as it is written. `EINVAL`: the path is no link. */
   readlink(path: string): Promise<string> {
     return this.#target('fs.readlink', 'readlink', path);
   }

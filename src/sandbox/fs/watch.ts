@@ -50,6 +50,7 @@ export class Watch implements AsyncIterable<Change>, AsyncDisposable {
     if (signal?.aborted) this.#onAbort();
   }
 
+  /** What changes, for one `for await`. */
   [Symbol.asyncIterator](): AsyncIterator<Change, void, undefined> {
     return this.#changes;
   }
@@ -61,6 +62,7 @@ export class Watch implements AsyncIterable<Change>, AsyncDisposable {
     await this.ready.catch(() => {});
   }
 
+  /** As `close`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }

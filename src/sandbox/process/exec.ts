@@ -47,10 +47,13 @@ export interface Place {
 
 /** A process in a sandbox. Disposing it kills it. */
 export interface Process extends AsyncDisposable {
+  /** For `attach`, and that of `processes()`. */
   readonly id: string;
   /** Inside of the sandbox; 0 when the command could not be started. */
   readonly pid: number;
+  /** What it writes, as bytes. Fails with `OutputGoneError` when its reader is too far behind. */
   readonly stdout: Readable;
+  /** As `stdout`. */
   readonly stderr: Readable;
   /** Takes what the process reads. After its end a write fails with `ProcessEndedError`. */
   readonly stdin: Writable;

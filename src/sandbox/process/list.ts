@@ -1,10 +1,11 @@
 import { WireProtocolError } from '../../protocol/errors.ts';
 import { limits } from '../../protocol/limits.ts';
 import { parser } from '../../protocol/messages.ts';
-import { listedProcess, type ProcessEnd } from '../../protocol/process.ts';
+import { listedProcess } from '../../protocol/process.ts';
 import { decodeRecords } from '../../protocol/records.ts';
 import { requestError } from '../request-error.ts';
 import type { Wire } from '../wire.ts';
+import type { ExecResult } from './result.ts';
 
 /** What a process wrote to one of its outputs. Bytes. */
 export interface KeptOutput {
@@ -18,20 +19,24 @@ export interface KeptOutput {
 export interface ProcessInfo {
   /** For `attach`; for `attachPty` when it runs on a terminal. */
   id: string;
+  /** Of the session that it was started in; `root` for the sandbox itself. */
   sessionId: string;
   /** Its first arguments, each cut at 256 characters: for people. */
   command: string[];
   /** Inside of the sandbox; 0 when it could not be started. */
   pid: number;
   startedAt: Date;
+  /** It runs on one. */
   terminal: boolean;
   /** `lost`: the sandbox died while it ran, so that nobody knows its end. */
   state: 'running' | 'ended' | 'lost';
   /** Of one that has ended. */
-  end?: ProcessEnd;
+  end?: Omit<ExecResult, 'stdout' | 'stderr' | 'truncated'>;
   /** What runs of all that it started, itself among them; at most 1,024. */
   pids: number[];
+  /** Of one on a terminal: what came on that. */
   stdout: KeptOutput;
+  /** Of one on a terminal: nothing. */
   stderr: KeptOutput;
 }
 

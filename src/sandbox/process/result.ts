@@ -6,9 +6,11 @@ export interface ExecResult {
   signal: string | null;
   /** UTF-8; bytes that are not are replaced by U+FFFD. At most `maxOutput` bytes of the stream. */
   stdout: string;
+  /** As `stdout`. */
   stderr: string;
   /** What the command wrote in all, kept in `stdout` or not. */
   stdoutBytes: number;
+  /** As `stdoutBytes`. */
   stderrBytes: number;
   /** `stdout` or `stderr` holds less than the command wrote. */
   truncated: boolean;
@@ -16,5 +18,6 @@ export interface ExecResult {
   timedOut: boolean;
   /** The kernel killed a process of the sandbox for want of memory while the command ran. */
   oomKilled: boolean;
+  /** From its start to its end. */
   durationMs: number;
 }

@@ -42,6 +42,7 @@ export interface PtyExit {
   oomKilled: boolean;
   /** What came on the terminal in all. */
   outputBytes: number;
+  /** From its start to its end. */
   durationMs: number;
 }
 

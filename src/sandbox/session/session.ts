@@ -12,9 +12,13 @@ function isConnectionError(error: unknown): boolean {
 
 /** Commands with a process tree, an environment and a directory of their own, and the files of the sandbox. */
 export class Session implements AsyncDisposable {
+  /** In `processes()`: what was started here has it. */
   readonly id: string;
+  /** For people. The id where none was given. */
   readonly name: string;
+  /** Where its commands start, absolute. */
   readonly cwd: string;
+  /** The files of the sandbox, with the rights of its user; relative paths start at `cwd`. */
   readonly fs: FileSystem;
   readonly #place: Place;
   readonly #onClose: () => Promise<void>;

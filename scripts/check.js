@@ -18,6 +18,7 @@ const checks = [
   ['layers', process.execPath, ['scripts/layers.js']],
   ['unused code', 'knip', []],
   ['build', process.execPath, ['scripts/build.js']],
+  ['docstrings', 'typedoc', ['--tsconfig', 'tsconfig.docs.json', '--emit', 'none']],
   ['package', 'npm', ['pack', '--silent', '--ignore-scripts', '--pack-destination', folder]],
   ['package fields', 'publint', ['--strict', tarball]],
   ['published types', 'attw', ['--profile', 'esm-only', tarball]],

@@ -1,3 +1,8 @@
+/**
+ * Actions, workflows, agents, tools, models and sandboxes, and the runtime that they work in.
+ * @module berth
+ */
+
 export { BaseImageUnavailableError } from './engine/docker/base-image.ts';
 export {
   AgentBundleMissingError,

@@ -1,3 +1,8 @@
+/**
+ * Sandboxes as a library, without any model.
+ * @module berth/sandbox
+ */
+
 export { BaseImageUnavailableError } from '../engine/docker/base-image.ts';
 export {
   AgentBundleMissingError,

@@ -1,3 +1,8 @@
+/**
+ * What tests of actions and agents need: models that are scripted or recorded, matchers for events.
+ * @module berth/testing
+ */
+
 export { RecordingError, RecordingMismatchError } from './errors.ts';
 export { type EventMatchers, type ExpectedEvent, eventMatchers } from './event-matchers.ts';
 export { type RecordedModel, type RecordedModelOptions, recordedModel } from './recorded-model.ts';

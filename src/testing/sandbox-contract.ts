@@ -1,3 +1,8 @@
+/**
+ * The tests that every sandbox has to pass.
+ * @module berth/testing/sandbox-contract
+ */
+
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { newId } from '../runtime/id.ts';

@@ -89,6 +89,7 @@ export type {
   SandboxEnv,
   SandboxFactory,
   SandboxProcess,
+  SandboxRequest,
 } from './runtime/sandbox/env.ts';
 export { type LocalOptions, local } from './runtime/sandbox/local.ts';
 export { type VirtualOptions, virtual } from './runtime/sandbox/virtual.ts';

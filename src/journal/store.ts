@@ -6,6 +6,9 @@
  * Every call rejects with `StoreError` when the database fails.
  */
 export interface Store extends AsyncDisposable {
+  /** Unlike that of any other store, and the same for as long as there is this one. */
+  readonly id: string;
+
   /** Takes a run in, `queued`. A run of this id that is there already is given instead, and nothing is written. */
   admitRun(run: NewRun): Promise<Admission<RunRow>>;
   /** Takes a submission into the inbox of its instance, which is made when it is the first. The same for its key. */

@@ -1,5 +1,5 @@
 import type { Engine } from '../engine/engine.ts';
-import { runLabel } from './options.ts';
+import { instanceLabel, keepLabel, runLabel } from './options.ts';
 import { called } from './pool.ts';
 import { hostLabel, sandboxLabel } from './sandbox.ts';
 import type { StateDir } from './state-dir.ts';
@@ -14,7 +14,13 @@ export interface Collected {
   /** The sandbox's id, or the engine's name. */
   name: string;
   /** Why nobody wants it. */
-  reason: 'never finished' | 'its pool has no process' | 'its run has no process' | 'its sandbox is gone' | 'unused';
+  reason:
+    | 'never finished'
+    | 'its pool has no process'
+    | 'its run has no process'
+    | 'its agent instance has no process'
+    | 'its sandbox is gone'
+    | 'unused';
 }
 
 /** What `host.collect()` did. */
@@ -38,12 +44,13 @@ export async function collect(
     const owner = await state.owner(name);
     if (owner?.isAlive) continue;
     const sandbox = await called(state, container);
-    const isRun = sandbox?.labels[runLabel] !== undefined;
-    if (owner?.finished && !isRun) continue;
+    const work = workOf(sandbox?.labels ?? {});
+    if (owner?.finished && !work) continue;
     // A sandbox that nobody wrote down lost its record, as when the state directory was restored: it may be wanted. One that
     // was never started is what the engine made for a process that was killed.
-    if (!owner && !isRun && container.state !== 'created') continue;
-    const reason = isRun ? 'its run has no process' : sandbox ? 'never finished' : 'its pool has no process';
+    if (!owner && !work && container.state !== 'created') continue;
+    const withoutWork = sandbox ? 'never finished' : 'its pool has no process';
+    const reason = work ? (`its ${work} has no process` as const) : withoutWork;
     removed.push({ kind: 'sandbox', name, reason });
     if (dryRun) continue;
     await engine.remove(container.id);
@@ -59,4 +66,11 @@ export async function collect(
   }
   if (!dryRun) await state.sweepProcesses();
   return { removed, dryRun };
+}
+
+/** Which work it goes with; `undefined`: with none. */
+function workOf(labels: Readonly<Record<string, string>>): 'run' | 'agent instance' | undefined {
+  if (labels[keepLabel] !== undefined) return undefined;
+  if (labels[runLabel] !== undefined) return 'run';
+  return labels[instanceLabel] === undefined ? undefined : 'agent instance';
 }

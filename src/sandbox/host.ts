@@ -21,8 +21,8 @@ import {
   hostOptions,
   listOptions,
   type PoolOptions,
-  runLabel,
   sandboxName,
+  workLabels,
 } from './options.ts';
 import { called, type Member, Pool, poolLabel } from './pool.ts';
 import {
@@ -207,7 +207,7 @@ export class SandboxHost implements AsyncDisposable {
       container = await this.#makeContainer(this.#specFor(id, image, { ...options, user }));
       throwIfAborted(signal);
       await this.#engine.start(container.id);
-      sandbox = this.#toSandbox(id, container);
+      sandbox = this.#toSandbox(id, container, { isNew: true });
       await unlessAborted(sandbox.connect(), signal);
       await this.#state.own(id);
       return sandbox;
@@ -288,7 +288,8 @@ export class SandboxHost implements AsyncDisposable {
         ...this.#labelsFor(id, container.labels[imageLabel] ?? '', options),
         [createdLabel]: new Date().toISOString(),
       };
-      const sandbox = this.#toSandbox(id, { ...container, labels: { ...container.labels, ...labels } });
+      const named = { ...container, labels: { ...container.labels, ...labels } };
+      const sandbox = this.#toSandbox(id, named, { isNew: true });
       try {
         // Written down before it is so: of a sandbox that was given away somebody knows for whom.
         await Promise.all([this.#state.label(id, labels), sandbox.connect()]);
@@ -485,9 +486,10 @@ export class SandboxHost implements AsyncDisposable {
     );
   }
 
-  #toSandbox(id: string, container: Container): Sandbox {
+  #toSandbox(id: string, container: Container, { isNew = false } = {}): Sandbox {
     const sandbox: Sandbox = new Sandbox({
       id,
+      isNew,
       engine: this.#engine,
       container,
       state: this.#state,
@@ -507,7 +509,7 @@ function randomId(): string {
 
 function labelsFor(labels: Readonly<Record<string, string>>): Record<string, string> {
   return Object.fromEntries(
-    Object.entries(labels).map(([name, value]) => [name === runLabel ? name : `${userLabelPrefix}${name}`, value]),
+    Object.entries(labels).map(([name, value]) => [workLabels.has(name) ? name : `${userLabelPrefix}${name}`, value]),
   );
 }
 

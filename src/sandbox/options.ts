@@ -214,8 +214,14 @@ export const sessionOptions = v.strictObject({
   user: v.optional(user),
 });
 
-/** A run's own sandbox carries this label of ours, with the run's id: it goes when no process owns it any more. */
+/** On the sandbox of a run, with the run's id: it goes when no process owns it any more. */
 export const runLabel = 'berth.run';
+/** The same for an agent instance, with the names of agent and instance. */
+export const instanceLabel = 'berth.instance';
+/** One with either of these stays nevertheless. */
+export const keepLabel = 'berth.keep';
+/** Labels of ours that a sandbox can be asked for with. */
+export const workLabels: ReadonlySet<string> = new Set([runLabel, instanceLabel, keepLabel]);
 
 const sandboxId = v.pipe(
   v.string(),
@@ -234,7 +240,8 @@ const labels = v.pipe(
     'is no record of strings',
   ),
   v.check(
-    (record) => Object.keys(record).every((name) => name !== '' && (name === runLabel || !name.startsWith('berth.'))),
+    (record) =>
+      Object.keys(record).every((name) => name !== '' && (workLabels.has(name) || !name.startsWith('berth.'))),
     'names that begin with berth. are kept for Berth',
   ),
 );
@@ -366,7 +373,7 @@ export interface CreateOptions {
   idleTimeout?: number;
   /** Milliseconds from its start on; then the sandbox stops by itself, whatever runs. At most 24 days. Default: none */
   maxLifetime?: number;
-  /** To find it by. Names that begin with `berth.` are kept, but for `berth.run`. */
+  /** To find it by. Names that begin with `berth.` are kept, but for `berth.run`, `berth.instance` and `berth.keep`. */
   labels?: Record<string, string>;
   /**
    * The same key in a state directory gives the same sandbox, whoever asks for it and however often; one that does not

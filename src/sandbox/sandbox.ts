@@ -23,10 +23,10 @@ import {
   type ExecOptions,
   type PtyOptions,
   processesOptions,
-  runLabel,
   type SessionOptions,
   sessionOptions,
   statsOptions,
+  workLabels,
 } from './options.ts';
 import { resolvePath } from './path.ts';
 import { Pause } from './pause.ts';
@@ -95,6 +95,8 @@ export const endPatienceMs = 2_000;
 export class Sandbox implements AsyncDisposable {
   /** For `host.connect`, also in a later process. */
   readonly id: string;
+  /** Whether the `create` that gave it has made it. `false`: it was there, for its key. */
+  readonly isNew: boolean;
   /** The files, with the rights of the sandbox's user. */
   readonly fs: FileSystem;
   readonly #engine: Engine;
@@ -118,6 +120,7 @@ export class Sandbox implements AsyncDisposable {
   /** @internal made by `SandboxHost` */
   constructor(options: {
     id: string;
+    isNew: boolean;
     engine: Engine;
     container: Container;
     state: StateDir;
@@ -128,6 +131,7 @@ export class Sandbox implements AsyncDisposable {
     onRemove: () => Promise<void>;
   }) {
     this.id = options.id;
+    this.isNew = options.isNew;
     this.#engine = options.engine;
     this.#container = options.container;
     this.#state = options.state;
@@ -483,8 +487,8 @@ function whyEnded({ state, end }: ContainerDetails): SandboxEnd | undefined {
 export function toInfo(container: Container | ContainerDetails): SandboxInfo {
   const { state, createdAt, labels } = container;
   const own = Object.entries(labels)
-    .filter(([name]) => name.startsWith(userLabelPrefix) || name === runLabel)
-    .map(([name, value]) => [name === runLabel ? name : name.slice(userLabelPrefix.length), value]);
+    .filter(([name]) => name.startsWith(userLabelPrefix) || workLabels.has(name))
+    .map(([name, value]) => [workLabels.has(name) ? name : name.slice(userLabelPrefix.length), value]);
   const end = 'limits' in container ? whyEnded(container) : undefined;
   return {
     id: labels[sandboxLabel] ?? '',

@@ -57,12 +57,16 @@ export function sandboxContract(runner: TestRunner, options: SandboxContractOpti
 
     beforeAll(async () => {
       const factory = await options.factory();
+      const id = newId('run');
       env = await factory.createSandbox({
-        id: newId('run'),
+        id,
         kind: 'run',
+        key: id,
+        isDurable: false,
         resume: false,
         signal: new AbortController().signal,
         host: () => Promise.reject(new Error('The suite has no host: give a factory that brings its own.')),
+        onEvent: () => {},
       });
     });
 

@@ -669,7 +669,7 @@ export const sections: Section[] = [
     rules: {
       '7.2-own-conversation': 'An instance has one conversation, which goes on with each message.',
       '7.2-apart': 'Instances have conversations of their own.',
-      '7.2-restart': later('stores', 'An instance is there again after a restart.'),
+      '7.2-restart': 'An instance is there again after a restart.',
       '7.2-by-name': '`dispatch` takes an agent, or the name of one; unknown: `AgentNotFoundError`.',
       '7.2-forms': '`id` is taken for `instance`, and one object with `agent` for both arguments.',
       '7.2-one-of': 'Exactly one of `message` and `input`.',
@@ -686,10 +686,7 @@ export const sections: Section[] = [
       '7.2-abort': 'Abort stops the running submission, and settles the waiting ones without a model request.',
       '7.2-abort-any': 'Abort says whether there was anything to abort.',
       '7.2-abort-complete': 'An answer that is complete when its instance is aborted stays `completed`.',
-      '7.2-sandbox-kept': later(
-        'sandboxes of instances',
-        'An instance’s sandbox is found again, and lives by its idle and life times.',
-      ),
+      '7.2-sandbox-kept': 'An instance’s sandbox is found again, and lives by its idle and life times.',
     },
   },
   {
@@ -774,7 +771,7 @@ export const sections: Section[] = [
       '8-retry': '`retry` comes before the wait for another try, with attempt, delay and error.',
       '8-log': '`log` has level, message and attributes.',
       '8-data': '`data` has what `harness.emit` was given.',
-      '8-sandbox': later('events of sandboxes', '`sandbox` tells of sandboxes that are made and removed.'),
+      '8-sandbox': '`sandbox` tells of sandboxes that are made, found again, kept and removed.',
       '8-suspend': later('recovery', '`run_suspend` and `run_resume` tell of interruptions.'),
       '8-request-summary':
         'The `request` of a turn has provider, model, API and address; its `response` has reason, usage and output.',
@@ -850,14 +847,8 @@ export const sections: Section[] = [
     rules: {
       '10.2-docker-run': '`docker()` makes one sandbox for a run, which goes with the run.',
       '10.2-docker-keep': '`keep: true` leaves the sandbox there; its processes end.',
-      '10.2-docker-keep-on-failure': later(
-        '`keep: on-failure`',
-        '`keep: "on-failure"` leaves the sandbox of a run that failed.',
-      ),
-      '10.2-docker-instance': later(
-        'sandboxes of instances',
-        'The sandbox of an instance is found again by its label.',
-      ),
+      '10.2-docker-keep-on-failure': '`keep: "on-failure"` leaves the sandbox of a run that failed.',
+      '10.2-docker-instance': 'The sandbox of an instance is found again by its key.',
       '10.2-docker-options': '`docker()` refuses options that it does not have.',
       '10.2-local-cwd': '`local()` works in `process.cwd()` where no directory is given.',
       '10.2-local-env':

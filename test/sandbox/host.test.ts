@@ -243,14 +243,20 @@ test('collect removes what a dead process left of a run, and nothing that lives'
     import { SandboxHost } from '${join(import.meta.dirname, '../../src/sandbox/host.ts')}';
     const host = await SandboxHost.open({ stateDir: ${JSON.stringify(other.stateDir)} });
     await host.create({ id: 'run', labels: { 'berth.run': 'r1' } });
+    await host.create({ id: 'instance', labels: { 'berth.instance': 'helper/a' } });
+    await host.create({ id: 'lasting', labels: { 'berth.instance': 'helper/b', 'berth.keep': 'true' } });
     await host.create({ id: 'kept' });
     process.kill(process.pid, 'SIGKILL');`;
   await execa('node', ['--import', 'tsx', '--input-type=module', '-e', script], { reject: false });
-  const expected = { kind: 'sandbox', name: 'run', reason: 'its run has no process' };
-  expect((await other.host.collect({ dryRun: true })).removed).toContainEqual(expected);
-  expect((await other.host.list()).map(({ id }) => id).sort()).toEqual(['kept', 'run']);
-  expect((await other.host.collect()).removed).toContainEqual(expected);
-  expect((await other.host.list()).map(({ id }) => id)).toEqual(['kept']);
+  const expected = [
+    { kind: 'sandbox', name: 'instance', reason: 'its agent instance has no process' },
+    { kind: 'sandbox', name: 'run', reason: 'its run has no process' },
+  ];
+  const ids = async () => (await other.host.list()).map(({ id }) => id).sort();
+  expect((await other.host.collect({ dryRun: true })).removed).toEqual(expect.arrayContaining(expected));
+  expect(await ids()).toEqual(['instance', 'kept', 'lasting', 'run']);
+  expect((await other.host.collect()).removed).toEqual(expect.arrayContaining(expected));
+  expect(await ids()).toEqual(['kept', 'lasting']);
   await host.collect();
   expect((await sandbox.exec('echo lives')).stdout).toBe('lives\n');
 });

@@ -83,4 +83,8 @@ export const migrations: readonly string[] = [
     PRIMARY KEY (owner, conversation, id)
   ) STRICT;
   `,
+  `
+  CREATE TABLE store (id TEXT NOT NULL) STRICT;
+  INSERT INTO store VALUES (lower(hex(randomblob(8))));
+  `,
 ];

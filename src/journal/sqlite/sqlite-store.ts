@@ -33,10 +33,12 @@ const selectSubmissions = `SELECT s.id, o.agent, o.instance, s.key, s.state, s.j
 
 /** A store in a file, which several processes of one machine may have open; or in memory. */
 export class SqliteStore implements Store {
+  readonly id: string;
   readonly #db: Database;
 
-  private constructor(db: Database) {
+  private constructor(db: Database, id: string) {
     this.#db = db;
+    this.id = id;
   }
 
   /**
@@ -45,7 +47,9 @@ export class SqliteStore implements Store {
    * @throws {StoreVersionError}
    */
   static async open(path: string, options?: DatabaseOptions): Promise<SqliteStore> {
-    return new SqliteStore(await Database.open(path, migrations, options));
+    const db = await Database.open(path, migrations, options);
+    const [row] = await db.read('open', () => db.all<{ id: string }>('SELECT id FROM store'));
+    return new SqliteStore(db, row?.id ?? '');
   }
 
   admitRun({ id, workflow, json }: NewRun): Promise<Admission<RunRow>> {

@@ -14,6 +14,7 @@ import type { OwnerJournal } from '../run/owner-journal.ts';
 import type { OpenRootHarness } from '../run/run.ts';
 import type { Admit } from '../run/slots.ts';
 import { Steps } from '../run/step.ts';
+import type { WorkOutcome } from '../sandbox/env.ts';
 import { canonicalJson, type JsonValue } from '../schema/snapshot.ts';
 import type { PromptResult } from '../session/session.ts';
 import { signalText } from '../session/signal.ts';
@@ -62,6 +63,7 @@ export class AgentInstance {
   readonly agent: AgentDefinition;
   readonly #owner: InstanceOwner;
   readonly #store: Store;
+  readonly #isDurable: boolean;
   readonly #openJournal: () => OwnerJournal;
   readonly #openHarness: OpenRootHarness;
   readonly #admit: Admit;
@@ -70,6 +72,8 @@ export class AgentInstance {
   readonly #unsettled = new Map<string, { receipt: Receipt; stop: AbortController }>();
   #journal: OwnerJournal;
   #harness: Promise<OpenHarness> | undefined;
+  /** Of the last claim. */
+  #fence: number | undefined;
   #admitted: Promise<unknown> = Promise.resolve();
   #last: Promise<unknown> = Promise.resolve();
 
@@ -77,6 +81,8 @@ export class AgentInstance {
     agent: AgentDefinition;
     owner: InstanceOwner;
     store: Store;
+    /** Later processes have it too. */
+    isDurable: boolean;
     /** Also after one has failed. */
     openJournal: () => OwnerJournal;
     openHarness: OpenRootHarness;
@@ -85,6 +91,7 @@ export class AgentInstance {
     this.agent = options.agent;
     this.#owner = options.owner;
     this.#store = options.store;
+    this.#isDurable = options.isDurable;
     this.#openJournal = options.openJournal;
     this.#openHarness = options.openHarness;
     this.#admit = options.admit;
@@ -119,12 +126,14 @@ export class AgentInstance {
     return any;
   }
 
-  /** Aborts what is under way, settles what waits, and ends the sandbox. */
+  /** Aborts what is under way, settles what waits, and ends the sandbox, unless later processes may ask for it. */
   async close(): Promise<void> {
     const reason = 'The runtime was closed.';
     this.#stop.abort(reason);
     await this.abort(reason);
-    await this.#end();
+    if (this.#isDurable) return this.#end();
+    await this.#journal.claim().catch(() => {}); // only to tell of it
+    await this.#end('completed');
   }
 
   async #take(payload: Payload, key: string | undefined): Promise<Receipt> {
@@ -151,7 +160,8 @@ export class AgentInstance {
       signal: stop.signal,
     };
     const result = this.#last.then(() => this.#settle(submission)).finally(() => this.#unsettled.delete(submissionId));
-    this.#last = result.catch(() => {}); // the next one runs all the same
+    // The next one runs all the same.
+    this.#last = result.catch(() => {}).then(() => this.#rest());
     const receipt = { dispatchId, submissionId, acceptedAt, result: () => result };
     this.#unsettled.set(submissionId, { receipt, stop });
     return receipt;
@@ -205,13 +215,28 @@ export class AgentInstance {
   async #work(submission: Submission, meter: UsageMeter): Promise<PromptResult> {
     const { text, images, scope, signal } = submission;
     while (!(await this.#journal.claim())) await sleep(pollMs, undefined, { signal });
+    const { fence } = this.#journal.lease ?? {};
+    // Others have had it meanwhile, so there is more in the store than here.
+    if (fence !== undefined && this.#fence !== undefined && fence > this.#fence + 1) await this.#closeHarness();
+    this.#fence = fence;
     submission.startedAt = new Date().toISOString();
     within(this.#journal.emit, scope)({ type: 'submission_start', kind: 'dispatch' });
     this.#put(submission, 'running', {});
     await this.#journal.flush();
-    const session = await (await this.#root()).session();
-    const steps = new Steps(this.#journal, lane(scope.submissionId));
-    return session.promptAs({ scope, meter, steps }, text, { images, signal });
+    const root = await this.#root();
+    const letSleep = root.sandbox.keepAwake?.();
+    try {
+      const session = await root.session();
+      const steps = new Steps(this.#journal, lane(scope.submissionId));
+      return await session.promptAs({ scope, meter, steps }, text, { images, signal });
+    } finally {
+      letSleep?.();
+    }
+  }
+
+  /** With nothing to do, it is left to other processes. */
+  async #rest(): Promise<void> {
+    if (this.#unsettled.size === 0) await this.#journal.release().catch(() => {}); // it was logged, or ends by itself
   }
 
   #put({ scope, startedAt }: Submission, state: SubmissionState, progress: Progress): void {
@@ -223,8 +248,9 @@ export class AgentInstance {
     if (!(await this.#journal.claim())) throw new WriteRefusedError('lease');
   }
 
-  /** One that could not be opened is tried again by the next submission. */
+  /** One that could not be opened, or has lost its sandbox, is tried again by the next submission. */
   async #root(): Promise<OpenHarness> {
+    if (await (await this.#harness)?.sandbox.isGone?.()) await this.#closeHarness();
     this.#harness ??= this.#openHarness({
       journal: this.#journal,
       meter: new UsageMeter(),
@@ -244,12 +270,16 @@ export class AgentInstance {
     this.#journal = this.#openJournal();
   }
 
-  async #end(): Promise<void> {
-    const harness = await this.#harness?.catch(() => undefined); // whoever asked for it has the error
-    this.#harness = undefined;
-    await harness?.close();
+  async #end(outcome?: WorkOutcome): Promise<void> {
+    await this.#closeHarness(outcome);
     await this.#journal.close().catch(() => {}); // it was logged
     if (this.#journal.lease) await this.#store.release(this.#journal.lease).catch(() => {}); // it ends by itself
+  }
+
+  async #closeHarness(outcome?: WorkOutcome): Promise<void> {
+    const harness = await this.#harness?.catch(() => undefined); // whoever asked for it has the error
+    this.#harness = undefined;
+    await harness?.close(outcome);
   }
 }
 

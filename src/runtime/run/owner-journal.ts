@@ -29,6 +29,8 @@ export class OwnerJournal {
   readonly #deltas = new Deltas();
   readonly #followers = new Set<() => void>();
   #lease: Lease | undefined;
+  /** What comes until the next claim is nobody's. */
+  #released = false;
   #nextIndex = 0;
   #toldIndex = -1;
   #waiting: Waiting[] = [];
@@ -80,17 +82,28 @@ export class OwnerJournal {
     this.#toldIndex = await this.store.lastEvent(this.owner);
     this.#nextIndex = this.#toldIndex + 1;
     this.#lease = lease;
+    this.#released = false;
     return true;
+  }
+
+  /** Lets others write, when all that was put here is written; `claim` takes it back. */
+  async release(): Promise<void> {
+    this.#takeDeltas();
+    this.#released = true;
+    await this.flush();
+    const lease = this.#lease;
+    this.#lease = undefined;
+    if (lease) await this.store.release(lease);
   }
 
   /** Adds an entry to the next write. */
   put(entry: Entry): void {
-    if (!this.#ended) this.#queue({ entry });
+    if (!this.#ended && !this.#released) this.#queue({ entry });
   }
 
   /** Adds an event to the next write. Pieces of a text that come within 50 ms are joined to one. */
   readonly emit = (body: EventBody, scope: EventScope = {}): void => {
-    if (this.#ended) return;
+    if (this.#ended || this.#released) return;
     if (isDelta(body)) {
       this.#deltas.add(body, scope);
       this.#deltaTimer ??= setTimeout(() => this.#takeDeltas(), joinMs);

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { type Logger, pino } from 'pino';
 import { abortError } from '../../errors.ts';
@@ -45,6 +46,7 @@ import { Slots } from './slots.ts';
 import { Steps } from './step.ts';
 import { StoredRun } from './stored-run.ts';
 
+const inMemory = ':memory:';
 const dayMs = 24 * 60 * 60 * 1000;
 /** How often it is looked for runs that are not to be kept any more. */
 const removalMs = 60 * 60 * 1000;
@@ -247,7 +249,7 @@ export class Runtime {
         workflow,
         journal: this.#journal(store, { run: id }, (error) => run.fail(error)),
         admit: (work, abort) => (isWithin ? this.#do(work, id) : this.#slots.run(() => this.#do(work, id), abort)),
-        openHarness: this.#rootHarness(workflow.agent, id, 'run', model),
+        openHarness: this.#rootHarness(workflow.agent, model),
       });
       this.#runs.set(id, run);
       const cancel = () => void run.cancel(reasonText(signal?.reason));
@@ -426,8 +428,9 @@ export class Runtime {
         agent,
         owner,
         store,
+        isDurable: this.#storePath !== inMemory,
         openJournal: () => this.#journal(store, owner),
-        openHarness: this.#rootHarness(agent, owner.instance, 'agent'),
+        openHarness: this.#rootHarness(agent),
         admit: (work, signal) => this.#slots.run(() => this.#do(work), signal),
       });
       this.#instances.set(key, instance);
@@ -495,8 +498,10 @@ export class Runtime {
     this.#models.resolve(model);
   }
 
-  #rootHarness(agent: AgentDefinition, id: string, kind: 'run' | 'agent', model?: string | Model): OpenRootHarness {
+  #rootHarness(agent: AgentDefinition, model?: string | Model): OpenRootHarness {
     return async ({ journal, meter, signal }) => {
+      const { owner, store } = journal;
+      const id = 'run' in owner ? owner.run : owner.instance;
       const own = await resolveAgent(agent, { id, env: this.#env });
       const resolved = model === undefined ? own : { ...own, model };
       const factory = resolved.sandbox ?? this.#defaultSandbox;
@@ -509,7 +514,19 @@ export class Runtime {
         this.#warnings.add(factory.warning);
         this.#logger.warn(factory.warning);
       }
-      const env = await factory.createSandbox({ id, kind, resume: false, signal, host: () => this.#host() });
+      const scope = { harness: 'default' };
+      const env = await factory.createSandbox({
+        id,
+        ...('run' in owner ? { kind: 'run' } : { kind: 'agent', agent: owner.agent }),
+        key: createHash('sha256')
+          .update(JSON.stringify([store.id, owner]))
+          .digest('hex'),
+        isDurable: 'agent' in owner && this.#storePath !== inMemory,
+        resume: false,
+        signal,
+        host: () => this.#host(),
+        onEvent: (event) => journal.emit({ type: 'sandbox', ...event }, scope),
+      });
       // Another directory is an environment in the sandbox, which is ended after it.
       const inside = resolved.cwd === undefined ? undefined : await openIn(env, resolved.cwd);
       const parts: HarnessParts = {
@@ -521,8 +538,8 @@ export class Runtime {
         sandboxTools: factory.tools?.bind(factory),
         emit: journal.emit,
         journal,
-        ...(kind === 'agent' && { conversations: await keptConversations(journal) }),
-        scope: { harness: 'default' },
+        ...('agent' in owner && { conversations: await keptConversations(journal) }),
+        scope,
         meter,
         steps: new Steps(journal),
         depth: 0,
@@ -647,7 +664,7 @@ async function openIn(env: SandboxEnv, cwd: string): Promise<SandboxEnv> {
   try {
     return await env.open({ name: 'default', cwd });
   } catch (error) {
-    await env.close().catch(() => {}); // the first error is the one to report
+    await env.close('failed').catch(() => {}); // the first error is the one to report
     throw error;
   }
 }

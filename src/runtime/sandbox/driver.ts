@@ -8,11 +8,11 @@ import { Problems } from '../define/checks.ts';
 import { HarnessClosedError } from '../errors.ts';
 import { LinkedAbort } from '../linked-abort.ts';
 import { unlessIgnored } from '../unless-ignored.ts';
-import type { DriverResult, EnvExecOptions, EnvStat, SandboxDriver, SandboxEnv } from './env.ts';
+import type { DriverResult, EnvExecOptions, EnvStat, SandboxDriver, SandboxEnv, WorkOutcome } from './env.ts';
 import { fileError } from './file-error.ts';
 
 const required = 'exec readFile readFileBuffer writeFile stat readdir exists mkdir rm'.split(' ');
-const optional = ['createReadStream', 'realpath', 'glob', 'grep'];
+const optional = ['createReadStream', 'realpath', 'isGone', 'glob', 'grep'];
 /** How long an aborted driver may take to say that the command has ended. */
 const confirmationMs = 1_000;
 const longestTimeoutMs = 2 ** 31 - 1; // drivers use timers, and a longer one of Node fires at once
@@ -21,8 +21,11 @@ const longestTimeoutMs = 2 ** 31 - 1; // drivers use timers, and a longer one of
 export interface DriverOptions {
   /** The working directory, absolute. */
   cwd: string;
-  /** Ends what the driver works with; called once, when the commands that were under way have ended. */
-  dispose?: () => void | Promise<void>;
+  /**
+   * Ends what the driver works with; called once, when the commands that were under way have ended.
+   * @param outcome - how the work in it ended. Left out: it will be asked for again by its key, with its files
+   */
+  dispose?: (outcome?: WorkOutcome) => void | Promise<void>;
 }
 
 /**
@@ -55,13 +58,14 @@ class DriverEnv implements SandboxEnv {
   readonly cwd: string;
   readonly #driver: SandboxDriver;
   readonly #variables: Record<string, string>;
-  readonly #dispose: (() => void | Promise<void>) | undefined;
+  readonly #dispose: DriverOptions['dispose'];
   readonly #stop = new AbortController();
   readonly #running = new Set<Promise<unknown>>();
   #closing: Promise<void> | undefined;
   /** There when the driver has them: the tools have other ways without. */
   readonly createReadStream?: NonNullable<SandboxDriver['createReadStream']>;
   readonly realpath?: NonNullable<SandboxDriver['realpath']>;
+  readonly isGone?: NonNullable<SandboxDriver['isGone']>;
   readonly glob?: NonNullable<SandboxDriver['glob']>;
   readonly grep?: NonNullable<SandboxDriver['grep']>;
 
@@ -70,13 +74,14 @@ class DriverEnv implements SandboxEnv {
     driver: SandboxDriver,
     cwd: string,
     variables: Record<string, string>,
-    dispose: (() => void | Promise<void>) | undefined,
+    dispose: DriverOptions['dispose'],
   ) {
     this.cwd = cwd;
     this.#driver = driver;
     this.#variables = variables;
     this.#dispose = dispose;
-    const { createReadStream, realpath, glob, grep } = driver;
+    const { createReadStream, realpath, isGone, glob, grep } = driver;
+    if (isGone) this.isGone = () => isGone.call(driver);
     if (createReadStream) {
       this.createReadStream = (path, options) =>
         this.#reading(path, (at) => createReadStream.call(driver, at, options));
@@ -213,15 +218,15 @@ class DriverEnv implements SandboxEnv {
     return new DriverEnv(this.#driver, this.resolvePath(cwd), variables, undefined);
   }
 
-  close(): Promise<void> {
-    this.#closing ??= this.#close();
+  close(outcome?: WorkOutcome): Promise<void> {
+    this.#closing ??= this.#close(outcome);
     return this.#closing;
   }
 
-  async #close(): Promise<void> {
+  async #close(outcome: WorkOutcome | undefined): Promise<void> {
     this.#stop.abort(new HarnessClosedError());
     await Promise.allSettled(this.#running);
-    await this.#dispose?.();
+    await this.#dispose?.(outcome);
   }
 
   async *#reading(path: string, read: (at: string) => AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {

@@ -93,6 +93,11 @@ export interface SandboxDriver {
    */
   glob?(pattern: string, options?: GlobOptions): Promise<{ paths: string[]; truncated: boolean }>;
   /**
+   * Whether it has ended, and nothing can be done in it any more: asked before a message to an agent instance is worked
+   * on, so that another one can be opened. Left out: it never has
+   */
+  isGone?(): Promise<boolean>;
+  /**
    * Finds lines that match, without `.git` and what `.gitignore` names, at most `limit` of them; `total` counts all. Left
    * out: the tools search by `exec`
    */
@@ -117,6 +122,8 @@ export interface SandboxEnv extends SandboxDriver {
   spawn?(command: readonly string[], options?: { cwd?: string; env?: Record<string, string> }): Promise<SandboxProcess>;
   /** The absolute path that a relative one means here, without `.` and `..`. */
   resolvePath(path: string): string;
+  /** Keeps a sandbox that ends when it is not used from doing so. @returns ends that */
+  keepAwake?(): () => void;
   /**
    * An environment for a child harness: the same files, its own process tree, working directory and variables. Its
    * `close` ends every command that it started.
@@ -124,7 +131,8 @@ export interface SandboxEnv extends SandboxDriver {
   open(options?: { name?: string; cwd?: string; env?: Record<string, string> }): Promise<SandboxEnv>;
   /**
    * Ends every command that was started here; of the root environment also what the factory made for it.
-   * @param outcome - of the run or action that it was for; left out when it is an agent instance that ends
+   * @param outcome - of the run or action that it was for, or of an agent instance that ends with its runtime. Left out: it
+   * is asked for again by its key, and the files have to be there then
    */
   close(outcome?: WorkOutcome): Promise<void>;
 }
@@ -142,15 +150,26 @@ export interface SandboxFactory {
     options: { subagents: readonly { name: string; description?: string }[] },
   ): readonly ToolDefinition[];
   /** Called once for each root harness; `close` of what it gives ends what it made. */
-  createSandbox(request: {
-    /** Of the agent instance or run. */
-    id: string;
-    kind: 'agent' | 'run';
-    /** Interrupted work goes on: the files of before must be there. Always false in this version. */
-    resume: boolean;
-    /** Aborts when the sandbox is no longer wanted. */
-    signal: AbortSignal;
-    /** The host of the runtime, opened when it is first asked for. */
-    host: () => Promise<SandboxHost>;
-  }): Promise<SandboxEnv>;
+  createSandbox(request: SandboxRequest): Promise<SandboxEnv>;
+}
+
+/** What a sandbox is made for, or found again. */
+export interface SandboxRequest {
+  kind: 'agent' | 'run';
+  /** Of the agent instance or run. */
+  id: string;
+  /** The name of the agent, where `kind` is `agent`: instances of two agents may have one id. */
+  agent?: string;
+  /** The same whenever a sandbox is asked for this work, and another one for any other work of any store. */
+  key: string;
+  /** Later processes may ask for it again, as for that of an agent instance in a store which is a file. */
+  isDurable: boolean;
+  /** Interrupted work goes on: the files of before must be there. Always false in this version. */
+  resume: boolean;
+  /** Aborts when the sandbox is no longer wanted. */
+  signal: AbortSignal;
+  /** The host of the runtime, opened when it is first asked for. */
+  host: () => Promise<SandboxHost>;
+  /** Tells of a container in the events of the work. */
+  onEvent: (event: { sandboxId: string; kind: 'created' | 'found' | 'kept' | 'removed' }) => void;
 }

@@ -8,7 +8,15 @@ import { Problems } from '../define/checks.ts';
 import { LinkedAbort } from '../linked-abort.ts';
 import { globMatcher } from '../tools/glob-pattern.ts';
 import { sandboxFromDriver } from './driver.ts';
-import type { DriverResult, EnvExecOptions, EnvStat, GlobOptions, SandboxDriver, SandboxFactory } from './env.ts';
+import type {
+  DriverResult,
+  EnvExecOptions,
+  EnvStat,
+  GlobOptions,
+  SandboxDriver,
+  SandboxFactory,
+  WorkOutcome,
+} from './env.ts';
 
 /** Options of `virtual()`. */
 export interface VirtualOptions {
@@ -50,13 +58,15 @@ export function virtual(options: VirtualOptions = {}): SandboxFactory {
   return {
     warning:
       'virtual() is no boundary: its shell runs in this process, with its memory and time. Use docker() for a boundary.',
-    async createSandbox({ id, kind }) {
-      const key = `${kind} ${id}`;
+    async createSandbox({ key }) {
       const bash = kept.get(key) ?? makeBash(options, cwd);
       kept.set(key, bash);
       const forget = () => void kept.delete(key);
       bash.catch(forget);
-      return sandboxFromDriver(new VirtualDriver(await bash), { cwd, ...(kind === 'run' && { dispose: forget }) });
+      const dispose = (outcome?: WorkOutcome) => {
+        if (outcome !== undefined) forget();
+      };
+      return sandboxFromDriver(new VirtualDriver(await bash), { cwd, dispose });
     },
   };
 }

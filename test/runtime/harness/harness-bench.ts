@@ -11,6 +11,7 @@ import { OwnerJournal } from '../../../src/runtime/run/owner-journal.ts';
 import { Steps } from '../../../src/runtime/run/step.ts';
 import { local } from '../../../src/runtime/sandbox/local.ts';
 import { SandboxTools } from '../../../src/runtime/tools/tool-environment.ts';
+import { sandboxRequest } from '../../support/sandbox-request.ts';
 
 /** A root harness in a directory of this machine, with every event that it told. Close it with `await using`. */
 export async function harnessBench(config: AgentConfig = {}, { depth = 0 }: { depth?: number } = {}) {
@@ -33,13 +34,7 @@ export async function harnessBench(config: AgentConfig = {}, { depth = 0 }: { de
   await journal.claim();
   const stop = new AbortController();
   const meter = new UsageMeter();
-  const env = await local({ cwd }).createSandbox({
-    id: 'run_bench',
-    kind: 'run',
-    resume: false,
-    signal: stop.signal,
-    host: () => Promise.reject(new Error('this sandbox needs no host')),
-  });
+  const env = await local({ cwd }).createSandbox(sandboxRequest({ signal: stop.signal }));
   const harness = new OpenHarness({
     name: 'default',
     env,

@@ -12,6 +12,7 @@ import { local } from '../../../src/runtime/sandbox/local.ts';
 import { localEnv } from '../../support/local-env.ts';
 import { test as base } from '../../support/runtime.ts';
 import { openHost } from '../../support/sandbox-fixture.ts';
+import { sandboxRequest } from '../../support/sandbox-request.ts';
 import { callTool } from './call-tool.ts';
 
 let program: string;
@@ -52,13 +53,11 @@ async function runs(sandbox: SandboxEnv, word: string): Promise<boolean> {
   return (await sandbox.exec(`pgrep -f '^[^/].*${word}'`)).exitCode === 0;
 }
 
-const request = { id: 'mcp', kind: 'run', resume: false, signal: new AbortController().signal } as const;
-
 describe.each(['docker', 'local'])('a server in a sandbox of %s()', (kind) => {
   const test = base.extend<{ sandbox: SandboxEnv }>({
     sandbox: async ({ directory }, use) => {
       const factory = kind === 'docker' ? docker() : local({ cwd: directory });
-      const sandbox = await factory.createSandbox({ ...request, host: async () => opened.host });
+      const sandbox = await factory.createSandbox(sandboxRequest({ host: async () => opened.host }));
       try {
         await use(sandbox);
       } finally {

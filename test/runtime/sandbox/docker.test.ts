@@ -7,7 +7,9 @@ import { createRuntime } from '../../../src/runtime/run/runtime.ts';
 import { docker } from '../../../src/runtime/sandbox/docker.ts';
 import type { SandboxFactory } from '../../../src/runtime/sandbox/env.ts';
 import { sandboxContract } from '../../../src/testing/sandbox-contract.ts';
+import { eventsOf, ofType } from '../../support/runtime.ts';
 import { openHost } from '../../support/sandbox-fixture.ts';
+import { sandboxRequest } from '../../support/sandbox-request.ts';
 import { smallestProgram } from '../smallest-program.ts';
 
 let opened: Awaited<ReturnType<typeof openHost>>;
@@ -45,13 +47,7 @@ const workflow = (sandbox: SandboxFactory) =>
   });
 
 test('a command with a key is started once: later calls join it', async () => {
-  const env = await dockerHere().createSandbox({
-    id: 'keyed',
-    kind: 'run',
-    resume: false,
-    signal: new AbortController().signal,
-    host: async () => opened.host,
-  });
+  const env = await dockerHere().createSandbox(sandboxRequest());
   try {
     const command = 'echo started >> starts.txt; cat starts.txt';
     const results = [await env.exec(command, { key: 'a' }), await env.exec(command, { key: 'a' })];
@@ -74,6 +70,40 @@ test('removes the sandbox of a run with the run, unless it is to be kept; then o
   await using sandbox = await opened.host.connect(kept?.id ?? '');
   expect(await sandbox.fs.readFile('left.txt')).toBe('here');
   expect(await sandbox.processes()).toEqual([]);
+});
+
+// contract: 10.2-docker-keep-on-failure, 8-sandbox
+test.each([
+  ['completed', async () => null, false],
+  ['failed', () => Promise.reject(new Error('broken')), true],
+  ['cancelled', (signal: AbortSignal) => new Promise((_, fail) => signal.addEventListener('abort', fail)), false],
+] as const)('keeps that of a run which failed, where it is asked for that: %s', async (state, work, isKept) => {
+  const failing = defineWorkflow({
+    name: 'keeps',
+    agent: defineAgent(() => ({ sandbox: dockerHere({ keep: 'on-failure' }) })),
+    run: async ({ harness, signal }) => {
+      await harness.fs.writeFile('left.txt', 'here');
+      harness.emit('written', null);
+      await work(signal);
+    },
+  });
+  await using runtime = await createRuntime({ store: ':memory:' });
+  const run = await runtime.invoke(failing);
+  runtime.observe(({ type }) => {
+    if (type === 'data' && state === 'cancelled') void run.cancel();
+  });
+  await run.result().catch(() => {});
+  expect((await run.record()).state).toBe(state);
+  const [created, ended] = ofType(await eventsOf(run), 'sandbox');
+  expect([created?.kind, ended?.kind]).toEqual(['created', isKept ? 'kept' : 'removed']);
+  expect(ended?.sandboxId).toBe(created?.sandboxId);
+  const found = await opened.host.list({ labels: { 'berth.run': run.id } });
+  expect(found.map(({ id }) => id)).toEqual(isKept ? [created?.sandboxId] : []);
+  expect((await opened.host.collect()).removed).toEqual([]);
+  for (const { id } of found) {
+    await using sandbox = await opened.host.connect(id);
+    expect(await sandbox.fs.readFile('left.txt')).toBe('here');
+  }
 });
 
 // contract: 1.6-sandbox-default, 2-child-environment, 2-child-processes

@@ -5,20 +5,14 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type LocalOptions, local } from '../../../src/runtime/sandbox/local.ts';
 import { sandboxContract } from '../../../src/testing/sandbox-contract.ts';
+import { sandboxRequest } from '../../support/sandbox-request.ts';
 
 const cwd = mkdtempSync(join(tmpdir(), 'berth-test-'));
 afterAll(() => rm(cwd, { recursive: true, force: true }));
 
 sandboxContract({ describe, test, beforeAll, afterAll }, { name: 'local()', factory: () => local({ cwd }) });
 
-const open = (options: LocalOptions = {}) =>
-  local(options).createSandbox({
-    id: 'run_local',
-    kind: 'run',
-    resume: false,
-    signal: new AbortController().signal,
-    host: () => Promise.reject(new Error('this sandbox needs no host')),
-  });
+const open = (options: LocalOptions = {}) => local(options).createSandbox(sandboxRequest());
 
 // contract: 10.2-local-cwd
 test('works in the directory of the process where none is given', async () => {
@@ -47,8 +41,7 @@ test('takes the variables when the factory is made, not when a sandbox is', asyn
   process.env.LC_CTYPE = 'before';
   const factory = local();
   process.env.LC_CTYPE = 'after';
-  const request = { id: 'x', kind: 'run', resume: false, signal: new AbortController().signal } as const;
-  const env = await factory.createSandbox({ ...request, host: () => Promise.reject(new Error('none')) });
+  const env = await factory.createSandbox(sandboxRequest());
   delete process.env.LC_CTYPE;
   expect((await env.exec('echo $LC_CTYPE')).stdout).toBe('before\n');
 });

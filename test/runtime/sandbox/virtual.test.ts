@@ -9,6 +9,7 @@ import { type VirtualOptions, virtual } from '../../../src/runtime/sandbox/virtu
 import { sandboxContract } from '../../../src/testing/sandbox-contract.ts';
 import { scriptedModel } from '../../../src/testing/scripted-model.ts';
 import { eventsOf, ofType } from '../../support/runtime.ts';
+import { sandboxRequest } from '../../support/sandbox-request.ts';
 import { smallestProgram } from '../smallest-program.ts';
 
 sandboxContract(
@@ -19,13 +20,7 @@ sandboxContract(
 smallestProgram('virtual()', virtual);
 
 const open = (factory: SandboxFactory, id = 'one', kind: 'run' | 'agent' = 'agent') =>
-  factory.createSandbox({
-    id,
-    kind,
-    resume: false,
-    signal: new AbortController().signal,
-    host: () => Promise.reject(new Error('this sandbox needs no host')),
-  });
+  factory.createSandbox(sandboxRequest({ id, kind }));
 
 // contract: 10.2-virtual
 test('has the files and variables that it is given, and works in its directory', async () => {

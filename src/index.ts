@@ -38,6 +38,7 @@ export {
   type AgentDefinition,
   type AgentProfile,
   type CompactionOptions,
+  type DurabilityOptions,
   defineAgent,
   defineAgentProfile,
 } from './runtime/define/agent.ts';

@@ -227,6 +227,23 @@ export class SubmissionAbortedError extends BerthError<{ submissionId: string; r
   }
 }
 
+/** The submission took longer than the agent's `durability` allows; what it had started was ended. */
+export class SubmissionTimeoutError extends BerthError<{ submissionId: string; timeoutMs: number }> {
+  static {
+    SubmissionTimeoutError.prototype.name = 'SubmissionTimeoutError';
+  }
+  readonly code = 'submission_timeout';
+  override readonly status = 504;
+  constructor(meta: { submissionId: string; timeoutMs: number }, options?: ErrorOptions) {
+    super(
+      `The submission ${meta.submissionId} took longer than ${meta.timeoutMs} ms. Give the agent more, by ` +
+        'durability: { timeoutMs }, or ask for less at once.',
+      meta,
+      options,
+    );
+  }
+}
+
 /** The harness has no session of that name. */
 export class SessionNotFoundError extends BerthError<{ session: string }> {
   static {

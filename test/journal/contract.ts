@@ -77,6 +77,7 @@ export function storeContract(name: string, open: (directory: string) => Promise
       expect(await store.submission('s2')).toMatchObject({ state: 'running', progress: '"begun"' });
     });
 
+    // contract: 7.4-fence
     test('has one lease for an owner; who has lost it writes nothing more', async ({ store }) => {
       await store.admitRun(run);
       const first = await store.claim(owner, 'host-1', 60_000);

@@ -48,7 +48,7 @@ const statuses: Record<number, string[]> = {
   ],
   502: ['OperationFailedError'],
   503: ['RuntimeUnavailableError'],
-  504: ['ActionTimeoutError'],
+  504: ['ActionTimeoutError', 'SubmissionTimeoutError'],
 };
 
 /** The codes that are not the name of their class. */

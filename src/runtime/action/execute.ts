@@ -34,12 +34,21 @@ export async function executeAction(execution: Execution): Promise<JsonValue> {
   const { action, signal } = execution;
   const input = actionInput(action, execution.input, execution.ignoreInput);
   const stop = new LinkedAbort(signal);
-  const { timeoutMs = Number.POSITIVE_INFINITY } = action;
-  const timeout = new ActionTimeoutError({ action: action.name, timeoutMs });
-  const deadline = performance.now() + timeoutMs;
-  const stopTimer = after(timeoutMs, () => stop.abort(timeout));
+  const startedAt = performance.now();
+  let timeoutMs = action.timeoutMs ?? Number.POSITIVE_INFINITY;
+  let timeout: ActionTimeoutError | undefined;
+  const timeOut = () => {
+    timeout ??= new ActionTimeoutError({ action: action.name, timeoutMs });
+    stop.abort(timeout);
+  };
+  let stopTimer = after(timeoutMs, timeOut);
   try {
     const harness = await execution.openHarness(stop.signal);
+    if (harness.timeoutMs < timeoutMs) {
+      stopTimer();
+      timeoutMs = harness.timeoutMs;
+      stopTimer = after(startedAt + timeoutMs - performance.now(), timeOut);
+    }
     let outcome: WorkOutcome = 'failed';
     try {
       stop.signal.throwIfAborted();
@@ -53,7 +62,7 @@ export async function executeAction(execution: Execution): Promise<JsonValue> {
         giveUp: () => log.warn(`The action ${action.name} did not end when it was aborted; it may still be at work`),
       });
       stopTimer();
-      if (performance.now() >= deadline) stop.abort(timeout); // work that holds the event loop keeps timers from firing
+      if (performance.now() >= startedAt + timeoutMs) timeOut(); // work that holds the event loop keeps timers from firing
       stop.signal.throwIfAborted(); // what comes from work that ignored its signal comes too late
       const output = actionOutput(action, returned);
       outcome = 'completed';
@@ -64,7 +73,7 @@ export async function executeAction(execution: Execution): Promise<JsonValue> {
   } catch (error) {
     if (!stop.signal.aborted) throw error;
     // Whatever an action throws because it was aborted, this is why.
-    throw stop.signal.reason === timeout ? timeout : abortError(stop.signal.reason);
+    throw timeout && stop.signal.reason === timeout ? timeout : abortError(stop.signal.reason);
   } finally {
     stopTimer();
     stop.release();

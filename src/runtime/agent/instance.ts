@@ -2,13 +2,15 @@ import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WriteRefusedError } from '../../journal/errors.ts';
 import type { InstanceOwner, Lease, Store, SubmissionRow, SubmissionState } from '../../journal/store.ts';
+import { after } from '../after.ts';
 import type { AgentDefinition } from '../define/agent.ts';
-import { SubmissionAbortedError, SubmissionConflictError } from '../errors.ts';
+import { SubmissionAbortedError, SubmissionConflictError, SubmissionTimeoutError } from '../errors.ts';
 import type { RecordedError } from '../events/event.ts';
 import { recordedError, restoredError } from '../events/recorded-error.ts';
 import { UsageMeter, within } from '../events/scope.ts';
 import type { OpenHarness } from '../harness/open-harness.ts';
 import { newId } from '../id.ts';
+import { LinkedAbort } from '../linked-abort.ts';
 import type { ImagePart } from '../model/model.ts';
 import type { OwnerJournal } from '../run/owner-journal.ts';
 import type { OpenRootHarness } from '../run/run.ts';
@@ -21,6 +23,9 @@ import { signalText } from '../session/signal.ts';
 
 /** How often it is looked whether another process has let go of an instance, or settled a submission. */
 const pollMs = 200;
+
+/** Where the agent's `durability` does not say it. */
+const defaultTimeoutMs = 60 * 60 * 1000;
 
 /** What `dispatch` gives: the message was taken, and will be worked on in its turn. */
 export interface Receipt {
@@ -223,13 +228,22 @@ export class AgentInstance {
     within(this.#journal.emit, scope)({ type: 'submission_start', kind: 'dispatch' });
     this.#put(submission, 'running', {});
     await this.#journal.flush();
+    const startedAt = performance.now();
     const root = await this.#root();
+    const { timeoutMs = defaultTimeoutMs } = root.parts.agent.durability;
+    const timeout = new SubmissionTimeoutError({ submissionId: scope.submissionId, timeoutMs });
+    const stop = new LinkedAbort(signal);
+    const stopTimer = after(startedAt + timeoutMs - performance.now(), () => stop.abort(timeout));
     const letSleep = root.sandbox.keepAwake?.();
     try {
       const session = await root.session();
       const steps = new Steps(this.#journal, lane(scope.submissionId));
-      return await session.promptAs({ scope, meter, steps }, text, { images, signal });
+      return await session.promptAs({ scope, meter, steps }, text, { images, signal: stop.signal });
+    } catch (error) {
+      throw stop.signal.reason === timeout ? timeout : error;
     } finally {
+      stopTimer();
+      stop.release();
       letSleep?.();
     }
   }

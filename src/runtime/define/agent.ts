@@ -26,6 +26,15 @@ export interface CompactionOptions {
   model?: string | Model | undefined;
 }
 
+/** How long work of an agent may take. */
+export interface DurabilityOptions {
+  /**
+   * Milliseconds from the start of a message to an agent instance: then it is aborted, and fails with
+   * `SubmissionTimeoutError`. Default: an hour. Of a run, where it is given: it fails with `ActionTimeoutError`
+   */
+  timeoutMs?: number | undefined;
+}
+
 /** Reusable behaviour, without a sandbox. */
 export interface AgentProfile {
   /** A letter, then letters, digits, `_`, `-`; at most 64. Needed where it is a subagent: a task names it. */
@@ -54,6 +63,8 @@ export interface AgentProfile {
   compaction?: false | CompactionOptions | undefined;
   /** By name; their tools are `mcp__<name>__<tool>`. Connected at the first prompt of a harness, closed with it. */
   mcpServers?: McpServers | undefined;
+  /** Not for a subagent: its work is a part of that of others. */
+  durability?: DurabilityOptions | undefined;
 }
 
 /** What the function of `defineAgent` gives: a profile, and where the agent works. */
@@ -99,6 +110,7 @@ export interface ResolvedAgent {
   readonly workspaceContext: boolean;
   readonly compaction: false | CompactionOptions;
   readonly mcpServers: McpServers;
+  readonly durability: DurabilityOptions;
   readonly cwd?: string;
   readonly sandbox?: SandboxFactory;
 }
@@ -119,14 +131,12 @@ const behaviourFields = [
   'compaction',
   'mcpServers',
 ];
-const notYet = ['durability'];
-const profileFields: Fields = { known: ['name', ...behaviourFields], notYet };
+const profileFields: Fields = { known: ['name', 'durability', ...behaviourFields] };
 const subagentFields: Fields = {
-  ...profileFields,
-  notYet: notYet.filter((field) => field !== 'durability'),
+  known: ['name', ...behaviourFields],
   advice: { durability: 'is that of the work which the subagent is a part of' },
 };
-const configFields: Fields = { known: [...behaviourFields, 'profile', 'cwd', 'sandbox'], notYet };
+const configFields: Fields = { known: [...behaviourFields, 'durability', 'profile', 'cwd', 'sandbox'] };
 
 /**
  * Checks a profile and gives it back as it is.
@@ -171,6 +181,7 @@ export async function resolveAgent(agent: AgentDefinition, context: AgentContext
   const record = problems.record(config, '', configFields);
   checkBehaviour(problems, record, '', []);
   if (record.profile !== undefined) checkProfile(problems, record.profile, 'profile');
+  checkDurability(problems, record.durability, 'durability');
   problems.optional(record.cwd, 'cwd', (value, path) => problems.text(value, path));
   problems.optional(record.sandbox, 'sandbox', (value, path) => checkFactory(problems, value, path));
   problems.throwIfAny();
@@ -206,6 +217,7 @@ export function behaviour(profile: AgentProfile): ResolvedAgent {
     workspaceContext: profile.workspaceContext ?? true,
     compaction: profile.compaction ?? {},
     mcpServers: profile.mcpServers ?? {},
+    durability: profile.durability ?? {},
     ...(name !== undefined && { name }),
     ...(description !== undefined && { description }),
     ...(model !== undefined && { model }),
@@ -249,7 +261,15 @@ function checkProfile(problems: Problems, value: unknown, path: string): void {
   const profile = problems.record(value, path, profileFields);
   const at = path === '' ? 'name' : `${path}.name`;
   problems.optional(profile.name, at, (name, where) => problems.name(name, where, agentNamePattern));
+  checkDurability(problems, profile.durability, path === '' ? 'durability' : `${path}.durability`);
   checkBehaviour(problems, profile, path, [value]);
+}
+
+function checkDurability(problems: Problems, value: unknown, root: string): void {
+  problems.optional(value, root, (given) => {
+    const { timeoutMs } = problems.record(given, root, { known: ['timeoutMs'], notYet: ['maxAttempts'] });
+    problems.optional(timeoutMs, `${root}.timeoutMs`, (ms, path) => problems.positiveInteger(ms, path));
+  });
 }
 
 /** @param above - the profiles that these are below */

@@ -101,6 +101,12 @@ export class OpenHarness implements Harness {
     this.#servers = new AgentServers(parts.env, this.#stop.signal);
   }
 
+  /** Of the whole run, where its agent limits it. */
+  get timeoutMs(): number {
+    const { depth, agent } = this.parts;
+    return (depth === 0 ? agent.durability.timeoutMs : undefined) ?? Number.POSITIVE_INFINITY;
+  }
+
   get signal(): AbortSignal {
     return this.#stop.signal;
   }

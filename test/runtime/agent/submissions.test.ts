@@ -154,6 +154,36 @@ test('aborting an instance stops what it works on and settles what waits, withou
   expect(model.requests[1]?.messages.map(({ role }) => role)).toEqual(['user', 'user']);
 });
 
+// contract: 7.4-deadline
+test('a submission that takes longer than its agent allows fails, within a turn too; the next one has its own time', async ({
+  runtime,
+}) => {
+  const model = scriptedModel([
+    { toolCalls: [{ name: 'bash', input: { command: 'echo $$ > pid; exec sleep 1000' } }] },
+    { delayMs: 100_000, text: 'never' },
+    'In time.',
+  ]);
+  const agent = defineAgent(() => ({ model, durability: { timeoutMs: 1_000 } }), { name: 'helper' });
+  const settled: unknown[] = [];
+  runtime.observe((event) => {
+    if (event.type === 'submission_settled') settled.push([event.outcome, event.error?.code]);
+  });
+  for (const message of ['In a tool', 'In a model']) {
+    const { submissionId, result } = await runtime.dispatch(agent, { instance: 'a', message });
+    await expect(result()).rejects.toMatchObject({
+      name: 'SubmissionTimeoutError',
+      meta: { submissionId, timeoutMs: 1_000 },
+    });
+  }
+  const third = await runtime.dispatch(agent, { instance: 'a', message: 'Quick' });
+  expect((await third.result()).text).toBe('In time.');
+  expect(settled).toEqual([
+    ['failed', 'submission_timeout'],
+    ['failed', 'submission_timeout'],
+    ['completed', undefined],
+  ]);
+});
+
 // contract: 7.2-abort-any, 7.2-abort
 test('aborting an instance also settles what waits for a place, and says when there is nothing to abort', async ({
   directory,

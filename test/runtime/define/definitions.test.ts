@@ -72,10 +72,24 @@ test('is known to a second copy of the package in the same process', async () =>
 // contract: 11-not-yet
 test('says of a part that is not built yet that it is not supported in this version', async () => {
   expect(issuesOf(() => defineAction(untyped({ ...noop, files: 'transaction' }))).files).toContain('not supported');
-  const later = { durability: {} };
-  const issues = await configIssues(later);
-  expect(Object.keys(issues).sort()).toEqual(Object.keys(later).sort());
-  for (const message of Object.values(issues)) expect(message).toBe('is not supported in this version');
+  expect(await configIssues({ durability: { maxAttempts: 3 } })).toEqual({
+    'durability.maxAttempts': 'is not supported in this version',
+  });
+});
+
+// contract: 1.6-durability
+test('takes a time limit for its work that is a whole number above 0, also in a profile', async () => {
+  for (const timeoutMs of [0, -1, 1.5, Number.POSITIVE_INFINITY, '1']) {
+    expect(await configIssues({ durability: { timeoutMs } })).toHaveProperty('durability.timeoutMs');
+  }
+  expect(await configIssues({ durability: 5 })).toHaveProperty('durability');
+  expect(await configIssues({ profile: { durability: { timeout: 1 } } })).toHaveProperty('profile.durability.timeout');
+  const profile = defineAgentProfile({ durability: { timeoutMs: 5 } });
+  const resolved = await resolveAgent(
+    defineAgent(() => ({ profile })),
+    { id: 'x', env: {} },
+  );
+  expect(resolved.durability).toEqual({ timeoutMs: 5 });
 });
 
 // contract: 1.3-old-names

@@ -597,6 +597,22 @@ describe('a runtime', () => {
   });
 });
 
+// contract: 7.4-deadline-run
+test('a run that takes longer than its agent allows fails, with all that it started', async ({ runtime }) => {
+  const slow = defineWorkflow({
+    name: 'slow',
+    agent: defineAgent(() => ({ durability: { timeoutMs: 300 } })),
+    timeoutMs: 100_000,
+    run: async ({ harness }) => void (await harness.shell('sleep 1000')),
+  });
+  const run = await runtime.invoke(slow);
+  await expect(run.result()).rejects.toMatchObject({
+    name: 'ActionTimeoutError',
+    meta: { action: 'slow', timeoutMs: 300 },
+  });
+  expect(await run.record()).toMatchObject({ state: 'failed', error: { code: 'action_timeout' } });
+});
+
 describe('the sandbox of a run', () => {
   // contract: 1.6-sandbox, 10.1-once
   test('is that of its agent before that of the runtime, made once for all that is in it', async ({

@@ -434,6 +434,7 @@ test('finds what is registered by its name there, also in place of the name of i
   const model = scriptedModel(['Hello.']);
   const helper = defineAgent(() => ({ model }), { name: 'own' });
   await using runtime = await createRuntime({
+    store: ':memory:',
     sandbox: local({ cwd: directory }),
     workflows: { twice: double },
     agents: { helper },
@@ -481,7 +482,7 @@ test('its first event has name, time and input, its last state, result and durat
 // contract: 7.1-runs-limit
 test('lists 100 runs unless told otherwise, and never more than 1,000', async ({ directory }) => {
   const { local } = await import('../../../src/runtime/sandbox/local.ts');
-  await using runtime = await createRuntime({ concurrency: 1, sandbox: local({ cwd: directory }) });
+  await using runtime = await createRuntime({ store: ':memory:', concurrency: 1, sandbox: local({ cwd: directory }) });
   const { workflow, started } = waiting('first');
   await runtime.invoke(workflow);
   await started; // all others wait for it

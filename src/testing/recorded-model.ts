@@ -1,3 +1,4 @@
+import { secretName } from '../runtime/events/masker.ts';
 import type { Model, ModelEvent, ModelRequest } from '../runtime/model/model.ts';
 import { Models } from '../runtime/model/providers.ts';
 import { checkOptions } from '../runtime/options.ts';
@@ -145,12 +146,11 @@ function replaying(file: string, real: Model | undefined, asked: Asked): Recorde
 /** The forms that the keys of well-known services have. */
 const KEYS =
   /\b(sk-[\w-]{16,}|AIza[\w-]{30,}|gh[opsu]_\w{30,}|github_pat_\w{30,}|xox[abprs]-[\w-]{10,}|AKIA[A-Z\d]{16})(?![\w-])/g;
-const SECRET_VARIABLE = /(KEY|TOKEN|SECRET|PASSWORD)$/i;
 
 /** Replaces what is given, what stands in variables that are named as secrets, and what looks like a key. */
 function masking(given: readonly string[]): (text: string) => string {
   const ofVariables = Object.entries(process.env).flatMap(([name, value]) =>
-    value && value.length >= 16 && SECRET_VARIABLE.test(name) ? [value] : [],
+    value && value.length >= 16 && secretName.test(name) ? [value] : [],
   );
   // The longest first: one may be the beginning of another.
   const secrets = [...given, ...ofVariables].filter(Boolean).sort((a, b) => b.length - a.length);

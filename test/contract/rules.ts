@@ -239,7 +239,7 @@ export const sections: Section[] = [
         'Of input that does not fit the model sees each issue with its path, and a request to call again.',
       '2-model-output-issues': 'Of output that does not fit the model sees each issue with its path.',
       '2-model-message': 'Of other errors the model sees the plain message, without stack and cause, cut at 4 KB.',
-      '2-model-masked': later('masking', 'Secrets are masked in what the model sees of an error.'),
+      '2-model-masked': 'Secrets are masked in what the model sees of an error.',
       '2-caller-goes-on': 'After an action that failed the calling model goes on.',
       '2-aborted-caller': 'A caller that was aborted gets nothing more of the action.',
       '2-long-texts':
@@ -787,7 +787,8 @@ export const sections: Section[] = [
       '8-no-images': 'No event has the bytes of an image: they are `IMAGE_DATA_OMITTED`.',
       '8-no-env': 'No event has values of `env` options.',
       '8-no-cause': 'Errors in events and records have neither `cause` nor stack.',
-      '8-masked': later('masking', 'API keys and secrets that the host knows are masked wherever they occur.'),
+      '8-masked': 'API keys and secrets that the host knows are masked wherever they occur.',
+      '8-masked-pieces': 'A secret that comes in pieces is told in none of them.',
     },
   },
   {

@@ -20,7 +20,8 @@ export function actionTool(action: ActionDefinition, harness: OpenHarness, opera
         return textResult(JSON.stringify(output), { details: output });
       } catch (error) {
         if (signal.aborted) throw error;
-        const message = error instanceof Error ? error.message : String(error);
+        // Masked before it is cut: a part of a secret would not be known.
+        const message = harness.parts.journal.masker.text(error instanceof Error ? error.message : String(error));
         // One of the same action, not of another that it ran.
         const isOwn = error instanceof ActionInputValidationError && error.meta.action === action.name;
         const advice = isOwn ? ' Call it again with an input that fits.' : '';

@@ -1,4 +1,5 @@
 import type { EventBody, EventScope } from './event.ts';
+import type { Masker } from './masker.ts';
 
 /** A piece of a text, of which many come. */
 export type Delta = Extract<EventBody, { type: 'text_delta' | 'thinking_delta' | 'tool_output' }>;
@@ -7,20 +8,58 @@ export function isDelta(body: EventBody): body is Delta {
   return body.type === 'text_delta' || body.type === 'thinking_delta' || body.type === 'tool_output';
 }
 
-/** Joins the pieces that belong to one text, until they are taken. */
+interface Piece {
+  body: Delta;
+  scope: EventScope;
+}
+
+/** Joins the pieces that belong to one text, until they are taken. No piece of a secret is. */
 export class Deltas {
-  readonly #open = new Map<string, { body: Delta; scope: EventScope }>();
+  readonly #masker: Masker;
+  readonly #open = new Map<string, Piece>();
+
+  constructor(masker: Masker) {
+    this.#masker = masker;
+  }
 
   add(body: Delta, scope: EventScope): void {
     const key = JSON.stringify([body.type, scope.turnId, scope.operationId, textKey(body)]);
     const open = this.#open.get(key);
-    this.#open.set(key, { body: open === undefined ? body : joined(open.body, body), scope });
+    this.#open.set(key, { body: open === undefined ? body : withText(body, textOf(open.body) + textOf(body)), scope });
   }
 
-  take(): { body: Delta; scope: EventScope }[] {
-    const taken = [...this.#open.values()];
-    this.#open.clear();
+  /**
+   * What came since, but for an end of it that may be the beginning of a secret: that is taken with what goes on from it,
+   * or when its text is over.
+   * @param isOver - whether nothing more comes of the text that the piece is of
+   */
+  take(isOver: (piece: Piece) => boolean): Piece[] {
+    const taken: Piece[] = [];
+    for (const [key, piece] of this.#open) {
+      const { body, scope } = piece;
+      const text = textOf(body);
+      const [told, rest] = isOver(piece) ? [this.#masker.text(text), ''] : this.#masker.split(text);
+      if (told !== '' || rest === '') taken.push({ body: withText(body, told), scope });
+      if (rest === '') this.#open.delete(key);
+      else this.#open.set(key, { body: withText(body, rest), scope });
+    }
     return taken;
+  }
+}
+
+/** Whether an event is the end of the text that a piece is of, or of all texts. */
+export function endsText({ body: piece, scope: at }: Piece, body: EventBody, scope: EventScope): boolean {
+  switch (body.type) {
+    case 'message_end':
+      return piece.type === 'text_delta' && at.turnId === scope.turnId;
+    case 'thinking_end':
+      return piece.type === 'thinking_delta' && at.turnId === scope.turnId && piece.contentIndex === body.contentIndex;
+    case 'tool':
+      return (
+        piece.type === 'tool_output' && at.operationId === scope.operationId && piece.toolCallId === body.toolCallId
+      );
+    default:
+      return body.type === 'run_end' || body.type === 'submission_settled';
   }
 }
 
@@ -29,10 +68,10 @@ function textKey(body: Delta): unknown {
   return body.type === 'thinking_delta' ? body.contentIndex : [body.toolCallId, body.stream];
 }
 
-function joined(first: Delta, second: Delta): Delta {
-  if (first.type === 'thinking_delta' && second.type === 'thinking_delta') {
-    return { ...first, delta: first.delta + second.delta };
-  }
-  if (first.type === 'thinking_delta' || second.type === 'thinking_delta') return second; // never: the keys differ
-  return { ...first, text: first.text + second.text };
+function textOf(body: Delta): string {
+  return body.type === 'thinking_delta' ? body.delta : body.text;
+}
+
+function withText(body: Delta, text: string): Delta {
+  return body.type === 'thinking_delta' ? { ...body, delta: text } : { ...body, text };
 }

@@ -1,5 +1,7 @@
+import { type Logger, stdSerializers } from 'pino';
 import type { Emit } from './event.ts';
 import { frozenCopy } from './frozen-copy.ts';
+import type { Masker } from './masker.ts';
 
 /**
  * Writes `log` events. Attributes may be anything; what JSON can't hold is written as text, an error with its stack. More
@@ -12,6 +14,22 @@ export interface Log {
   warn(message: string, attributes?: Record<string, unknown>): void;
   /** Something failed. To end the work, throw. */
   error(message: string, attributes?: Record<string, unknown>): void;
+}
+
+/** A log that writes to a logger, with secrets masked. What holds none is written as the logger writes it. */
+export function loggerLog(logger: Logger, masker: Masker): Log {
+  const write =
+    (level: 'info' | 'warn' | 'error') =>
+    (message: string, attributes: Record<string, unknown> = {}) => {
+      const shown = Object.entries(attributes).map(([name, value]) => [
+        name,
+        value instanceof Error ? stdSerializers.err(value) : value, // with its code, and the texts of its causes
+      ]);
+      const json = JSON.stringify(frozenCopy(Object.fromEntries(shown)));
+      const masked = masker.json(json);
+      logger[level](masked === json ? attributes : JSON.parse(masked), masker.text(message));
+    };
+  return { info: write('info'), warn: write('warn'), error: write('error') };
 }
 
 const maxBytes = 64 * 1024;

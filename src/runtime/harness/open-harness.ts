@@ -399,6 +399,8 @@ export class OpenHarness implements Harness {
   async #runOperation<Result>(call: Call<Result>, signal: AbortSignal): Promise<Result> {
     const { kind: operationKind, name, place = this.parts, scope, work } = call;
     const { shown = (result) => result, recorded = (result) => result } = call;
+    const { journal } = this.parts;
+    journal.masker.addNamed(call.options.env);
     const head = { operationKind, ...(name !== undefined && { name }) };
     const step = place.steps.next(operationKind, ...call.about);
     const meter = new UsageMeter(place.meter);
@@ -427,7 +429,7 @@ export class OpenHarness implements Harness {
       const result = await work({ signal, emit: meter.counting(emit), meter, place, step });
       end({ result: shown(result) });
       step.end({ result: recorded(result) });
-      await this.parts.journal.flush(); // a result is used only when it is recorded
+      await journal.flush(); // a result is used only when it is recorded
       return result;
     } catch (error) {
       if (!over) {
@@ -435,7 +437,7 @@ export class OpenHarness implements Harness {
         if (signal.aborted) step.abandon();
         else step.end({ error });
       }
-      await this.parts.journal.flush();
+      await journal.flush();
       throw error;
     }
   }

@@ -43,7 +43,7 @@ export interface Call<Result> {
   place?: Place;
   /** Of its events. */
   scope?: EventScope;
-  options: { signal?: AbortSignal };
+  options: { signal?: AbortSignal; env?: Record<string, string> };
   /** Throws when the call can't be right. */
   check: () => void;
   work: (operation: Operation) => Promise<Result>;

@@ -1,4 +1,5 @@
 import type { Problems } from '../define/checks.ts';
+import type { Masker } from '../events/masker.ts';
 import type { SandboxEnv } from '../sandbox/env.ts';
 
 /** Options of every server. */
@@ -89,6 +90,13 @@ export function checkMcpOptions(
     if (typeof field !== 'function') problems.text(field, where);
   });
   problems.optional(options.fetch, at('fetch'), (field, where) => problems.function(field, where));
+}
+
+/** Makes known what is secret of a server. */
+export function addMcpSecrets(masker: Masker, options: Omit<McpServerOptions, 'sandbox'>): void {
+  const { env, headers, auth } = options as Partial<StdioMcpOptions & RemoteMcpOptions>; // it is one of the two
+  masker.addNamed({ ...env, ...headers });
+  if (typeof auth === 'string') masker.add(auth);
 }
 
 function checkTexts(problems: Problems, value: unknown, path: string): void {

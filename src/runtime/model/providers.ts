@@ -3,6 +3,7 @@ import { createGoogleGenerativeAI } from '@ai-sdk/google';
 import { createOpenAI } from '@ai-sdk/openai';
 import type { LanguageModelV3 } from '@ai-sdk/provider';
 import { Problems } from '../define/checks.ts';
+import { Masker } from '../events/masker.ts';
 import { pathText } from '../schema/path.ts';
 import { aiSdkModel } from './ai-sdk.ts';
 import {
@@ -26,8 +27,8 @@ export interface ProviderRegistration {
   /** With the version, as in `https://api.example.com/v1`. Needed for a provider that is not known. */
   baseUrl?: string;
   /**
-   * Default: the usual variable of a provider that is known (`OPENAI_API_KEY`, say), read at the first request; none for
-   * another one
+   * Masked wherever it is told or kept. Default: the usual variable of a provider that is known (`OPENAI_API_KEY`, say),
+   * read at the first request; none for another one
    */
   apiKey?: string;
   /** Sent with each request. */
@@ -106,6 +107,8 @@ const knownProviders = new Map<string, KnownProvider>([
 ]);
 
 const registered = new Map<string, ModelSource>();
+/** Also those of providers that were replaced. */
+const registeredSecrets = new Masker();
 
 /**
  * Makes a provider known to all runtimes of this process, or replaces what its id stood for.
@@ -115,6 +118,7 @@ const registered = new Map<string, ModelSource>();
  */
 export function registerProvider(id: string, source: ModelSource): void {
   checkSource(id, source);
+  addSecrets(registeredSecrets, source);
   registered.set(id, source);
 }
 
@@ -122,12 +126,16 @@ export function registerProvider(id: string, source: ModelSource): void {
 export class Models {
   readonly #own: Map<string, ModelSource>;
   readonly #environment: Environment;
+  /** Knows the keys of all its providers, as far as they were given here or stand in variables. */
+  readonly secrets = new Masker(registeredSecrets);
 
   /** @param own - by provider id */
   constructor(own: Record<string, ModelSource> = {}, environment: Environment = process.env) {
     for (const [id, source] of Object.entries(own)) checkSource(id, source);
     this.#own = new Map(Object.entries(own));
     this.#environment = environment;
+    for (const source of this.#own.values()) addSecrets(this.secrets, source);
+    for (const variables of [environment, process.env]) this.secrets.addNamed(variables);
   }
 
   /**
@@ -150,6 +158,12 @@ export class Models {
     if (isAiSdkProvider(source)) return foreignModel(provider, id, source);
     return registeredModel(provider, id, source, this.#environment);
   }
+}
+
+function addSecrets(masker: Masker, source: ModelSource): void {
+  if (isModel(source) || isAiSdkProvider(source)) return;
+  masker.add(source.apiKey ?? '');
+  masker.addNamed(source.headers);
 }
 
 function isModel(source: ModelSource): source is Model {

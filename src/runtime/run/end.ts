@@ -12,8 +12,9 @@ export function writeEnd(
   journal: OwnerJournal,
   { createdAt, startedAt }: RunRecord,
   state: 'completed' | 'failed' | 'cancelled',
-  ending: { usage: Usage } & ({ result: JsonValue } | { error: RecordedError }),
+  given: { usage: Usage } & ({ result: JsonValue } | { error: RecordedError }),
 ): { progress: Progress; written: Promise<void> } {
+  const ending = journal.masker.value(given); // also what is told of it without the store
   const endedAt = new Date();
   const durationMs = endedAt.getTime() - Date.parse(startedAt ?? createdAt);
   const progress: Progress = {

@@ -1,7 +1,8 @@
 import type { Entry, Lease, Owner, Store } from '../../journal/store.ts';
-import { Deltas, isDelta } from '../events/deltas.ts';
+import { Deltas, endsText, isDelta } from '../events/deltas.ts';
 import type { EventBody, EventScope, RuntimeEvent } from '../events/event.ts';
 import { frozenCopy } from '../events/frozen-copy.ts';
+import { Masker } from '../events/masker.ts';
 import { storedEvents } from './stored-events.ts';
 
 /** A claim holds for so long, unless it is renewed. */
@@ -17,16 +18,18 @@ interface Waiting {
 
 /**
  * The one writer for a run or an agent instance. What is put here is written in order, all that came together in one
- * transaction; only then are observers and followers told of the events in it.
+ * transaction; only then are observers and followers told of the events in it. Secrets are masked here.
  */
 export class OwnerJournal {
   readonly owner: Owner;
   readonly store: Store;
+  /** Knows what is secret in this work; what is kept elsewhere than here is masked by whoever keeps it. */
+  readonly masker: Masker;
   readonly #host: string;
   readonly #isObserved: () => boolean;
   readonly #deliver: (event: RuntimeEvent) => void;
   readonly #onFailure: (error: unknown) => void;
-  readonly #deltas = new Deltas();
+  readonly #deltas: Deltas;
   readonly #followers = new Set<() => void>();
   #lease: Lease | undefined;
   /** What comes until the next claim is nobody's. */
@@ -47,6 +50,8 @@ export class OwnerJournal {
   constructor(options: {
     owner: Owner;
     store: Store;
+    /** What is secret besides. Default: nothing */
+    masker?: Masker;
     /** Who claims. */
     host: string;
     /** Whether anybody is told: else there is no `turn_request`, a copy of the whole conversation. */
@@ -58,6 +63,8 @@ export class OwnerJournal {
   }) {
     this.owner = options.owner;
     this.store = options.store;
+    this.masker = new Masker(options.masker);
+    this.#deltas = new Deltas(this.masker);
     this.#host = options.host;
     this.#isObserved = options.isObserved;
     this.#deliver = options.deliver;
@@ -88,7 +95,7 @@ export class OwnerJournal {
 
   /** Lets others write, when all that was put here is written; `claim` takes it back. */
   async release(): Promise<void> {
-    this.#takeDeltas();
+    this.#takeDeltas(() => true);
     this.#released = true;
     await this.flush();
     const lease = this.#lease;
@@ -98,7 +105,7 @@ export class OwnerJournal {
 
   /** Adds an entry to the next write. */
   put(entry: Entry): void {
-    if (!this.#ended && !this.#released) this.#queue({ entry });
+    if (!this.#ended && !this.#released) this.#queue({ entry: masked(entry, this.masker) });
   }
 
   /** Adds an event to the next write. Pieces of a text that come within 50 ms are joined to one. */
@@ -109,7 +116,7 @@ export class OwnerJournal {
       this.#deltaTimer ??= setTimeout(() => this.#takeDeltas(), joinMs);
       return;
     }
-    this.#takeDeltas();
+    this.#takeDeltas((piece) => endsText(piece, body, scope));
     if (body.type !== 'turn_request') this.#append(body, scope);
     // Each holds the whole conversation: kept, they would grow with its square.
     else if (this.#isObserved()) this.#queue({ event: this.#event(this.#nextIndex - 1, body, scope) });
@@ -133,7 +140,7 @@ export class OwnerJournal {
 
   /** Writes what is left; nothing comes after it. Whoever follows gets the rest, and then the end. */
   async close(): Promise<void> {
-    this.#takeDeltas();
+    this.#takeDeltas(() => true);
     this.#ended = true;
     try {
       await this.flush();
@@ -167,10 +174,10 @@ export class OwnerJournal {
     });
   }
 
-  #takeDeltas(): void {
+  #takeDeltas(isOver: Parameters<Deltas['take']>[0] = () => false): void {
     clearTimeout(this.#deltaTimer);
     this.#deltaTimer = undefined;
-    for (const { body, scope } of this.#deltas.take()) this.#append(body, scope);
+    for (const { body, scope } of this.#deltas.take(isOver)) this.#append(body, scope);
   }
 
   #append(body: EventBody, scope: EventScope): void {
@@ -183,7 +190,7 @@ export class OwnerJournal {
     const { owner } = this;
     const head = 'run' in owner ? { runId: owner.run } : { instanceId: owner.instance, agentName: owner.agent };
     const event = { v: 1, eventIndex, timestamp: new Date().toISOString(), ...head, ...scope, ...body };
-    return frozenCopy(event) as RuntimeEvent; // JSON goes in and comes out with the same fields
+    return this.masker.value(frozenCopy(event)) as RuntimeEvent; // JSON goes in and comes out with the same fields
   }
 
   #queue(waiting: Waiting): void {
@@ -228,4 +235,9 @@ export class OwnerJournal {
   #wake(): void {
     for (const wake of [...this.#followers]) wake();
   }
+}
+
+function masked(entry: Entry, masker: Masker): Entry {
+  if ('json' in entry) return { ...entry, json: masker.json(entry.json) };
+  return 'progress' in entry ? { ...entry, progress: masker.json(entry.progress) } : entry;
 }

@@ -24,9 +24,10 @@ import {
   WorkflowNotFoundError,
 } from '../errors.ts';
 import type { RuntimeEvent } from '../events/event.ts';
-import type { Log } from '../events/log.ts';
+import { type Log, loggerLog } from '../events/log.ts';
 import { type HarnessParts, OpenHarness } from '../harness/open-harness.ts';
 import { newId } from '../id.ts';
+import { addMcpSecrets } from '../mcp/options.ts';
 import type { ImagePart, Model } from '../model/model.ts';
 import { type ModelSource, Models } from '../model/providers.ts';
 import { checkOptions } from '../options.ts';
@@ -75,7 +76,10 @@ export interface RuntimeOptions {
   workflows?: Record<string, WorkflowDefinition>;
   /** Of agents that name none. Default: `docker()` */
   sandbox?: SandboxFactory;
-  /** Seen by agent initializers, and where keys of providers are looked for. Default: a copy of `process.env` */
+  /**
+   * Seen by agent initializers, and where keys of providers are looked for; those named as secrets are masked wherever they
+   * are told or kept. Default: a copy of `process.env`
+   */
   env?: Readonly<Record<string, string | undefined>>;
   /** Runs at once; the others wait in order. Default: 16 */
   concurrency?: number;
@@ -153,6 +157,7 @@ export class Runtime {
   readonly #agents: Map<string, AgentDefinition>;
   readonly #models: Models;
   readonly #logger: Logger;
+  readonly #log: Log;
   readonly #env: Readonly<Record<string, string | undefined>>;
   readonly #defaultSandbox: SandboxFactory;
   readonly #slots: Slots;
@@ -182,6 +187,7 @@ export class Runtime {
     this.#models = new Models(options.models, this.#env);
     this.#logger =
       options.logger ?? pino({ level: process.env.BERTH_LOG ?? 'warn' }, pino.destination({ fd: 2, sync: true }));
+    this.#log = loggerLog(this.#logger, this.#models.secrets);
     this.#defaultSandbox = options.sandbox ?? docker();
     this.#slots = new Slots(options.concurrency ?? 16);
     this.#givenHost = options.host;
@@ -224,7 +230,7 @@ export class Runtime {
     checkOptions('invoke', options, { input: true, id: true, signal: true, model: true });
     if (options.model !== undefined) this.#checkModel(options.model);
     const { name, workflow } = this.#findWorkflow(target);
-    const input = workflowInput(name, workflow, options.input);
+    const input = this.#models.secrets.value(workflowInput(name, workflow, options.input));
     const id = options.id ?? newId('run');
     if (!/^[A-Za-z0-9_.-]{1,128}$/.test(id)) {
       throw new InvalidRequestError('the id of a run has letters, digits, _ . - and at most 128 of them');
@@ -280,7 +286,7 @@ export class Runtime {
     const { id, payload, key } = checkDispatch(options);
     return this.#admitting(async () => {
       const instance = this.#instance(await this.#openStore(), agent, { agent: name, instance: id });
-      return instance.submit(payload, key);
+      return instance.submit(this.#models.secrets.value(payload), key);
     });
   }
 
@@ -367,7 +373,7 @@ export class Runtime {
       await store.removeRuns(new Date(Date.now() - this.#runRetention));
     } catch (error) {
       // Closed meanwhile: the next one that opens it goes on.
-      if (!this.#closing) this.#logger.warn({ err: error }, 'Runs whose time is over could not be removed.');
+      if (!this.#closing) this.#log.warn('Runs whose time is over could not be removed.', { err: error });
     }
   }
 
@@ -395,7 +401,7 @@ export class Runtime {
         leaseMs,
       );
     } catch (error) {
-      this.#logger.warn({ err: error }, 'The leases of what runs could not be renewed.');
+      this.#log.warn('The leases of what runs could not be renewed.', { err: error });
     }
   }
 
@@ -507,12 +513,13 @@ export class Runtime {
       const factory = resolved.sandbox ?? this.#defaultSandbox;
       for (const each of withSubagents(resolved)) {
         if (each.model !== undefined) this.#models.resolve(each.model);
+        for (const server of Object.values(each.mcpServers)) addMcpSecrets(journal.masker, server);
         OpenHarness.checkTools(each, factory);
       }
       // By their text: an agent may make a factory for each of its runs.
       if (factory.warning !== undefined && !this.#warnings.has(factory.warning)) {
         this.#warnings.add(factory.warning);
-        this.#logger.warn(factory.warning);
+        this.#log.warn(factory.warning);
       }
       const scope = { harness: 'default' };
       const env = await factory.createSandbox({
@@ -564,10 +571,11 @@ export class Runtime {
   /** @param onFailure - ends the work: nothing of it can be recorded any more */
   #journal(store: Store, owner: Owner, onFailure: (error: unknown) => void = () => {}): OwnerJournal {
     const names = 'run' in owner ? { runId: owner.run } : { instanceId: owner.instance, agentName: owner.agent };
-    const observed = { ...names, log: this.#observerLog() };
+    const observed = { ...names, log: this.#log };
     return new OwnerJournal({
       owner,
       store,
+      masker: this.#models.secrets,
       host: this.#claimant,
       isObserved: () => this.#observers.size > 0,
       deliver: (event) => {
@@ -577,26 +585,20 @@ export class Runtime {
         }
       },
       onFailure: (error) => {
-        this.#logger.error({ err: error, owner }, 'What happened could not be recorded, so this work stops.');
+        this.#log.error('What happened could not be recorded, so this work stops.', { err: error, owner });
         onFailure(error);
       },
     });
   }
 
   #tell(observer: Observer, event: RuntimeEvent, context: ObserverContext): void {
-    const failed = (error: unknown) => this.#logger.error({ err: error }, 'An observer failed.');
+    const failed = (error: unknown) => this.#log.error('An observer failed.', { err: error });
     try {
       const returned = observer(event, context);
       if (returned instanceof Promise) returned.catch(failed);
     } catch (error) {
       failed(error);
     }
-  }
-
-  #observerLog(): Log {
-    const write = (level: 'info' | 'warn' | 'error') => (message: string, attributes?: Record<string, unknown>) =>
-      this.#logger[level](attributes ?? {}, message);
-    return { info: write('info'), warn: write('warn'), error: write('error') };
   }
 }
 

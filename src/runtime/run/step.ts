@@ -39,15 +39,16 @@ export class Steps {
 
   /**
    * The position of the next call.
-   * @param about - what the call is, besides its kind; no values of secrets
+   * @param call - what it is, besides its kind; no values of secrets
    */
-  next(kind: string, ...about: readonly unknown[]): Step {
-    const text = jsonOf(about);
+  next(kind: string, ...call: readonly unknown[]): Step {
+    const text = jsonOf(call);
     const hash = createHash('sha256').update(text).digest('hex').slice(0, 16);
     const name = this.#ordered ? 'op' : `${kind}.${hash}`;
     const count = this.#counts.get(name) ?? 0;
     this.#counts.set(name, count + 1);
-    const start = { kind, about: text.slice(0, maxAboutCharacters), hash };
+    const about = this.#journal.masker.text(text).slice(0, maxAboutCharacters); // no part of a secret either
+    const start = { kind, about, hash };
     return new Step(this.#journal, this.#below(`${name}.${count}`), start);
   }
 

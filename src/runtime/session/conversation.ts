@@ -111,7 +111,8 @@ export class Conversation {
    */
   async append(added: NewRecord): Promise<void> {
     await this.#load();
-    const record = { id: newId('msg'), timestamp: new Date().toISOString(), ...added };
+    // The model gets what is kept, in this process as in a later one.
+    const record = this.#masked({ id: newId('msg'), timestamp: new Date().toISOString(), ...added });
     const { json, images } = withoutImages(record);
     for (const image of images) await this.#checkAttachment(image);
     if (this.#removed) return;
@@ -130,7 +131,7 @@ export class Conversation {
 
   /** The system prompt: made at the first turn and kept until a compaction, so that what a provider caches stays good. */
   async system(make: () => Promise<string>): Promise<string> {
-    this.#system ??= await make();
+    this.#system ??= this.#masked(await make());
     return this.#system;
   }
 
@@ -181,6 +182,10 @@ export class Conversation {
     const { store, owner } = this.#keeping?.journal ?? {};
     const stored = owner && (await store?.attachment(owner, this.id, id));
     if (stored && stored.digest !== digest) throw new AttachmentConflictError({ attachmentId: id });
+  }
+
+  #masked<Value>(value: Value): Value {
+    return this.#keeping ? this.#keeping.journal.masker.value(value) : value;
   }
 
   /** Says with the next write what is known of it, besides its records. */

@@ -270,7 +270,8 @@ export const sections: Section[] = [
       '3.1-sessions-create': '`sessions.create()` makes one, else `SessionAlreadyExistsError`.',
       '3.1-shell-events': '`harness.shell` tells of its command as a call of `bash`, outside of any conversation.',
       '3.1-fs': '`fs` reads and writes files of the sandbox.',
-      '3.1-fs-docker': later('all of `FileSystem`', 'With `docker()`, `fs` has all that the `fs` of a sandbox has.'),
+      '3.1-fs-docker':
+        'With `docker()`, `fs` has all that the `fs` of a sandbox has; elsewhere what a sandbox can not do is `SandboxOperationUnsupportedError`.',
       '3.1-sandbox': '`sandbox` is the environment of the harness, in its directory.',
       '3.1-emit': '`emit` writes a `data` event with name, id and a copy of the data.',
       '3.1-name': 'A root harness is named `default`.',

@@ -27,7 +27,7 @@ import type { LoopTool } from '../model/tool.ts';
 import { checkOptions } from '../options.ts';
 import type { OwnerJournal } from '../run/owner-journal.ts';
 import type { SandboxEnv, SandboxFactory, WorkOutcome } from '../sandbox/env.ts';
-import { type Files, recordedFiles } from '../sandbox/files.ts';
+import { type Files, RecordedFiles } from '../sandbox/files.ts';
 import type { JsonValue } from '../schema/snapshot.ts';
 import { Conversation, type KeptConversation } from '../session/conversation.ts';
 import { OpenSession } from '../session/open-session.ts';
@@ -92,12 +92,12 @@ export class OpenHarness implements Harness {
     this.parts = parts;
     this.name = parts.name;
     this.sandbox = parts.env;
-    this.fs = this.#files(parts);
     this.#emitPlain = (body, scope) => {
       if (!this.#ended) parts.emit(body, scope); // work that ignores its end may still say something
     };
     this.#emit = within(this.#emitPlain, parts.scope);
     this.#stop = new LinkedAbort(parts.signal);
+    this.fs = this.#files(parts);
     this.#servers = new AgentServers(parts.env, this.#stop.signal);
   }
 
@@ -480,9 +480,10 @@ export class OpenHarness implements Harness {
   }
 
   #files({ env, steps }: Place): Files {
-    return recordedFiles(env, steps, () => {
+    const check = () => {
       if (this.#closing) throw new HarnessClosedError();
-    });
+    };
+    return new RecordedFiles(env, steps, { check, signal: this.signal });
   }
 
   /** What code asks for besides its effects, recorded so that it gets the same when it runs again. */

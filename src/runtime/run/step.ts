@@ -103,15 +103,19 @@ export class Step {
     if (this.below.used) this.#journal.put({ kind: 'step.removeBelow', position: this.position });
   }
 
-  /** Does something as this step. */
-  async perform<Result>(work: () => Result | Promise<Result>): Promise<Result> {
+  /**
+   * Does something as this step.
+   * @param signal - what failed when it was aborted has no end
+   */
+  async perform<Result>(work: () => Result | Promise<Result>, signal?: AbortSignal): Promise<Result> {
     this.begin();
     try {
       const result = await work();
       this.end({ result });
       return result;
     } catch (error) {
-      this.end({ error });
+      if (signal?.aborted) this.abandon();
+      else this.end({ error });
       throw error;
     } finally {
       await this.#journal.flush();

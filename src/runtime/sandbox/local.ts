@@ -207,8 +207,12 @@ class LocalEnv implements SandboxEnv {
     return this.#withFile('rm', path, (file) => rm(file, options));
   }
 
-  createReadStream(path: string, options: { start?: number; end?: number } = {}): AsyncIterable<Uint8Array> {
-    return createReadStream(this.resolvePath(path), options);
+  async *createReadStream(path: string, options: { start?: number; end?: number } = {}): AsyncGenerator<Uint8Array> {
+    try {
+      yield* createReadStream(this.resolvePath(path), options);
+    } catch (error) {
+      throw fileError(error, 'read', path);
+    }
   }
 
   realpath(path: string): Promise<string> {

@@ -125,7 +125,7 @@ test('is the sandbox where none is named; each action has a session of its own i
       return { stdout, seen, session: sessionOf(harness), sandboxes: (await opened.host.list()).length };
     },
   });
-  await using runtime = await createRuntime({ host: opened.host });
+  await using runtime = await createRuntime({ host: opened.host, store: ':memory:' });
   const { stdout, seen, session, sandboxes } = await (await runtime.invoke(workflow)).result();
   expect(stdout).toBe(`${seen.hostname}0\n`);
   expect(seen.session).not.toBe(session);
@@ -139,7 +139,7 @@ test('a sandbox that dies rejects what is under way in it, and its run fails wit
     agent: defineAgent(() => ({})),
     run: async ({ harness }) => void (await harness.shell('echo up; sleep 1002')),
   });
-  await using runtime = await createRuntime({ host: opened.host });
+  await using runtime = await createRuntime({ host: opened.host, store: ':memory:' });
   runtime.observe(async ({ type }) => {
     if (type === 'tool_output') for (const { id } of await opened.host.list()) await opened.host.remove(id);
   });

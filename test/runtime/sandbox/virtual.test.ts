@@ -143,7 +143,7 @@ test('a model works in it with all built-in tools', async () => {
     'Done.',
   ]);
   const agent = defineAgent(() => ({ model, sandbox: virtual() }));
-  await using runtime = await createRuntime({ logger: pino({ level: 'silent' }) });
+  await using runtime = await createRuntime({ store: ':memory:', logger: pino({ level: 'silent' }) });
   const workflow = defineWorkflow({
     name: 'works',
     agent,

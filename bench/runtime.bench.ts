@@ -4,8 +4,10 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createRuntime, defineAgent, defineWorkflow, docker, type Harness, type Model, virtual } from 'berth';
+import { pino } from 'pino';
 import { compare } from './compare.ts';
 
+const logger = pino({ level: 'error' });
 const MiB = 1024 * 1024;
 const usage = { input: 1, output: 1, reasoning: 0, cacheRead: 0, cacheWrite: 0, totalTokens: 2, cost: null };
 
@@ -56,6 +58,7 @@ try {
       {
         'sandbox.exec': () => session.exec('exec bash -c true'),
         'harness.shell': () => harness.shell('exec bash -c true'),
+        'a call of bash: from the answer of the model to the next request': () => toolCall(harness, bash),
         'an operation with a call of bash, and its two turns': () => operation(harness, bash),
         'an operation without a call, of one turn': () => operation(harness, answering('bash', {}, { calls: 0 })),
       },
@@ -74,6 +77,17 @@ try {
     console.log(`\n${sessions.toLocaleString('en')} sessions of ${messages} messages, their records in a file`);
     console.log(`  ${(rss / MiB).toFixed(0)} MiB, all of this process`);
   });
+
+  const store = join(directory, 'instances.db');
+  await converse(store, { instance: 'long', records: 10_000 });
+  await compare(
+    'a message to an agent instance of an earlier process, until the model is asked',
+    {
+      'with 10,000 records': () => firstRequest(store, 'long'),
+      'the first one of an instance': () => firstRequest(store, `new-${performance.now()}`),
+    },
+    { rounds: 20 },
+  );
 } finally {
   await rm(directory, { recursive: true, force: true });
 }
@@ -83,6 +97,64 @@ async function operation(harness: Harness, model: Model): Promise<void> {
   const session = await harness.session();
   await session.prompt('Go.', { model });
   await session.delete();
+}
+
+/** Milliseconds of what is done between two turns, where the first one calls a tool. */
+async function toolCall(harness: Harness, model: Model): Promise<number> {
+  const times: number[] = [];
+  const timed: Model = {
+    ...model,
+    async *stream(...request) {
+      times.push(performance.now());
+      yield* model.stream(...request);
+      times.push(performance.now());
+    },
+  };
+  await operation(harness, timed);
+  const [, answered = Number.NaN, askedAgain = Number.NaN] = times;
+  return askedAgain - answered;
+}
+
+/** Fills the conversation of an agent instance: 13 records a message. */
+async function converse(store: string, { instance, records }: { instance: string; records: number }): Promise<void> {
+  await using runtime = await createRuntime({ store, sandbox: virtual({ files: { file: 'text\n' } }), logger });
+  let asked = 0;
+  const calls = Array.from({ length: 10 }, (_, index) => ({ index, toolName: 'read', input: '{"path":"file"}' }));
+  const model: Model = {
+    provider: 'scripted',
+    id: 'reads',
+    async *stream() {
+      if (asked++ % 2 === 0) {
+        for (const call of calls) yield { type: 'tool-call', toolCallId: `call_${asked}_${call.index}`, ...call };
+        yield { type: 'finish', finishReason: 'tool-calls', usage };
+      } else {
+        yield { type: 'text-delta', index: 0, text: 'Done.' };
+        yield { type: 'finish', finishReason: 'stop', usage };
+      }
+    },
+  };
+  const agent = defineAgent(() => ({ model }), { name: 'bench' });
+  for (let written = 0; written < records; written += 13) {
+    await (await runtime.dispatch(agent, { instance, message: 'x'.repeat(500) })).result();
+  }
+}
+
+/** Milliseconds from a message in a new runtime to the request. */
+async function firstRequest(store: string, instance: string): Promise<number> {
+  await using runtime = await createRuntime({ store, sandbox: virtual(), logger });
+  let askedAt = Number.NaN;
+  const model = answering('read', {}, { calls: 0 });
+  const noting: Model = {
+    ...model,
+    stream(...request) {
+      askedAt = performance.now();
+      return model.stream(...request);
+    },
+  };
+  const agent = defineAgent(() => ({ model: noting }), { name: 'bench' });
+  const sentAt = performance.now();
+  await (await runtime.dispatch(agent, { instance, message: 'Go.' })).result();
+  return askedAt - sentAt;
 }
 
 async function inRun(

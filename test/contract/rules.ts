@@ -183,7 +183,9 @@ export const sections: Section[] = [
       '1.8-registered': '`agents` and `workflows` register definitions under names; they are found by these.',
       '1.8-one-name': 'One definition under two names is refused.',
       '1.8-registered-names': 'Names under which definitions are registered keep to 1.1.',
-      '1.8-discover': later('discovery', '`discover` registers what `agents/` and `workflows/` of a folder export.'),
+      '1.8-discover': '`discover` registers what `agents/` and `workflows/` of a folder export.',
+      '1.8-discover-refused':
+        'A file of `discover` that can not be loaded, exports something else or has a name that is taken is refused, with its path.',
       '1.8-known-by-name': 'A definition that is not registered is known by its `name` once it was used.',
       '1.8-without-name': 'A definition without any name is refused when it is invoked or dispatched to.',
       '1.8-second-of-name': 'A second definition of a name is refused when it is invoked or dispatched to.',

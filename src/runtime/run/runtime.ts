@@ -11,6 +11,7 @@ import { AgentInstance, type Payload, type Receipt } from '../agent/instance.ts'
 import type { IsOptional } from '../define/action.ts';
 import { type AgentDefinition, checkFactory, checkModel, isAgent, resolveAgent } from '../define/agent.ts';
 import { Problems } from '../define/checks.ts';
+import { discover } from '../define/discover.ts';
 import { agentNamePattern } from '../define/names.ts';
 import { isWorkflow, type WorkflowDefinition } from '../define/workflow.ts';
 import {
@@ -74,6 +75,12 @@ export interface RuntimeOptions {
   agents?: Record<string, AgentDefinition>;
   /** By the name that they are invoked by. */
   workflows?: Record<string, WorkflowDefinition>;
+  /**
+   * A folder: what the files `agents/<name>` and `workflows/<name>` in it export as default is registered too, under these
+   * names. They end in `.ts`, `.mts`, `.js` or `.mjs`; Node itself loads TypeScript from 22.18 on. Relative to the directory
+   * of the process
+   */
+  discover?: string;
   /** Of agents that name none. Default: `docker()` */
   sandbox?: SandboxFactory;
   /**
@@ -197,7 +204,10 @@ export class Runtime {
 
   /** One whose store is open. */
   static async open(options: RuntimeOptions): Promise<Runtime> {
-    const runtime = new Runtime(options);
+    checkRuntime(options);
+    const { discover: folder, agents = {}, workflows = {} } = options;
+    const found = folder === undefined ? {} : await discover(folder, { agents, workflows });
+    const runtime = new Runtime({ ...options, ...found });
     await runtime.#openStore();
     return runtime;
   }
@@ -604,7 +614,7 @@ export class Runtime {
 
 /**
  * Opens a runtime.
- * @throws {DefinitionError} an option is not known, or not of its type
+ * @throws {DefinitionError} an option is not known, or not of its type, or a file that `discover` finds can't be registered
  * @throws {StoreError} the store can't be opened; {StoreVersionError} it is of a newer version of Berth
  * @example
  * const runtime = await createRuntime();
@@ -627,17 +637,19 @@ function checkRuntime(options: RuntimeOptions): void {
       'logger',
       'agents',
       'workflows',
+      'discover',
       'sandbox',
       'env',
       'concurrency',
     ],
-    notYet: ['discover', 'maxValueBytes'],
+    notYet: ['maxValueBytes'],
   });
   problems.optional(record.concurrency, 'concurrency', (value, path) => problems.positiveInteger(value, path));
   problems.optional(record.runRetention, 'runRetention', (value, path) => {
     if (typeof value !== 'number' || !(value >= 0)) problems.add(path, 'must be milliseconds, 0 or more');
   });
   problems.optional(record.store, 'store', (value, path) => checkStore(problems, value, path));
+  problems.optional(record.discover, 'discover', (value, path) => problems.text(value, path));
   problems.optional(record.sandbox, 'sandbox', (value, path) => checkFactory(problems, value, path));
   const registered = (field: 'agents' | 'workflows', isDefinition: (value: unknown) => boolean, what: string) => {
     const names = new Map<unknown, string>();

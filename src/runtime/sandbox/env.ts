@@ -137,7 +137,7 @@ export interface SandboxEnv extends SandboxDriver {
   close(outcome?: WorkOutcome): Promise<void>;
 }
 
-/** Makes the sandbox of one agent instance or run: runtime-contract.md, section 10.1. */
+/** Makes the sandboxes of runs and agent instances: `docker()`, `local()` and `virtual()` give one. */
 export interface SandboxFactory {
   /** What whoever runs the program must know; written to the log once per runtime. */
   readonly warning?: string;
@@ -155,6 +155,7 @@ export interface SandboxFactory {
 
 /** What a sandbox is made for, or found again. */
 export interface SandboxRequest {
+  /** An agent instance, which may go on later, or a run. */
   kind: 'agent' | 'run';
   /** Of the agent instance or run. */
   id: string;

@@ -218,6 +218,7 @@ export class Runtime {
    * @throws {WorkflowInputUnexpectedError} the workflow takes no input
    * @throws {WorkflowInputSerializationError} the input can't be kept as JSON
    * @throws {ActionInputValidationError} the input does not fit the schema
+   * @throws {InvalidRequestError} an argument is not valid, or the input holds a secret that the runtime knows
    * @throws {RunConflictError} the id was used with another workflow, input or model
    * @throws {InvalidRequestError} an option is not known, or `id` is none
    * @throws {DefinitionError} `model` is none
@@ -240,7 +241,13 @@ export class Runtime {
     checkOptions('invoke', options, { input: true, id: true, signal: true, model: true });
     if (options.model !== undefined) this.#checkModel(options.model);
     const { name, workflow } = this.#findWorkflow(target);
-    const input = this.#models.secrets.value(workflowInput(name, workflow, options.input));
+    const input = workflowInput(name, workflow, options.input);
+    if (this.#models.secrets.value(input) !== input) {
+      // Masked, the work would get something else than it was given.
+      throw new InvalidRequestError(
+        'the input holds a secret that the runtime knows, and an input is kept: let the agent or the action read it from env',
+      );
+    }
     const id = options.id ?? newId('run');
     if (!/^[A-Za-z0-9_.-]{1,128}$/.test(id)) {
       throw new InvalidRequestError('the id of a run has letters, digits, _ . - and at most 128 of them');

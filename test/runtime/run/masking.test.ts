@@ -115,11 +115,15 @@ test('no event, log and record has a key of a provider, a variable or a header t
     },
   });
   const { runtime } = seen;
-  const run = await runtime.invoke(workflow, { input: { given }, id: 'run_1' });
+  const run = await runtime.invoke(workflow, { id: 'run_1' });
   await run.result();
   expect((await run.record()).result).toBe(Object.values(secrets).fill('<masked>').join(' and '));
   await expect((await runtime.invoke(workflow, { input: { fail: true } })).result()).rejects.toThrow();
-  expect(await runtime.invoke(workflow, { input: { given }, id: 'run_1' })).toMatchObject({ id: 'run_1' });
+  await expect(runtime.invoke(workflow, { input: { nested: [given] }, id: 'run_2' })).rejects.toMatchObject({
+    name: 'InvalidRequestError',
+    message: expect.stringContaining('env'),
+  });
+  await expect(runtime.run('run_2')).rejects.toMatchObject({ name: 'RunNotFoundError' });
   const agent = defineAgent(() => ({ model: scriptedModel([given]), workspaceContext: false }), {
     name: 'helper',
   });

@@ -12,7 +12,10 @@ export interface ScriptedAnswer {
   thinking?: string;
   /** What it says, streamed in at most four pieces. Default: nothing */
   text?: string;
-  /** `input` is made JSON; a string is given as it is, so that it can be what is no JSON. Default: `{}` */
+  /**
+   * `input` is made JSON; a string is given as it is, so that it can be what is no JSON. Default: `{}`. `id` by default is
+   * `call_`, the number of the turn, `_` and the number of the call
+   */
   toolCalls?: { name: string; input?: unknown; id?: string }[];
   /** What the parts before it came to, until it failed: as a provider's error, so an HTTP status may be retried. */
   error?: { message: string; status?: number; retryAfterMs?: number };
@@ -37,6 +40,7 @@ export interface ScriptedModel extends Model {
 /**
  * A model whose turns are written down, for tests and demonstrations. Each request takes the next turn, also one that
  * is made again after an error; a request beyond the last turn fails.
+ * @param options.id - what stands behind the slash of its name. Default: `scripted`
  * @param options.contextWindow - tokens. Default: not known
  * @param options.cost - US dollars per million tokens. Default: nothing costs anything
  * @throws {InvalidRequestError} a field of a turn or an option is not known

@@ -24,10 +24,13 @@ export interface RecordedError {
 
 /** Fields of every event that ends something. */
 export interface Ending {
+  /** From its start to its end. */
   durationMs: number;
+  /** It failed or was aborted. */
   isError: boolean;
+  /** Why, where there is an error for it. */
   error?: RecordedError;
-  /** Where models were asked. */
+  /** Of the models that were asked in it. */
   usage?: Usage;
 }
 
@@ -44,13 +47,20 @@ export type TurnPurpose = 'agent' | 'compaction' | 'compaction_prefix';
 
 /** What was asked of a model, without the input itself. */
 export interface TurnRequest {
+  /** What stands before the slash of the model's name. */
   providerId: string;
+  /** The same as `providerId`. */
   providerName: string;
+  /** What stands behind the slash. */
   requestedModel: string;
+  /** The wire format; `custom` where the model does not say. */
   api: string;
+  /** Where the request went, as far as the model says. */
   serverAddress?: string;
+  /** Left out for the usual one of its protocol. */
   serverPort?: number;
   reasoningLevel?: ThinkingLevel;
+  /** Tokens that the answer may have. Left out when not known */
   maxTokens?: number;
 }
 
@@ -112,16 +122,23 @@ export type EventBody =
 
 /** Where in the tree of a run or instance an event happened. */
 export interface EventScope {
+  /** The message to an agent instance that is worked on. */
   submissionId?: string;
+  /** The call of `dispatch` that brought it. */
   dispatchId?: string;
+  /** `default`, or `action:<actionId>` in a child harness. */
   harness?: string;
   session?: string;
+  /** Of the session: one that is made under the name of a deleted one has another. */
   conversationId?: string;
   /** The session that a task was given by. */
   parentSession?: string;
+  /** The call of code that it is a part of: a prompt, a command, a step. */
   operationId?: string;
+  /** The request to a model, with the tool calls of its answer. */
   turnId?: string;
   taskId?: string;
+  /** The call of an action. */
   actionId?: string;
 }
 
@@ -138,8 +155,11 @@ interface EventHead extends EventScope {
   eventIndex: number;
   /** ISO 8601. */
   timestamp: string;
+  /** Of a run. */
   runId?: string;
+  /** Of an agent instance: the id that the application chose. */
   instanceId?: string;
+  /** Of an agent instance. */
   agentName?: string;
 }
 

@@ -9,7 +9,7 @@ import type { CallHandle } from './call-handle.ts';
 export interface ShellOptions {
   /** Added to the environment. Events and records show the names only. */
   env?: Record<string, string>;
-  /** Relative to the directory of the harness. */
+  /** Relative to the directory of the harness, or of the task whose session it is. Default: that directory */
   cwd?: string;
   /** Then the whole process tree is killed and the result says `timedOut`, with code 124. Default: none */
   timeoutMs?: number;

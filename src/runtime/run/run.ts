@@ -37,7 +37,10 @@ export interface RunHandle<Output = unknown> {
    * @throws the error of the run; {RunCancelledError} it was cancelled; {StoreError} its end could not be recorded
    */
   result(): Promise<Output>;
-  /** The events with a number over `after`, from the first one on when it is left out. Ends with the run. */
+  /**
+   * The events with a number over `after`, from the first one on when it is left out. Waits for more, and ends with the run;
+   * with an `AbortError` when `signal` aborts.
+   */
   events(options?: { after?: number; signal?: AbortSignal }): AsyncIterable<RuntimeEvent>;
   /**
    * Stops the run; resolves when all that it started has ended. A run that has ended is left as it is.

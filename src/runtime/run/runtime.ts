@@ -102,7 +102,7 @@ export interface InvokeOptions<Input = unknown> {
   signal?: AbortSignal;
   /**
    * `'provider/model'` or a model itself, in place of the one that the workflow's agent has. A prompt that names one of
-   * its own keeps that.
+   * its own keeps that. Default: that of the agent
    */
   model?: string | Model;
 }

@@ -111,7 +111,8 @@ export interface GrepOptions {
 
 /**
  * The files of a sandbox, with the rights of its user. Relative paths start at the working directory.
- * Every call rejects with `FileError`, whose `code` is the POSIX name, as in `ENOENT`.
+ * Every call rejects with `FileError`, whose `code` is the POSIX name, as in `ENOENT`. A `signal` ends a call, which then
+ * rejects with an `AbortError`.
  */
 export class FileSystem {
   readonly #wire: () => Promise<Wire>;
@@ -172,7 +173,11 @@ export class FileSystem {
     await end(this.createWriteStream(path, { append: true }), content);
   }
 
-  /** The file is there, whole, when the stream has finished; one that is destroyed leaves the old content. */
+  /**
+   * The file is there, whole, when the stream has finished; one that is destroyed leaves the old content.
+   * @param options.mode - permissions of a new file. Default: those of the old one, else 0o644
+   * @param options.append - what is written is added to the end of the file, as it comes. Default: false
+   */
   createWriteStream(path: string, options: { mode?: number; append?: boolean } = {}): Writable {
     const { mode, append } = check('createWriteStream', writeStreamOptions, options);
     const at = this.resolve(path);
@@ -246,7 +251,11 @@ export class FileSystem {
     await this.#call({ type: 'fs.mkdir', path: at, recursive, ...(mode !== undefined && { mode }) }, 'mkdir', at);
   }
 
-  /** Removes a file, or with `recursive` a directory with all in it. `force`: what is not there is fine. */
+  /**
+   * Removes a file.
+   * @param options.recursive - also a directory, with all in it; else that is `EISDIR`. Default: false
+   * @param options.force - what is not there is fine; else that is `ENOENT`. Default: false
+   */
   async rm(path: string, options: { recursive?: boolean; force?: boolean; signal?: AbortSignal } = {}): Promise<void> {
     const { recursive, force, signal } = check('rm', rmOptions, options);
     const at = this.resolve(path);

@@ -375,11 +375,8 @@ export const sections: Section[] = [
       '4.1-unreadable': 'What can not be read is left out, with a warning in the log.',
       '4.1-workspace-skills': '`workspaceContext: false` leaves out the skills of the workspace.',
       '4.1-prompt-kept': 'The system prompt is made at the first model turn of a session, and used again.',
-      '4.1-tools-kept': later('stores', 'The list of tools is recorded at the first model turn, and used again.'),
-      '4.1-kept-over-restarts': later(
-        'stores',
-        'Both are used again after a restart, until a compaction or another configuration.',
-      ),
+      '4.1-tools-kept': 'The list of tools is recorded at the first model turn, and used again.',
+      '4.1-kept-over-restarts': 'Both are used again after a restart, until a compaction or another configuration.',
       '4.1-summary': 'The latest summary of a compaction comes first, as a user message.',
       '4.1-failed-left-out': 'Assistant messages that ended `error` or `aborted` are not sent.',
       '4.1-image-ids': 'A message with images has a line with the id of each, so that `task` can name them.',

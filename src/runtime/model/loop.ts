@@ -4,13 +4,17 @@ import { answer } from './answer.ts';
 import { runBatch } from './batch.ts';
 import { sendable, textOf } from './conversation.ts';
 import { TurnLimitError } from './errors.ts';
-import type { Message, Model, ThinkingLevel, ToolMessage, UserMessage } from './model.ts';
+import type { Message, Model, ModelRequest, ThinkingLevel, ToolMessage, UserMessage } from './model.ts';
 import type { LoopTool } from './tool.ts';
+
+/** The system prompt, and what the model is told of tools. */
+type Preamble = Pick<ModelRequest, 'system' | 'tools'>;
 
 export interface LoopOptions {
   model: Model;
-  /** Asked for before each request, as the conversation is. */
-  system(): string | Promise<string>;
+  /** What a request begins with, asked for before each one, as the conversation is. */
+  preamble(): Preamble | Promise<Preamble>;
+  /** Those of which `preamble` tells can be called. */
   tools: LoopTool[];
   thinkingLevel: ThinkingLevel;
   /** What errors call the work: `prompt`, say. */
@@ -61,13 +65,13 @@ const CUT_OFF =
  */
 export async function runLoop(options: LoopOptions): Promise<LoopResult> {
   const { model, operation, signal, emit, record, compaction, thinkingLevel, sleep, maxTurns = 200 } = options;
-  const tools = options.tools.map(({ name, description, parameters }) => ({ name, description, parameters }));
-  const request = async () => ({
-    system: await options.system(),
-    messages: sendable(await options.context(), model.seesImages !== false),
-    tools,
-    thinkingLevel,
-  });
+  let told = new Set<string>();
+  const request = async () => {
+    const { system, tools } = await options.preamble();
+    told = new Set(tools.map(({ name }) => name));
+    const messages = sendable(await options.context(), model.seesImages !== false);
+    return { system, messages, tools, thinkingLevel };
+  };
   for (let turns = 1; ; turns++) {
     if (signal.aborted) throw abortError(signal.reason);
     if (turns > maxTurns) throw new TurnLimitError({ maxTurns });
@@ -91,7 +95,7 @@ export async function runLoop(options: LoopOptions): Promise<LoopResult> {
 
     if (calls.length > 0) {
       const batch = await runBatch(calls, {
-        tools: options.tools,
+        tools: options.tools.filter(({ name }) => told.has(name)),
         signal,
         emit: (body) => emit(body, { turnId }),
         record,

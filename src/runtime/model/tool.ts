@@ -32,6 +32,11 @@ export interface LoopTool extends ModelTool {
   run(input: unknown, context: CallContext): Promise<ToolResult>;
 }
 
+/** What a model is told of a tool. */
+export function modelTool({ name, description, parameters }: ModelTool): ModelTool {
+  return { name, description, parameters };
+}
+
 /** A result that is only text. */
 export function textResult(text: string, more: Omit<ToolResult, 'content'> = {}): ToolResult {
   return { content: [{ type: 'text', text }], ...more };

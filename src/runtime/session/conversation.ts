@@ -3,10 +3,10 @@ import { newId } from '../id.ts';
 import type { AssistantMessage, ImagePart, Message, ToolMessage, Usage, UserMessage } from '../model/model.ts';
 import { addUsage, noUsage } from '../model/usage.ts';
 import type { OwnerJournal } from '../run/owner-journal.ts';
-import type { KnownSkill } from '../skills/workspace.ts';
 import { attachmentId, withImageIds, withImages, withoutImages } from './attachments.ts';
 import { AttachmentConflictError } from './errors.ts';
 import { type HistoryMessage, toHistory } from './history.ts';
+import type { Preamble } from './preamble.ts';
 import { signalText } from './signal.ts';
 
 /** What is added to a conversation. */
@@ -16,7 +16,8 @@ export type NewRecord =
   | { type: 'tool'; message: ToolMessage }
   /** A message that is not from a person. */
   | { type: 'signal'; tag: string; attributes: Readonly<Record<string, string>>; content: string }
-  | ({ type: 'compaction' } & Compaction);
+  | ({ type: 'compaction' } & Compaction)
+  | ({ type: 'preamble'; configuration: string } & Preamble);
 
 /** From here on a summary stands in place of what was before the record `firstKeptId`. */
 export interface Compaction {
@@ -79,8 +80,6 @@ export class Conversation {
   readonly #keeping: Keeping | undefined;
   #loading: Promise<void> | undefined;
   #records: ConversationRecord[] = [];
-  #system: string | undefined;
-  #skills: readonly KnownSkill[] | undefined;
   #usage: Usage;
   /** The store knows of it. */
   #isKept: boolean;
@@ -117,10 +116,6 @@ export class Conversation {
     for (const image of images) await this.#checkAttachment(image);
     if (this.#removed) return;
     const seq = this.#records.push(record) - 1;
-    if (added.type === 'compaction') {
-      this.#system = undefined;
-      this.#skills = undefined;
-    }
     const journal = this.#keeping?.journal;
     if (!journal) return;
     if (!this.#isKept) this.#describe();
@@ -129,19 +124,17 @@ export class Conversation {
     await journal.flush();
   }
 
-  /** The system prompt: made at the first turn and kept until a compaction, so that what a provider caches stays good. */
-  async system(make: () => Promise<string>): Promise<string> {
-    this.#system ??= this.#masked(await make());
-    return this.#system;
-  }
-
-  /** The skills that the system prompt names. They stay the same while an operation is under way, as its tools do. */
-  async skills(find: () => Promise<readonly KnownSkill[]>): Promise<readonly KnownSkill[]> {
-    if (!this.#skills) {
-      this.#skills = await find();
-      this.#system = undefined;
-    }
-    return this.#skills;
+  /**
+   * What a model gets before the messages: made and recorded at the first turn, and used again until a compaction or
+   * another configuration, so that what a provider caches stays good.
+   */
+  async preamble(configuration: string, make: () => Promise<Preamble>): Promise<Preamble> {
+    await this.#load();
+    const last = this.#records.findLast(({ type }) => type === 'preamble' || type === 'compaction');
+    if (last?.type === 'preamble' && last.configuration === configuration) return last;
+    const made = this.#masked({ type: 'preamble' as const, configuration, ...(await make()) });
+    await this.append(made);
+    return made;
   }
 
   /** Every record, those before a compaction too. */
@@ -244,13 +237,14 @@ export function inContext(records: readonly ConversationRecord[]): {
   const summary = records.findLast((record) => record.type === 'compaction');
   const start = summary ? records.findIndex(({ id }) => id === summary.firstKeptId) : 0;
   // Of summaries only the latest counts.
-  return { summary, kept: records.slice(start).filter(({ type }) => type !== 'compaction') };
+  return { summary, kept: records.slice(start).filter(({ type }) => type !== 'compaction' && type !== 'preamble') };
 }
 
-/** A record as a message to the model; a summary has none of its own: it stands in front of them all. */
+/** A record as a message to the model; what stands in front of them all, as a summary does, has none of its own. */
 export function toMessage(record: ConversationRecord): Message[] {
   switch (record.type) {
     case 'compaction':
+    case 'preamble':
       return [];
     case 'signal':
       return [userMessage(signalText(record.tag, record.attributes, record.content))];

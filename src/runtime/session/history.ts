@@ -57,7 +57,7 @@ export function toHistory(records: readonly ConversationRecord[]): HistoryMessag
         return [{ id, role: 'user', parts: [{ type: 'text', text, state: 'done' }], metadata: { timestamp } }];
       }
       default:
-        return []; // a result stands in its call; a summary repeats what is there
+        return []; // a result stands in its call, a summary repeats what is there, a preamble is no message
     }
   });
 }

@@ -1,23 +1,17 @@
 import { abortError } from '../../errors.ts';
-import { toTool } from '../define/tool.ts';
 import { InvalidRequestError } from '../errors.ts';
-import { eventLog } from '../events/log.ts';
 import { recordedError } from '../events/recorded-error.ts';
 import { graceMs } from '../harness/grace.ts';
 import type { Operation } from '../harness/operation.ts';
 import { ModelNotConfiguredError } from '../model/errors.ts';
 import { type LoopResult, runLoop } from '../model/loop.ts';
-import { knownSkills } from '../skills/known.ts';
-import { type SkillReference, withFiles } from '../skills/skill.ts';
-import { skillTools } from '../skills/skill-tools.ts';
-import { taskTools } from '../subagents/task-tool.ts';
-import { customTool } from '../tools/custom-tool.ts';
+import type { SkillReference } from '../skills/skill.ts';
 import { AutomaticCompaction } from './compact.ts';
 import { messageRecord, say } from './conversation.ts';
 import type { OpenSession } from './open-session.ts';
+import { promptTools } from './preamble.ts';
 import type { PromptOptions, PromptResult } from './session.ts';
 import { StructuredResult } from './structured-result.ts';
-import { systemPrompt } from './system-prompt.ts';
 
 /**
  * Adds a user message to the conversation and lets the model work until it stops.
@@ -37,26 +31,13 @@ export async function runPrompt(
   if (given === undefined) throw new ModelNotConfiguredError();
   const model = harness.parts.models.resolve(given);
   const structured = options.result && new StructuredResult(options.result);
-  const ofCall = (options.tools ?? []).map((tool) => customTool(toTool(tool), emit));
-  const log = eventLog(emit);
-  const known = await conversation.skills(() => knownSkills(place, log));
-  const skills = withFiles([...agent.skills, ...further]);
-  const tools = harness.tools(operation, {
-    seesImages: model.seesImages !== false,
-    skills,
-    further: [...(await harness.mcpTools(operation)), ['tools of the call', ofCall]],
-    framework: [
-      ...taskTools(session, options, operation),
-      ...skillTools(place, known, skills),
-      ...(structured?.tools ?? []),
-    ],
-  });
   if (options.images?.length && model.seesImages === false) {
     throw new InvalidRequestError(`the model ${model.provider}/${model.id} takes no images`);
   }
+  const resultTools = structured?.tools ?? [];
+  const { tools, preamble } = await promptTools(session, model, { ...options, further, resultTools }, operation);
   const compaction = new AutomaticCompaction(session, model, operation);
-  const system = () => conversation.system(() => systemPrompt({ ...place, skills: known, log }));
-  await system(); // before the user's message is told of
+  await preamble(); // before the user's message is told of
   if (signal.aborted) throw abortError(signal.reason);
 
   const asked = structured ? `${text}\n\n${structured.footer}` : text;
@@ -78,7 +59,7 @@ export async function runPrompt(
   try {
     result = await runLoop({
       model,
-      system,
+      preamble,
       tools,
       thinkingLevel: options.thinkingLevel ?? agent.thinkingLevel,
       operation: 'prompt',

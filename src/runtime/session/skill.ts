@@ -32,8 +32,7 @@ export async function runSkill(
   operation: Operation,
 ): Promise<PromptResult & { data?: unknown }> {
   const { place, emit } = operation;
-  const known = await session.conversation.skills(() => knownSkills(place, eventLog(emit)));
-  const text = await skillText(place, skill, known);
+  const text = await skillText(place, skill, () => knownSkills(place, eventLog(emit)));
   return runPrompt(session, text + argumentsText(args), options, operation, typeof skill === 'string' ? [] : [skill]);
 }
 

@@ -26,27 +26,27 @@ export function skillList(skills: readonly KnownSkill[]): string | undefined {
 /**
  * What a model gets of a skill that it takes up: the instructions, and where its other files are.
  * @param skill - a name, or a skill that need not be one of the agent
- * @param known - for the error
+ * @param known - gives those that there are, for the error
  * @throws {SkillNotRegisteredError} there is none of that name, or one of the workspace that is not good
  */
 export async function skillText(
   { agent: { skills, workspaceContext }, env }: Pick<Place, 'agent' | 'env'>,
   skill: string | SkillReference,
-  known: readonly KnownSkill[],
+  known: () => Promise<readonly KnownSkill[]>,
 ): Promise<string> {
   if (typeof skill !== 'string') return referenceText(skill);
   const own = skills.find(({ name }) => name === skill);
   if (own) return isSkill(own) ? referenceText(own) : `The skill ${skill} has no instructions. ${own.description}`;
-  const names = known.map(({ name }) => name);
+  const names = async () => (await known()).map(({ name }) => name);
   if (!workspaceContext || !(await isInWorkspace(env, skill))) {
-    throw new SkillNotRegisteredError({ name: skill, known: names });
+    throw new SkillNotRegisteredError({ name: skill, known: await names() });
   }
   let body: SkillBody;
   try {
     body = await workspaceSkill(env, skill);
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new SkillNotRegisteredError({ name: skill, known: names, reason }, { cause });
+    throw new SkillNotRegisteredError({ name: skill, known: await names(), reason }, { cause });
   }
   return joined(body, [
     `Its other files, if it has any, are in ${workspaceDirectory(env, skill)}: relative paths start there.`,

@@ -10,23 +10,8 @@ import { resourceText } from './resources.ts';
 import type { SkillReference } from './skill.ts';
 import type { KnownSkill } from './workspace.ts';
 
-/**
- * The tools by which a model takes up skills and reads what they bring; none that would have nothing to give.
- * @param known - those that the model is told of
- * @param bringing - those that bring files
- */
-export function skillTools(
-  place: Place,
-  known: readonly KnownSkill[],
-  bringing: readonly SkillReference[],
-): LoopTool[] {
-  return [
-    ...(known.length > 0 ? [activateSkill(place, known)] : []),
-    ...(bringing.length > 0 ? [readResource(bringing)] : []),
-  ];
-}
-
-function activateSkill(place: Place, known: readonly KnownSkill[]): LoopTool {
+/** @param known - gives the skills that the model is told of */
+export function activateSkill(place: Place, known: () => Promise<readonly KnownSkill[]>): LoopTool {
   return checkedTool({
     name: 'activate_skill',
     description: 'Gives the instructions of a skill, and says where its other files are.',
@@ -42,8 +27,10 @@ function activateSkill(place: Place, known: readonly KnownSkill[]): LoopTool {
   });
 }
 
-function readResource(skills: readonly SkillReference[]): LoopTool {
-  return checkedTool({
+/** @param skills - those that bring files; without any there is no tool */
+export function readResource(skills: readonly SkillReference[]): LoopTool[] {
+  if (skills.length === 0) return [];
+  const tool = checkedTool({
     name: 'read_skill_resource',
     description: 'Reads a file that a skill brings, as read does for other files. What is no text is given in base64.',
     input: readInput('The path, as activate_skill gives it'),
@@ -54,4 +41,5 @@ function readResource(skills: readonly SkillReference[]): LoopTool {
       return textLines(path, text, lines);
     },
   });
+  return [tool];
 }

@@ -1,7 +1,7 @@
 import type { EventBody, EventScope } from '../../../src/runtime/events/event.ts';
 import { type LoopOptions, runLoop } from '../../../src/runtime/model/loop.ts';
 import type { Message, Model } from '../../../src/runtime/model/model.ts';
-import { type LoopTool, textResult } from '../../../src/runtime/model/tool.ts';
+import { type LoopTool, modelTool, textResult } from '../../../src/runtime/model/tool.ts';
 
 /** Runs the loop as a session does: one user message, every message kept, every event noted. Only `realWaits` take time. */
 export function converse(model: Model, options: Partial<LoopOptions> & { realWaits?: boolean } = {}) {
@@ -11,7 +11,7 @@ export function converse(model: Model, options: Partial<LoopOptions> & { realWai
   const waits: number[] = [];
   const result = runLoop({
     model,
-    system: () => 'You are a test.',
+    preamble: () => ({ system: 'You are a test.', tools: (options.tools ?? []).map(modelTool) }),
     tools: [],
     thinkingLevel: 'medium',
     operation: 'prompt',

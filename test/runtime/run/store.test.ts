@@ -213,9 +213,9 @@ test('images are kept once, beside the records, and records have none of their b
   const owner = { run: 'looks' };
   const [conversation] = await store.conversations(owner, { limit: 10 });
   const records = await store.records(owner, conversation?.id ?? '', { limit: 10 });
-  expect(records).toHaveLength(2);
+  expect(records.map(({ json }) => JSON.parse(json).type)).toEqual(['preamble', 'user', 'assistant']);
   expect(JSON.stringify([records, await store.events(owner, { limit: 100 })])).not.toContain(data);
-  const ids = [...(records[0]?.json.matchAll(/att_[0-9a-f]{32}/g) ?? [])].map(String);
+  const ids = [...(records[1]?.json.matchAll(/att_[0-9a-f]{32}/g) ?? [])].map(String);
   expect(new Set(ids).size).toBe(1);
   expect(ids).toHaveLength(2);
   const kept = await store.attachment(owner, conversation?.id ?? '', ids[0] ?? '');

@@ -51,13 +51,19 @@ describe('a conversation', () => {
     );
   });
 
-  test('keeps its system prompt until a compaction', async () => {
+  test('keeps what stands before its messages until a compaction or another configuration', async () => {
     const conversation = new Conversation();
-    expect(await conversation.system(async () => 'first')).toBe('first');
+    const preamble = async (configuration: string, system: string) =>
+      (await conversation.preamble(configuration, async () => ({ system, tools: [], skills: [] }))).system;
+    expect(await preamble('a', 'first')).toBe('first');
     await conversation.append(user('one'));
-    expect(await conversation.system(async () => 'second')).toBe('first');
+    expect(await preamble('a', 'second')).toBe('first');
     await conversation.append(compaction('', ''));
-    expect(await conversation.system(async () => 'third')).toBe('third');
+    expect(await preamble('a', 'third')).toBe('third');
+    expect(await preamble('b', 'fourth')).toBe('fourth');
+    expect(await preamble('b', 'fifth')).toBe('fourth');
+    expect(await conversation.messages()).toHaveLength(1);
+    expect(await conversation.history()).toHaveLength(1);
   });
 
   test('keeps nothing that comes after it was removed', async () => {

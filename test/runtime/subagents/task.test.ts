@@ -95,7 +95,7 @@ describe('the tool task', () => {
     const session = await bench.harness.session();
     await session.prompt('Go.', { model: ofCall, thinkingLevel: 'low', tools: [tool('call')] });
     const [asked, child] = ofCall.requests;
-    expect(asked?.tools.map(({ name }) => name)).toEqual(['read', 'first', 'noop', 'call', 'task']);
+    expect(asked?.tools.map(({ name }) => name)).toEqual(['read', 'first', 'noop', 'task', 'call']);
     expect(toolNames(ofCall, 1)).toEqual(['read', 'own', 'task']);
     expect(child?.system).toMatch(/^You are other\.\n\nDate/);
     expect(child?.thinkingLevel).toBe('low');

@@ -59,7 +59,8 @@ export interface RuntimeOptions {
   host?: SandboxHost;
   /**
    * Where runs, conversations and events are kept: the path of a SQLite file, which is made when it is not there, or
-   * `:memory:`. Default: `runtime.db` in `BERTH_STATE_DIR`, else in `~/.local/state/berth`
+   * `:memory:`. Default: `runtime.db` in `BERTH_STATE_DIR`, else in `$XDG_STATE_HOME/berth`, else in
+   * `~/.local/state/berth`
    */
   store?: string;
   /**
@@ -88,7 +89,7 @@ export interface RuntimeOptions {
    * are told or kept. Default: a copy of `process.env`
    */
   env?: Readonly<Record<string, string | undefined>>;
-  /** Runs at once; the others wait in order. Default: 16 */
+  /** Runs and messages to agent instances at once; the others wait in order. Default: 16 */
   concurrency?: number;
 }
 

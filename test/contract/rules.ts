@@ -114,10 +114,7 @@ export const sections: Section[] = [
       '1.5-proto-key': 'An own key `__proto__` is kept as data.',
       '1.5-depth': 'More than 1,000 levels are refused.',
       '1.5-size': 'More than 16 MB of JSON are refused.',
-      '1.5-max-value-bytes': later(
-        'limits of values',
-        '`maxValueBytes` of the runtime is another limit in place of 16 MB.',
-      ),
+      '1.5-max-value-bytes': '`maxValueBytes` of the runtime is another limit in place of 16 MB.',
       '1.5-action-output':
         'Of an action’s output the refusal is `ActionOutputSerializationError` with `path` and `kind`.',
       '1.5-tool-output': 'Of a tool’s output the refusal is an error result that names path and kind.',

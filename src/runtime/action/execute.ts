@@ -64,7 +64,7 @@ export async function executeAction(execution: Execution): Promise<JsonValue> {
       stopTimer();
       if (performance.now() >= startedAt + timeoutMs) timeOut(); // work that holds the event loop keeps timers from firing
       stop.signal.throwIfAborted(); // what comes from work that ignored its signal comes too late
-      const output = actionOutput(action, returned);
+      const output = actionOutput(action, returned, harness.parts.maxValueBytes);
       outcome = 'completed';
       return output;
     } finally {
@@ -91,8 +91,8 @@ export function actionInput(action: ActionDefinition, input: unknown, ignoreInpu
   return parsed.output;
 }
 
-function actionOutput({ name: action, output }: ActionDefinition, returned: unknown): JsonValue {
-  return outputJson(output, returned, {
+function actionOutput({ name: action, output }: ActionDefinition, returned: unknown, maxBytes: number): JsonValue {
+  return outputJson({ schema: output, maxBytes }, returned, {
     invalid: (issues) => new ActionOutputValidationError({ action, issues }),
     notJson: (found, cause) => new ActionOutputSerializationError({ action, ...found }, { cause }),
   });

@@ -259,6 +259,7 @@ export class OpenHarness implements Harness {
             meter: own,
             steps: step.below,
             depth: depth + 1,
+            maxValueBytes: place.maxValueBytes,
             signal: actionSignal,
           }),
       });
@@ -314,7 +315,7 @@ export class OpenHarness implements Harness {
     const { agent } = operation.place;
     const sources: ToolSource[] = [
       this.#sandboxTools(operation, environment),
-      ['tools of the agent', agent.tools.map((tool) => customTool(tool, operation.emit))],
+      ['tools of the agent', agent.tools.map((tool) => customTool(tool, operation))],
       ['actions of the agent', agent.actions.map((action) => actionTool(action, this, operation))],
       ...further,
     ];
@@ -326,24 +327,25 @@ export class OpenHarness implements Harness {
    * The tools of the MCP servers of the agent at work, which are connected when they are not yet.
    * @throws {McpConnectionError} one can't be reached
    */
-  async mcpTools({ place: { agent }, emit, signal }: Operation): Promise<ToolSource[]> {
+  async mcpTools(operation: Operation): Promise<ToolSource[]> {
+    const { place, emit, signal } = operation;
     const warn = (message: string) => eventLog(emit).warn(message);
-    const servers = await this.#servers.connected(agent.mcpServers, { signal, warn });
-    return servers.map(({ name, tools }) => [`MCP server ${name}`, tools.map((tool) => customTool(tool, emit))]);
+    const servers = await this.#servers.connected(place.agent.mcpServers, { signal, warn });
+    return servers.map(({ name, tools }) => [`MCP server ${name}`, tools.map((tool) => customTool(tool, operation))]);
   }
 
-  #sandboxTools(
-    { place: { agent, env }, emit, step }: Operation,
-    environment: Pick<ToolEnvironment, 'seesImages' | 'skills'>,
-  ): ToolSource {
+  #sandboxTools(operation: Operation, environment: Pick<ToolEnvironment, 'seesImages' | 'skills'>): ToolSource {
+    const { agent, env } = operation.place;
     const { shared, sandboxTools } = this.parts;
     if (sandboxTools) {
       return [
         'tools of the sandbox',
-        sandboxTools(env, { subagents: subagentList(agent.subagents) }).map((tool) => customTool(toTool(tool), emit)),
+        sandboxTools(env, { subagents: subagentList(agent.subagents) }).map((tool) =>
+          customTool(toTool(tool), operation),
+        ),
       ];
     }
-    const key = (toolCallId: string) => step.toolCall(toolCallId).key;
+    const key = (toolCallId: string) => operation.step.toolCall(toolCallId).key;
     const all = builtinTools({ env, shared, key, ...environment });
     return ['built-in', all.filter(({ name }) => (agent.builtinTools as readonly string[]).includes(name))];
   }

@@ -19,6 +19,8 @@ export interface Place {
   meter: UsageMeter;
   /** Gives its calls their positions. */
   steps: Steps;
+  /** Of JSON, that a value may have which comes of it. */
+  maxValueBytes: number;
 }
 
 /** One operation while it runs. */

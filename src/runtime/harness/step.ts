@@ -39,7 +39,7 @@ export async function runStep(
   });
   if (returned === undefined) return undefined;
   try {
-    return jsonSnapshot(returned, 'output');
+    return jsonSnapshot(returned, 'output', place.maxValueBytes);
   } catch (error) {
     if (!(error instanceof NotJson)) throw error;
     throw new StepOutputSerializationError({ step: name, path: error.path, kind: error.kind }, { cause: error });

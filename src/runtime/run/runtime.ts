@@ -35,7 +35,7 @@ import { checkOptions } from '../options.ts';
 import { docker } from '../sandbox/docker.ts';
 import type { SandboxEnv, SandboxFactory } from '../sandbox/env.ts';
 import { pathText } from '../schema/path.ts';
-import { canonicalJson, type JsonValue, jsonSnapshot, NotJson } from '../schema/snapshot.ts';
+import { canonicalJson, defaultMaxValueBytes, type JsonValue, jsonSnapshot, NotJson } from '../schema/snapshot.ts';
 import { keptConversations } from '../session/conversation.ts';
 import { checkImages } from '../session/images.ts';
 import { withSubagents } from '../subagents/subagent.ts';
@@ -91,6 +91,11 @@ export interface RuntimeOptions {
   env?: Readonly<Record<string, string | undefined>>;
   /** Runs and messages to agent instances at once; the others wait in order. Default: 16 */
   concurrency?: number;
+  /**
+   * Bytes of JSON that an input of a run or an agent instance may have, and what an Action, a tool or a step gives. Default:
+   * 16 MiB
+   */
+  maxValueBytes?: number;
 }
 
 /** Options of `invoke`. One that it does not have is refused. */
@@ -171,6 +176,7 @@ export class Runtime {
   readonly #slots: Slots;
   readonly #storePath: string;
   readonly #runRetention: number;
+  readonly #maxValueBytes: number;
   /** As which it claims. */
   readonly #claimant = newId('host');
   /** Those that are under way, or wait, in this process. */
@@ -200,6 +206,7 @@ export class Runtime {
     this.#slots = new Slots(options.concurrency ?? 16);
     this.#givenHost = options.host;
     this.#storePath = options.store ?? join(defaultStateDir(), 'runtime.db');
+    this.#maxValueBytes = options.maxValueBytes ?? defaultMaxValueBytes;
     this.#runRetention = options.runRetention ?? 30 * dayMs;
   }
 
@@ -242,7 +249,7 @@ export class Runtime {
     checkOptions('invoke', options, { input: true, id: true, signal: true, model: true });
     if (options.model !== undefined) this.#checkModel(options.model);
     const { name, workflow } = this.#findWorkflow(target);
-    const input = workflowInput(name, workflow, options.input);
+    const input = workflowInput(name, workflow, options.input, this.#maxValueBytes);
     if (this.#models.secrets.value(input) !== input) {
       // Masked, the work would get something else than it was given.
       throw new InvalidRequestError(
@@ -301,7 +308,7 @@ export class Runtime {
     if (this.#closing) throw new RuntimeUnavailableError();
     const [target, options] = dispatchArguments(first, second);
     const { name, agent } = this.#findAgent(target);
-    const { id, payload, key } = checkDispatch(options);
+    const { id, payload, key } = checkDispatch(options, this.#maxValueBytes);
     return this.#admitting(async () => {
       const instance = this.#instance(await this.#openStore(), agent, { agent: name, instance: id });
       return instance.submit(this.#models.secrets.value(payload), key);
@@ -568,6 +575,7 @@ export class Runtime {
         meter,
         steps: new Steps(journal),
         depth: 0,
+        maxValueBytes: this.#maxValueBytes,
         signal,
         ...(inside && { release: (outcome) => env.close(outcome) }),
       };
@@ -649,10 +657,11 @@ function checkRuntime(options: RuntimeOptions): void {
       'sandbox',
       'env',
       'concurrency',
+      'maxValueBytes',
     ],
-    notYet: ['maxValueBytes'],
   });
   problems.optional(record.concurrency, 'concurrency', (value, path) => problems.positiveInteger(value, path));
+  problems.optional(record.maxValueBytes, 'maxValueBytes', (value, path) => problems.positiveInteger(value, path));
   problems.optional(record.runRetention, 'runRetention', (value, path) => {
     if (typeof value !== 'number' || !(value >= 0)) problems.add(path, 'must be milliseconds, 0 or more');
   });
@@ -697,7 +706,12 @@ function reasonText(reason: unknown): string | undefined {
 }
 
 /** The input as it is kept. The schema's output is made again when the run starts. */
-function workflowInput(name: string, workflow: WorkflowDefinition, input: unknown): JsonValue | undefined {
+function workflowInput(
+  name: string,
+  workflow: WorkflowDefinition,
+  input: unknown,
+  maxBytes: number,
+): JsonValue | undefined {
   const { action } = workflow;
   if (input === undefined) {
     actionInput(action, undefined);
@@ -706,7 +720,7 @@ function workflowInput(name: string, workflow: WorkflowDefinition, input: unknow
   if (!action.input) throw new WorkflowInputUnexpectedError({ workflow: name });
   let kept: JsonValue;
   try {
-    kept = jsonSnapshot(input, 'input');
+    kept = jsonSnapshot(input, 'input', maxBytes);
   } catch (error) {
     if (!(error instanceof NotJson)) throw error;
     const { path, kind } = error;
@@ -728,7 +742,7 @@ function dispatchArguments(
   throw new InvalidRequestError('dispatch needs an agent, an instance and a message or input');
 }
 
-function checkDispatch(options: DispatchOptions): { id: string; payload: Payload; key?: string } {
+function checkDispatch(options: DispatchOptions, maxBytes: number): { id: string; payload: Payload; key?: string } {
   checkOptions('dispatch', options, {
     instance: true,
     id: true,
@@ -751,14 +765,14 @@ function checkDispatch(options: DispatchOptions): { id: string; payload: Payload
   if (message !== undefined && typeof message !== 'string') throw new InvalidRequestError('a message is a text');
   if (key !== undefined && typeof key !== 'string') throw new InvalidRequestError('a key is a text');
   checkImages(images);
-  const content = message === undefined ? { input: dispatchInput(input) } : { message };
+  const content = message === undefined ? { input: dispatchInput(input, maxBytes) } : { message };
   const kept = images.map(({ data, mimeType }): ImagePart => ({ type: 'image', data, mimeType }));
   return { id, payload: { ...content, images: kept }, ...(key !== undefined && { key }) };
 }
 
-function dispatchInput(input: unknown): JsonValue {
+function dispatchInput(input: unknown, maxBytes: number): JsonValue {
   try {
-    return jsonSnapshot(input, 'input');
+    return jsonSnapshot(input, 'input', maxBytes);
   } catch (error) {
     if (!(error instanceof NotJson)) throw error;
     throw new InvalidRequestError(`${error.path} is ${error.kind}, which can't be kept as JSON`, { cause: error });

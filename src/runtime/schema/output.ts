@@ -9,7 +9,11 @@ export interface OutputErrors {
 }
 
 /** What is delivered of what an action or a tool returned: the output side of its schema, as JSON; nothing is `null`. */
-export function outputJson(schema: Schema | undefined, returned: unknown, errors: OutputErrors): JsonValue {
+export function outputJson(
+  { schema, maxBytes }: { schema: Schema | undefined; maxBytes: number },
+  returned: unknown,
+  errors: OutputErrors,
+): JsonValue {
   let value = returned;
   if (schema) {
     const parsed = parse(schema, returned);
@@ -19,7 +23,7 @@ export function outputJson(schema: Schema | undefined, returned: unknown, errors
     return null;
   }
   try {
-    return jsonSnapshot(value, 'output');
+    return jsonSnapshot(value, 'output', maxBytes);
   } catch (error) {
     if (!(error instanceof NotJson)) throw error;
     throw errors.notJson({ path: error.path, kind: error.kind }, error);

@@ -4,7 +4,8 @@ import { pathText } from './path.ts';
 export type JsonValue = null | boolean | number | string | JsonValue[] | { [key: string]: JsonValue };
 
 const maxLevels = 1_000;
-const maxBytes = 16 * 1024 * 1024;
+/** Bytes of JSON that a value may have unless a runtime says otherwise. */
+export const defaultMaxValueBytes = 16 * 1024 * 1024;
 
 /** Why a value is not JSON: where, and what was found there. Callers make the error of their feature of it. */
 export class NotJson extends Error {
@@ -21,9 +22,10 @@ export class NotJson extends Error {
  * A detached deep copy of a JSON value. `JSON.stringify` is not used because it changes what it can't write (a Date, NaN,
  * a Map) without a word, and calls `toJSON`.
  * @param root - the name of the value, in the path of the error: `output`, say
+ * @param maxBytes - of JSON
  * @throws {NotJson} anything in it is not JSON, or it is too deep or too large
  */
-export function jsonSnapshot(value: unknown, root: string): JsonValue {
+export function jsonSnapshot(value: unknown, root: string, maxBytes = defaultMaxValueBytes): JsonValue {
   const path: PropertyKey[] = [];
   const parents = new Set<object>();
   let bytes = 0;

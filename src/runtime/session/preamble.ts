@@ -40,7 +40,7 @@ export async function promptTools(
   const ofAgent = withFiles(place.agent.skills);
   const skills = [...ofAgent, ...withFiles(options.further)];
   const readers = readResource(skills);
-  const ofCall = (options.tools ?? []).map((tool) => customTool(toTool(tool), emit));
+  const ofCall = (options.tools ?? []).map((tool) => customTool(toTool(tool), operation));
   const servers = await harness.mcpTools(operation);
   const tools = harness.tools(operation, {
     seesImages: model.seesImages !== false,

@@ -2,6 +2,7 @@ import type { ToolDefinition } from '../define/tool.ts';
 import { ToolInputValidationError, ToolOutputSerializationError, ToolOutputValidationError } from '../errors.ts';
 import type { Emit } from '../events/event.ts';
 import { eventLog } from '../events/log.ts';
+import type { Place } from '../harness/operation.ts';
 import { type LoopTool, ReadyResult, textResult } from '../model/tool.ts';
 import { inputJsonSchema } from '../schema/json-schema.ts';
 import { outputJson } from '../schema/output.ts';
@@ -10,8 +11,11 @@ import type { JsonValue } from '../schema/snapshot.ts';
 
 const defaultTimeoutMs = 600_000;
 
-/** A tool of the application, as the loop runs it. `emit` is that of the operation. */
-export function customTool(tool: ToolDefinition, emit: Emit): LoopTool {
+/** A tool of the application, as the loop runs it in an operation. */
+export function customTool(
+  tool: ToolDefinition,
+  { emit, place }: { emit: Emit; place: Pick<Place, 'maxValueBytes'> },
+): LoopTool {
   const { name, description, timeoutMs = defaultTimeoutMs } = tool;
   return {
     name,
@@ -25,7 +29,7 @@ export function customTool(tool: ToolDefinition, emit: Emit): LoopTool {
       const run = tool.run as (context: object) => unknown; // its context is the one made here
       const returned = await run(context);
       if (returned instanceof ReadyResult) return returned.result;
-      const output = checkedOutput(tool, returned);
+      const output = checkedOutput(tool, returned, place.maxValueBytes);
       return textResult(typeof output === 'string' ? output : JSON.stringify(output), { details: output });
     },
   };
@@ -38,8 +42,8 @@ function checkedInput(tool: ToolDefinition, input: unknown): unknown {
   return parsed.output;
 }
 
-function checkedOutput({ name: tool, output }: ToolDefinition, returned: unknown): JsonValue {
-  return outputJson(output, returned, {
+function checkedOutput({ name: tool, output }: ToolDefinition, returned: unknown, maxBytes: number): JsonValue {
+  return outputJson({ schema: output, maxBytes }, returned, {
     invalid: (issues) => new ToolOutputValidationError({ tool, issues }),
     notJson: (found, cause) => new ToolOutputSerializationError({ tool, ...found }, { cause }),
   });

@@ -49,6 +49,7 @@ export async function harnessBench(config: AgentConfig = {}, { depth = 0 }: { de
     scope: { harness: 'default' },
     meter,
     steps: new Steps(journal),
+    maxValueBytes: 16 * 1024 * 1024,
     depth,
     signal: stop.signal,
   });

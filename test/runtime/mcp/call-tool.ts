@@ -12,5 +12,9 @@ export async function callTool(
 ): Promise<ToolResult> {
   const tool = tools.find((one) => one.name === `mcp__${server}__${name}`);
   if (!tool) throw new Error(`no tool ${name} in ${tools.map((one: ToolDefinition) => one.name)}`);
-  return customTool(tool, () => {}).run(input, { toolCallId: '1', signal, output: () => {} });
+  return customTool(tool, { emit: () => {}, place: { maxValueBytes: 1_000_000 } }).run(input, {
+    toolCallId: '1',
+    signal,
+    output: () => {},
+  });
 }

@@ -201,7 +201,7 @@ export const sections: Section[] = [
         'recovery',
         '`close({ timeoutMs })` stops work at a turn boundary and leaves it resumable.',
       ),
-      '1.8-close-flushes': later('stores', '`close()` writes every event before it resolves.'),
+      '1.8-close-flushes': '`close()` writes every event before it resolves.',
       '1.8-module-level':
         '`invoke`, `dispatch` and `observe` of the module act on the runtime in which the caller runs.',
       '1.8-module-default':

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { expect } from 'vitest';
 import { SqliteStore } from '../../../src/journal/sqlite/sqlite-store.ts';
+import type { Owner } from '../../../src/journal/store.ts';
 import { defineAgent } from '../../../src/runtime/define/agent.ts';
 import { defineWorkflow } from '../../../src/runtime/define/workflow.ts';
 import {
@@ -12,6 +13,7 @@ import {
   SubmissionAbortedError,
   SubmissionConflictError,
 } from '../../../src/runtime/errors.ts';
+import type { RuntimeEvent } from '../../../src/runtime/events/event.ts';
 import { OperationFailedError } from '../../../src/runtime/model/errors.ts';
 import { createRuntime } from '../../../src/runtime/run/runtime.ts';
 import { local } from '../../../src/runtime/sandbox/local.ts';
@@ -58,6 +60,44 @@ test('a later process finds a run: its record, its result, its events, and it fo
   await expect(later.invoke(double, { id: 'once', model: 'openai/gpt-5.1' })).rejects.toThrow(RunConflictError);
   await found.cancel(); // it has ended
   expect(await found.record()).toEqual(record);
+});
+
+// contract: 1.8-close-flushes
+test('when close() resolves every event is in the store, those of the end of what ran too', async ({ directory }) => {
+  const runtime = await open(directory);
+  const told: RuntimeEvent[] = [];
+  const atWork = gate();
+  let left = 2;
+  runtime.observe((event) => {
+    if (event.type !== 'turn_request') told.push(event);
+    if (event.type === 'tool_output' && --left === 0) atWork.open();
+  });
+  const speaks = { name: 'bash', input: { command: 'echo begun; exec sleep 1301' } };
+  const working = defineAgent(() => ({ model: scriptedModel([{ toolCalls: [speaks] }]) }), { name: 'working' });
+  const run = await runtime.invoke(
+    defineWorkflow({
+      agent: working,
+      name: 'last-words',
+      run: async ({ harness, log, signal }) => {
+        signal.addEventListener('abort', () => log.info('last words'));
+        await (await harness.session()).prompt('Go.');
+      },
+    }),
+  );
+  await runtime.dispatch(working, { instance: 'i', message: 'Go.' });
+  await atWork.promise;
+  await runtime.close();
+
+  const reader = await SqliteStore.open(join(directory, 'runtime.db'));
+  const kept = async (owner: Owner) =>
+    (await reader.events(owner, { after: -1, limit: 1_000 })).map(({ json }) => JSON.parse(json));
+  const ofRun = await kept({ run: run.id });
+  const ofInstance = await kept({ agent: 'working', instance: 'i' });
+  await reader.close();
+  expect(ofRun).toEqual(told.filter(({ runId }) => runId !== undefined));
+  expect(ofInstance).toEqual(told.filter(({ instanceId }) => instanceId !== undefined));
+  expect(ofRun).toContainEqual(expect.objectContaining({ type: 'log', message: 'last words' }));
+  expect([ofRun.at(-1).type, ofInstance.at(-1).type]).toEqual(['run_end', 'submission_settled']);
 });
 
 // contract: 9-read-back, 9-cancellation

@@ -21,7 +21,7 @@ export interface PromptOptions {
   thinkingLevel?: ThinkingLevel;
   /** Up to 14 MiB each. A model that is known not to see refuses them with `InvalidRequestError`. */
   images?: readonly ImagePart[];
-  /** How often the model may be asked; then `TurnLimitError`. Default: 200 */
+  /** Answers of the model that are taken, of which each may call tools; then `TurnLimitError`. Default: 200 */
   maxTurns?: number;
   /** Stops the model, its tools and their commands; the call then rejects with an `AbortError`. */
   signal?: AbortSignal;

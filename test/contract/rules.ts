@@ -559,7 +559,7 @@ export const sections: Section[] = [
       '5-glob-files': '`glob` gives files only, without `.git`, the newest first.',
       '5-glob-cut': '`glob` gives at most 1,000, then a note that there are more.',
       '5-glob-none': 'No match of `glob` is a text.',
-      '5-factory-tools': later('tools of sandboxes', '`tools` of a sandbox factory replaces the six.'),
+      '5-factory-tools': '`tools` of a sandbox factory replaces the six.',
       '5-skill-tools': '`activate_skill` is there with skills, `read_skill_resource` when one brings files.',
       '5-task-tool': '`task` is there, unless `builtinTools` leaves it out.',
       '5-result-tools': '`finish` and `give_up` are there during a structured result only.',

@@ -69,12 +69,23 @@ describe('a sandbox', () => {
     expect(told).toEqual([ending === 'timed out' ? 'failed' : ending]);
   });
 
-  test('gives its tools in place of the built-in ones', async ({ directory }) => {
-    const look = { name: 'bash', description: 'Looks.', run: () => 'seen' };
-    const sandbox: SandboxFactory = { ...local({ cwd: directory }), tools: () => [look] };
+  // contract: 5-factory-tools
+  test('gives its tools in place of the six, made of its environment and the subagents; the others stay', async ({
+    directory,
+  }) => {
+    const given: unknown[] = [];
+    const sandbox: SandboxFactory = {
+      ...local({ cwd: directory }),
+      tools: (env, options) => {
+        given.push([env.cwd, options]);
+        return [{ name: 'bash', description: 'Looks.', run: () => 'seen' }];
+      },
+    };
     const model = scriptedModel([{ toolCalls: [{ name: 'bash', input: {} }] }, 'Done.']);
     const read = { name: 'read', description: 'The own one.', run: () => 'x' };
-    const own = defineAgent(() => ({ model, sandbox, tools: [read] }));
+    const subagents = [{ name: 'searcher', description: 'Finds places.' }];
+    // `builtinTools` is about the built-in ones, of which there are none but `task`.
+    const own = defineAgent(() => ({ model, sandbox, tools: [read], subagents, builtinTools: ['grep', 'task'] }));
     await using runtime = await createRuntime({ store: ':memory:', logger: silent });
     const workflow = defineWorkflow({
       agent: own,
@@ -84,6 +95,7 @@ describe('a sandbox', () => {
       },
     });
     await (await runtime.invoke(workflow)).result();
+    expect(given).toEqual([[directory, { subagents }]]);
     expect(model.requests[0]?.tools.map(({ name }) => name)).toEqual(['bash', 'read', 'task']);
     expect(model.requests[1]?.messages.at(-1)).toMatchObject({ content: [{ type: 'text', text: 'seen' }] });
   });

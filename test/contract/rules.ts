@@ -77,10 +77,7 @@ export const sections: Section[] = [
       '1.4-left-out': 'What JSON Schema can not say (checks, transforms) is left out of what the model sees.',
       '1.4-no-json-value':
         'A part of an input that no JSON value can satisfy (`date`, `bigint`, `map`, `set`, `instance`, `file`, `function`, `symbol`) is refused with its path.',
-      '1.4-never': later(
-        'checks of schemas',
-        '`never`, and lists of bigints to pick from, are refused in an input as well.',
-      ),
+      '1.4-never': '`never`, and lists to pick from that are empty or hold a bigint, are refused in an input as well.',
       '1.4-no-input': 'Without an input schema the model sees an empty, closed object schema.',
       '1.4-omitted-input': 'Input that is left out is parsed as `{}`.',
       '1.4-unexpected-input': 'Without an input schema any input but `undefined` is refused to code.',

@@ -96,8 +96,8 @@ function walk(schema: Schema, { jsonOnly }: { jsonOnly: boolean }): Issue[] {
       return;
     }
     if (jsonOnly && inputSide) {
-      const found = notJson(node);
-      if (found !== undefined) issues.push({ message: `accepts ${found}, which JSON can't hold`, path });
+      const message = notJson(node);
+      if (message !== undefined) issues.push({ message, path });
     }
     if (typeof node.entries === 'object' && node.entries !== null) {
       for (const [key, entry] of Object.entries(node.entries)) visit(entry, [...path, key], inputSide);
@@ -117,11 +117,18 @@ function walk(schema: Schema, { jsonOnly }: { jsonOnly: boolean }): Issue[] {
   return issues;
 }
 
-/** Which value that JSON can't hold a node accepts, if it accepts no other. */
-function notJson(node: Node): string | undefined {
-  if (typeof node.type === 'string' && notJsonTypes.has(node.type)) return node.type;
-  if (node.type === 'literal' && !isJsonScalar(node.literal)) return `the literal ${String(node.literal)}`;
-  return undefined;
+/** What is wrong with a node for who writes JSON: it accepts nothing, or something that JSON can't hold. */
+function notJson({ type, literal, options }: Node): string | undefined {
+  if (type === 'never') return 'accepts nothing';
+  if (typeof type === 'string' && notJsonTypes.has(type)) return `accepts ${type}, which JSON can't hold`;
+  if (type === 'literal') return notJsonChoice([literal]);
+  return (type === 'picklist' || type === 'enum') && Array.isArray(options) ? notJsonChoice(options) : undefined;
+}
+
+function notJsonChoice(values: unknown[]): string | undefined {
+  if (values.length === 0) return 'accepts nothing';
+  const at = values.findIndex((value) => !isJsonScalar(value));
+  return at === -1 ? undefined : `accepts the ${typeof values[at]} ${String(values[at])}, which JSON can't hold`;
 }
 
 function isJsonScalar(value: unknown): boolean {

@@ -76,6 +76,33 @@ test.each([
   expect(outputSchemaIssues(v.object({ when: schema }))).toEqual([]);
 });
 
+// contract: 1.4-never
+test('refuses what accepts nothing, and values to pick from that JSON can not hold, with their paths', () => {
+  const level = { 1: 'high', low: 'low', high: 1 } as const; // as the compiler makes an enum
+  const bigints = { a: 1n } as unknown as typeof level; // it refuses these
+  const schema = v.object({
+    never: v.optional(v.never()),
+    pick: v.array(v.picklist(['a', 1n])),
+    none: v.picklist([]),
+    nan: v.picklist([1, Number.NaN]),
+    listed: v.enum(bigints),
+    literal: v.union([v.string(), v.literal(1n)]),
+    fine: v.picklist(['a', 1]),
+    level: v.enum(level),
+    text: v.literal('x'),
+  });
+  expect(inputSchemaIssues(schema)).toEqual([
+    { message: 'accepts nothing', path: ['never'] },
+    { message: "accepts the bigint 1, which JSON can't hold", path: ['pick', '*'] },
+    { message: 'accepts nothing', path: ['none'] },
+    { message: "accepts the number NaN, which JSON can't hold", path: ['nan'] },
+    { message: "accepts the bigint 1, which JSON can't hold", path: ['listed'] },
+    { message: "accepts the bigint 1, which JSON can't hold", path: ['literal'] },
+  ]);
+  expect(inputSchemaIssues(v.objectWithRest({}, v.never()))).toEqual([{ message: 'accepts nothing', path: ['*'] }]);
+  expect(outputSchemaIssues(schema)).toEqual([]);
+});
+
 // contract: 1.4-input-side
 test('looks at the input side only: a text that becomes a date is fine', () => {
   const schema = v.object({

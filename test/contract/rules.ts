@@ -364,6 +364,7 @@ export const sections: Section[] = [
       '4.1-absent': 'Parts that are absent are left out, and nothing of ours is added.',
       '4.1-claude-md': '`CLAUDE.md` is left out where its text is that of `AGENTS.md`.',
       '4.1-file-size': 'These files are trimmed, and cut at 64 KB.',
+      '4.1-no-links-out': 'A link in place of one of these files is not followed out of the working directory.',
       '4.1-skills': 'Skills: how to use `activate_skill`, then one line for each.',
       '4.1-names': 'The names in the directory are sorted, at most 200, then how many more.',
       '4.1-unreadable': 'What can not be read is left out, with a warning in the log.',

@@ -2,6 +2,7 @@ import type { ResolvedAgent } from '../define/agent.ts';
 import type { Log } from '../events/log.ts';
 import type { SandboxEnv } from '../sandbox/env.ts';
 import { fileStart } from '../sandbox/file-start.ts';
+import { ownFile } from '../sandbox/own-file.ts';
 import { skillList } from '../skills/known.ts';
 import type { KnownSkill } from '../skills/workspace.ts';
 
@@ -45,8 +46,9 @@ async function contextFiles({ agent, env, log }: Given): Promise<string | undefi
   for (const name of ['AGENTS.md', 'CLAUDE.md']) {
     try {
       if (!(await env.exists(name))) continue;
+      const { path } = await ownFile(env, name);
       // A character that the cut goes through is left out as well.
-      const text = new TextDecoder().decode(await fileStart(env, name, maxFileBytes), { stream: true }).trim();
+      const text = new TextDecoder().decode(await fileStart(env, path, maxFileBytes), { stream: true }).trim();
       if (text !== '' && !texts.includes(text)) texts.push(text);
     } catch (error) {
       log.warn(`${name} can't be read, so the model does not get it`, { error });

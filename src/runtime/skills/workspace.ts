@@ -3,6 +3,7 @@ import { skillNamePattern } from '../define/names.ts';
 import type { Log } from '../events/log.ts';
 import type { SandboxEnv } from '../sandbox/env.ts';
 import { fileStart } from '../sandbox/file-start.ts';
+import { ownFile } from '../sandbox/own-file.ts';
 import { maxSkillBytes, type SkillBody } from './skill.ts';
 import { parseSkillFile } from './skill-file.ts';
 
@@ -52,15 +53,7 @@ export async function isInWorkspace(env: SandboxEnv, name: string): Promise<bool
 
 /** The skill of that name as it is now. A link that leads out of the working directory is not followed. */
 export async function workspaceSkill(env: SandboxEnv, name: string): Promise<SkillBody> {
-  let path = `${workspaceDirectory(env, name)}/SKILL.md`;
-  if (env.realpath) {
-    const [root, real] = await Promise.all([env.realpath('.'), env.realpath(path)]);
-    if (!real.startsWith(root === '/' ? root : `${root}/`))
-      throw new Error('It is a link out of the working directory.');
-    path = real;
-  }
-  const { isFile, size = 0 } = await env.stat(path);
-  if (!isFile) throw new Error('Its SKILL.md is no file.'); // a pipe, say: reading it would never end
+  const { path, size } = await ownFile(env, `${workspaceDirectory(env, name)}/SKILL.md`);
   if (size > maxSkillBytes) throw new Error('Its SKILL.md is larger than 1 MB.');
   const bytes = await fileStart(env, path, maxSkillBytes + 1);
   return parseSkillFile(new Problems(`The skill ${name}`), bytes, name);

@@ -443,6 +443,19 @@ describe('the system prompt', () => {
     expect(bench.of('log')).toMatchObject([{ level: 'warn', message: expect.stringContaining('AGENTS.md') }]);
   });
 
+  // contract: 4.1-no-links-out
+  test('follows a link within the working directory, and none out of it, which the log says', async () => {
+    const model = scriptedModel(['1']);
+    await using bench = await harnessBench({ model, workspaceContext: true });
+    await bench.harness.fs.writeFile('docs/agents.md', 'Of the project.');
+    await bench.harness.shell('ln -s docs/agents.md AGENTS.md; ln -s /etc/passwd CLAUDE.md');
+    await (await bench.harness.session()).prompt('x');
+    expect(model.requests[0]?.system).toMatch(/^Of the project\.\n\nDate:/);
+    expect(model.requests[0]?.system).not.toContain('root:');
+    expect(bench.of('log')).toMatchObject([{ level: 'warn', message: expect.stringContaining('CLAUDE.md') }]);
+    expect(JSON.stringify(bench.of('log'))).toContain('a link out of the working directory');
+  });
+
   // contract: 1.6-workspace-context, 4.1-absent
   test('has nothing of the sandbox where workspaceContext is false', async () => {
     const model = scriptedModel(['1']);

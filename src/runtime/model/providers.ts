@@ -122,6 +122,11 @@ export function registerProvider(id: string, source: ModelSource): void {
   registered.set(id, source);
 }
 
+/** Of the providers that all runtimes of this process know. */
+export function providerIds(): string[] {
+  return [...new Set([...knownProviders.keys(), ...registered.keys()])];
+}
+
 /** The models of one runtime: its own sources, then those of the process, then the providers that are known. */
 export class Models {
   readonly #own: Map<string, ModelSource>;
@@ -151,8 +156,7 @@ export class Models {
     const source =
       this.#own.get(provider) ?? registered.get(provider) ?? (knownProviders.has(provider) ? {} : undefined);
     if (!source) {
-      const ids = new Set([...knownProviders.keys(), ...registered.keys(), ...this.#own.keys()]);
-      throw new ModelNotFoundError({ model }, [...ids]);
+      throw new ModelNotFoundError({ model }, [...new Set([...providerIds(), ...this.#own.keys()])]);
     }
     if (isModel(source)) return source;
     if (isAiSdkProvider(source)) return foreignModel(provider, id, source);

@@ -1,3 +1,5 @@
+import { setMaxListeners } from 'node:events';
+
 /**
  * Aborted also with any of its sources, until it is released. In place of `AbortSignal.any()`: on Node 20 a signal of a
  * long run would keep something of every signal that was made from it.
@@ -7,8 +9,10 @@ export class LinkedAbort extends AbortController {
 
   constructor(...sources: (AbortSignal | undefined)[]) {
     super();
+    setMaxListeners(0, this.signal);
     for (const source of sources) {
       if (source === undefined) continue;
+      setMaxListeners(0, source); // Node warns of the eleventh, as if it had been forgotten: `release` takes them away
       const onAbort = () => this.abort(source.reason);
       if (source.aborted) onAbort();
       else source.addEventListener('abort', onAbort, { once: true });

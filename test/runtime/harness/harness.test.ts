@@ -192,6 +192,19 @@ describe('an operation', () => {
     }
   });
 
+  test('of many at once under one signal gives no warning of Node about its listeners', async () => {
+    const warnings: string[] = [];
+    const onWarning = ({ message }: Error) => warnings.push(message);
+    process.on('warning', onWarning);
+    await using bench = await harnessBench();
+    const { signal } = new AbortController();
+    await Promise.all(Array.from({ length: 12 }, () => bench.harness.shell('true', { signal })));
+    await bench.harness.fs.writeFile('a', 'x');
+    await Promise.all(Array.from({ length: 12 }, () => bench.harness.fs.createReadStream('a').toArray()));
+    process.off('warning', onWarning);
+    expect(warnings).toEqual([]);
+  });
+
   // contract: 2-end-dropped
   test('that nobody awaits causes no unhandled rejection', async () => {
     const unhandled: unknown[] = [];

@@ -3,7 +3,7 @@ import { abortError } from '../../errors.ts';
 import { limits } from '../../protocol/limits.ts';
 import type { WireStream } from '../../protocol/mux.ts';
 import type { ProcessEnd } from '../../protocol/process.ts';
-import { InvalidOptionsError } from '../errors.ts';
+import { InvalidOptionsError, OutputGoneError } from '../errors.ts';
 import {
   type AttachOptions,
   attachOptions,
@@ -103,7 +103,8 @@ async function run(place: Place, command: Command, options: Checked): Promise<Ex
     // The output could not be read, or the input or a callback failed: nobody is left to wait for the process.
     started.stdout.cancel();
     started.stderr.cancel();
-    await killed(started, place.pause);
+    // Of what has a key others may have the whole output, or ask for it.
+    if (!(error instanceof OutputGoneError && options.key !== undefined)) await killed(started, place.pause);
     throw signal?.aborted ? abortError(signal.reason) : explain(error);
   } finally {
     stopListening();
@@ -134,13 +135,15 @@ export async function attach(place: Place, id: string, given: AttachOptions = {}
     rest: options.rest,
   } as const;
   const started = await begin(wire, call, [stdout, stderr]);
+  const { backpressure, rest } = options;
+  const how = { processId: started.processId, backpressure, rest };
   return new RunningProcess(
     place.pause,
     {
       ...started,
       stdin: undefined,
-      stdout: new Output(stdout, started.processId, 'stdout', options.stdout),
-      stderr: new Output(stderr, started.processId, 'stderr', options.stderr),
+      stdout: new Output(wire, stdout, { ...how, name: 'stdout', at: options.stdout }),
+      stderr: new Output(wire, stderr, { ...how, name: 'stderr', at: options.stderr }),
     },
     options,
   );
@@ -154,6 +157,7 @@ class RunningProcess implements Process {
   readonly stdin: Writable;
   readonly #pause: Pause;
   readonly #started: OnPipes;
+  readonly #kept: readonly [stdout: NewestOutput, stderr: NewestOutput];
   readonly #result: Promise<ExecResult>;
   #hasEnded = false;
   /** What a callback threw. */
@@ -164,20 +168,26 @@ class RunningProcess implements Process {
     this.#started = started;
     this.id = started.processId;
     this.pid = started.pid;
-    const kept = [new NewestOutput(options.maxOutput), new NewestOutput(options.maxOutput)] as const;
-    this.stdout = this.#output(started.stdout, kept[0], options.onStdout);
-    this.stderr = this.#output(started.stderr, kept[1], options.onStderr);
+    this.#kept = [new NewestOutput(options.maxOutput), new NewestOutput(options.maxOutput)];
+    this.stdout = this.#output(started.stdout, this.#kept[0], options.onStdout);
+    this.stderr = this.#output(started.stderr, this.#kept[1], options.onStderr);
     this.stdin = inputOf(this.id, started.stdin, () => this.#hasEnded);
     let fed: Promise<void> = Promise.resolve();
     if (started.stdin && options.stdin !== undefined) fed = feed(started.stdin, options.stdin, started.ended);
     const { signal, timeout } = options;
-    this.#result = pause.unlessPaused(this.#finish(fed, kept, signal), { signal, timeoutMs: timeout });
+    this.#result = pause.unlessPaused(this.#finish(fed, signal), { signal, timeoutMs: timeout });
     this.#result.catch(() => {}); // who wants it awaits wait()
   }
 
   wait(): Promise<ExecResult> {
-    readUnread(this.stdout);
-    readUnread(this.stderr);
+    const { stdout, stderr } = this.#started;
+    const [keptStdout, keptStderr] = this.#kept;
+    readUnread(this.stdout, () => {
+      stdout.onGap = () => keptStdout.restart();
+    });
+    readUnread(this.stderr, () => {
+      stderr.onGap = () => keptStderr.restart();
+    });
     return this.#result;
   }
 
@@ -192,11 +202,7 @@ class RunningProcess implements Process {
     await killed(this.#started, this.#pause);
   }
 
-  async #finish(
-    fed: Promise<void>,
-    [stdout, stderr]: readonly [NewestOutput, NewestOutput],
-    signal: AbortSignal | undefined,
-  ): Promise<ExecResult> {
+  async #finish(fed: Promise<void>, signal: AbortSignal | undefined): Promise<ExecResult> {
     const stopListening = killOnAbort(this.#started, signal);
     try {
       const [end] = await Promise.all([this.#started.ended, fed]);
@@ -204,7 +210,7 @@ class RunningProcess implements Process {
       await Promise.all([closed(this.stdout), closed(this.stderr)]);
       if (signal?.aborted) throw abortError(signal.reason);
       if (this.#failure) throw this.#failure.error;
-      return toResult(end, stdout, stderr);
+      return toResult(end, ...this.#kept);
     } catch (error) {
       await killed(this.#started, this.#pause);
       throw signal?.aborted ? abortError(signal.reason) : explain(error);
@@ -271,6 +277,7 @@ async function start(
   const { onOomKill } = options;
   const killsBefore = onOomKill && (await oomKills(wire));
   const started = await begin(wire, call, stdin ? [stdin, stdout, stderr] : [stdout, stderr]);
+  const how = { processId: started.processId, at: 0, backpressure: options.backpressure, rest: false };
   return {
     ...started,
     ended:
@@ -278,8 +285,8 @@ async function start(
         ? watchOomKills(wire, killsBefore, started.ended, onOomKill).then(() => started.ended)
         : started.ended,
     stdin,
-    stdout: new Output(stdout, started.processId, 'stdout', 0),
-    stderr: new Output(stderr, started.processId, 'stderr', 0),
+    stdout: new Output(wire, stdout, { ...how, name: 'stdout' }),
+    stderr: new Output(wire, stderr, { ...how, name: 'stderr' }),
   };
 }
 
@@ -293,6 +300,8 @@ export function checkSize(operation: string, parts: unknown): void {
 }
 
 async function collect(output: Output, kept: NewestOutput, watch?: (chunk: Uint8Array) => void): Promise<void> {
+  // The result has the newest bytes, wherever those before them are; who gets each piece must know that one is missing.
+  if (!watch) output.onGap = () => kept.restart();
   for (let chunk = await output.read(); chunk; chunk = await output.read()) {
     kept.add(chunk);
     watch?.(chunk);

@@ -7,6 +7,7 @@ export class NewestOutput {
   readonly #limit: number;
   /** The byte that was written at offset n is at n modulo the limit; until that is reached, the buffer grows. */
   #ring = Buffer.alloc(0);
+  #isRestarted = false;
 
   constructor(limit: number) {
     this.#limit = limit;
@@ -32,12 +33,18 @@ export class NewestOutput {
     if (rest.length > untilEnd) this.#ring.set(rest.subarray(untilEnd), 0);
   }
 
+  /** What comes now does not follow on what is kept, which is forgotten. */
+  restart(): void {
+    this.total = 0;
+    this.#isRestarted = true;
+  }
+
   /** UTF-8; what is not is replaced by U+FFFD. The rest of a character whose beginning is not kept is left out. */
   text(): string {
-    if (!this.truncated) return this.#ring.toString('utf8', 0, this.total);
+    if (!this.truncated && !this.#isRestarted) return this.#ring.toString('utf8', 0, this.total);
     if (this.#limit === 0) return '';
-    const start = this.total % this.#limit;
-    const all = Buffer.concat([this.#ring.subarray(start), this.#ring.subarray(0, start)]);
+    const start = this.truncated ? this.total % this.#limit : 0;
+    const all = Buffer.concat([this.#ring.subarray(start, this.keptBytes), this.#ring.subarray(0, start)]);
     let cut = 0;
     while (cut < 3 && ((all[cut] ?? 0) & 0xc0) === 0x80) cut++;
     return all.toString('utf8', cut);

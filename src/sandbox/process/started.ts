@@ -8,6 +8,7 @@ import type { Pause } from '../pause.ts';
 import { requestError } from '../request-error.ts';
 import { readable, writable } from '../streams.ts';
 import { AnswerError, type Call, type Wire } from '../wire.ts';
+import { listProcesses } from './list.ts';
 
 /** How long a tree that was asked to end has for it. */
 const usualGraceMs = 2_000;
@@ -93,18 +94,30 @@ export function explain(error: unknown): unknown {
   return requestError(error, 'run the command');
 }
 
-/** One output of a process, from byte `at` on. */
-export class Output {
-  readonly #stream: WireStream;
-  readonly #processId: string;
-  readonly #name: 'stdout' | 'stderr';
-  #at: number;
+export interface OutputOptions {
+  processId: string;
+  name: 'stdout' | 'stderr';
+  /** The byte that comes first. */
+  at: number;
+  backpressure: boolean;
+  rest: boolean;
+}
 
-  constructor(stream: WireStream, processId: string, name: 'stdout' | 'stderr', at: number) {
+/** One output of a process. */
+export class Output {
+  /** Told where bytes that are no longer kept are passed over. Left out: they are an error. */
+  onGap: (() => void) | undefined;
+  readonly #wire: Wire;
+  readonly #options: OutputOptions;
+  #stream: WireStream;
+  #at: number;
+  #isCancelled = false;
+
+  constructor(wire: Wire, stream: WireStream, options: OutputOptions) {
+    this.#wire = wire;
     this.#stream = stream;
-    this.#processId = processId;
-    this.#name = name;
-    this.#at = at;
+    this.#options = options;
+    this.#at = options.at;
   }
 
   /**
@@ -112,20 +125,43 @@ export class Output {
    * @throws {OutputGoneError} they are no longer kept
    */
   async read(): Promise<Uint8Array | null> {
-    try {
-      const chunk = await this.#stream.read();
-      this.#at += chunk?.length ?? 0;
-      return chunk;
-    } catch (error) {
-      const isGone = error instanceof WireStreamError && error.meta.reason === 'gone';
-      if (!isGone) throw explain(error);
-      const meta = { processId: this.#processId, output: this.#name, from: this.#at };
-      throw new OutputGoneError(meta, { cause: error });
+    for (;;) {
+      try {
+        const chunk = await this.#stream.read();
+        this.#at += chunk?.length ?? 0;
+        return chunk;
+      } catch (error) {
+        const isGone = error instanceof WireStreamError && error.meta.reason === 'gone';
+        if (!isGone) throw explain(error);
+        const to = this.onGap && (await this.#endOfGap());
+        if (to === undefined) {
+          const { processId, name } = this.#options;
+          throw new OutputGoneError({ processId, output: name, from: this.#at }, { cause: error });
+        }
+        await this.#goOnAt(to);
+        this.onGap?.();
+      }
     }
   }
 
   cancel(): void {
+    this.#isCancelled = true;
     this.#stream.cancel();
+  }
+
+  async #endOfGap(): Promise<number | undefined> {
+    const { processId, name } = this.#options;
+    const listed = (await listProcesses(this.#wire)).find(({ id }) => id === processId);
+    return listed?.[name].gaps.find(([from, to]) => from <= this.#at && this.#at < to)?.[1];
+  }
+
+  async #goOnAt(from: number): Promise<void> {
+    const { processId, name, backpressure, rest } = this.#options;
+    this.#stream = this.#wire.openStream({ send: false, receive: true });
+    this.#at = from;
+    const output = { [name]: { stream: this.#stream.id, from } };
+    await begin(this.#wire, { type: 'process.attach', processId, ...output, backpressure, rest }, [this.#stream]);
+    if (this.#isCancelled) this.#stream.cancel();
   }
 }
 
@@ -164,9 +200,11 @@ export function inputOf(processId: string, stream: WireStream | undefined, hasEn
   return input;
 }
 
-/** What nobody reads would keep the end from coming. Whoever reads has asked for it by now. */
-export function readUnread(output: Readable): void {
-  if (output.readableFlowing === null && output.listenerCount('readable') === 0) output.resume();
+/** What nobody reads would keep the end from coming. Whoever reads has asked for it by now. @param before - it is read here */
+export function readUnread(output: Readable, before = () => {}): void {
+  if (output.readableFlowing !== null || output.listenerCount('readable') > 0) return;
+  before();
+  output.resume();
 }
 
 export function closed(stream: Readable): Promise<void> {

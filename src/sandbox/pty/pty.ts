@@ -175,7 +175,14 @@ class View implements Pty {
     this.size = { cols: size.columns, rows: size.rows };
     this.screenBytes = screenBytes;
     this.from = from;
-    this.output = outputOf(new Output(output, this.id, 'stdout', from - screenBytes), () => {});
+    const how = {
+      processId: this.id,
+      name: 'stdout',
+      at: from - screenBytes,
+      backpressure: false,
+      rest: false,
+    } as const;
+    this.output = outputOf(new Output(wire, output, how), () => {});
     this.input = inputOf(this.id, input, () => this.#hasEnded);
     this.#exit = pause.unlessPaused(this.#finish(signal), { signal, timeoutMs: timeout });
     this.#exit.catch(() => {}); // who wants it awaits wait()

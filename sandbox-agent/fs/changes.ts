@@ -5,7 +5,13 @@ const maxChanges = 20_000;
 const maxCharacters = 4 * 1024 * 1024;
 
 /** What was held of one name, at the place where it happened last. */
-type Pending = { kind: 'create' | 'change' | 'remove'; directory: boolean } | Renamed;
+type Pending = { kind: 'change' | 'remove'; directory: boolean } | Created | Renamed;
+interface Created {
+  kind: 'create';
+  directory: boolean;
+  /** Another one may have had the name before. */
+  mayReplace: boolean;
+}
 interface Renamed {
   kind: 'rename';
   from: string;
@@ -27,12 +33,16 @@ export class Changes {
     return this.#pending.size === 0 && this.#done.length === 0;
   }
 
-  create(path: string, directory: boolean): void {
+  /** @param mayReplace - it was moved there: the kernel does not say whether the name was another one's */
+  create(path: string, directory: boolean, mayReplace = false): void {
     const before = this.#pending.get(path);
     // What was removed is there again: in place of it, a directory for a file for instance.
-    if (before?.kind === 'remove')
-      this.#put(path, { kind: before.directory === directory ? 'change' : 'create', directory });
-    else if (before === undefined || before.kind === 'change') this.#put(path, { kind: 'create', directory });
+    if (before?.kind === 'remove' && before.directory === directory) this.#put(path, { kind: 'change', directory });
+    else if (before?.kind === 'remove') this.#put(path, { kind: 'create', directory, mayReplace: true });
+    else if (before?.kind !== 'create') {
+      if (before?.kind === 'rename') this.#settle();
+      this.#put(path, { kind: 'create', directory, mayReplace });
+    }
   }
 
   change(path: string, directory: boolean): void {
@@ -43,25 +53,20 @@ export class Changes {
 
   remove(path: string, directory: boolean): void {
     const before = this.#pending.get(path);
+    if (before?.kind === 'rename') this.#settle();
     this.#drop(path);
-    if (before?.kind === 'rename') this.remove(before.from, directory);
-    else if (before?.kind !== 'create') this.#put(path, { kind: 'remove', directory });
+    if (before?.kind !== 'create' || before.mayReplace) this.#put(path, { kind: 'remove', directory });
   }
 
   rename(from: string, to: string, directory: boolean): void {
-    // The names of what is in it are others from here on, and were these until here.
-    if (directory) this.#settle();
     const before = this.#pending.get(from);
+    // The names of what is in a directory are others from here on, and were these until here. And what had one of the two
+    // names before, and is gone or has another one by now, would be told of no more.
+    if (directory || isSecond(before) || this.#pending.get(to)?.kind === 'rename') this.#settle();
+    const { kind } = this.#pending.get(from) ?? {};
     this.#drop(from);
-    if (before?.kind === 'create') this.create(to, directory);
-    else if (before?.kind === 'rename' && before.from === to) {
-      this.#drop(to);
-      this.change(to, directory);
-    } else {
-      const origin = before?.kind === 'rename' ? before.from : from;
-      const changed = before?.kind === 'change' || (before?.kind === 'rename' && before.changed);
-      this.#put(to, { kind: 'rename', from: origin, directory, changed });
-    }
+    if (kind === 'create') this.create(to, directory, true);
+    else this.#put(to, { kind: 'rename', from, directory, changed: kind === 'change' });
     if (directory) this.#settle();
   }
 
@@ -101,4 +106,9 @@ export class Changes {
     }
     this.#pending.clear();
   }
+}
+
+/** Something else may have had its name earlier. */
+function isSecond(pending: Pending | undefined): boolean {
+  return pending?.kind === 'rename' || (pending?.kind === 'create' && pending.mayReplace);
 }

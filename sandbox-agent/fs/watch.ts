@@ -185,7 +185,7 @@ class Watched implements Listener {
     } else if (mask & events.movedTo) {
       await this.#arrived(parent, name, path, isDirectory, cookie);
     } else if (mask & events.create) {
-      await this.#appeared(parent, name, path, isDirectory);
+      await this.#appeared(parent, name, path, isDirectory, false);
     } else if (mask & events.delete) {
       this.#forget(parent.inside.get(name));
       this.#changes.remove(path, isDirectory);
@@ -196,8 +196,9 @@ class Watched implements Listener {
 
   async #arrived(parent: Directory, name: string, path: string, isDirectory: boolean, cookie: number): Promise<void> {
     const departure = this.#departures.get(cookie);
-    if (!departure) return this.#appeared(parent, name, path, isDirectory);
+    if (!departure) return this.#appeared(parent, name, path, isDirectory, true);
     this.#departures.delete(cookie);
+    this.#departFrom(path);
     this.#changes.rename(departure.path, path, isDirectory);
     if (!isDirectory || !this.#recursive) return;
     const { directory } = departure;
@@ -212,14 +213,25 @@ class Watched implements Listener {
     }
   }
 
-  async #appeared(parent: Directory, name: string, path: string, isDirectory: boolean): Promise<void> {
-    for (const [cookie, departure] of this.#departures) if (departure.path === path) this.#depart(cookie, departure);
+  async #appeared(
+    parent: Directory,
+    name: string,
+    path: string,
+    isDirectory: boolean,
+    mayReplace: boolean,
+  ): Promise<void> {
+    this.#departFrom(path);
     if (parent.found.delete(name)) return;
-    this.#changes.create(path, isDirectory);
+    this.#changes.create(path, isDirectory, mayReplace);
     if (isDirectory && this.#recursive) {
       this.#forget(parent.inside.get(name));
       await this.#add(parent, name, true);
     }
+  }
+
+  /** Something else has its name now: what had it before went to where nothing is watched. */
+  #departFrom(path: string): void {
+    for (const [cookie, departure] of this.#departures) if (departure.path === path) this.#depart(cookie, departure);
   }
 
   /** It went to where nothing is watched. */

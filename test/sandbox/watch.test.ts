@@ -65,6 +65,13 @@ describe('watch', () => {
     expect(await until(watch, '/workspace/tree/end')).toEqual([]);
   });
 
+  test('tells of another file in the place of one that left', async ({ sandbox }) => {
+    await sandbox.exec('mkdir -p tree; touch tree/a tree/b');
+    expect(await changesOf(sandbox, 'mv a ..; mv b a; sleep 0.2')).toEqual([
+      'rename /workspace/tree/b /workspace/tree/a',
+    ]);
+  });
+
   test('sees all that is made in new directories, however fast, and in those that are moved in', async ({
     sandbox,
   }) => {

@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { Changes } from '../../../sandbox-agent/fs/changes.ts';
 
@@ -37,9 +38,19 @@ test.for<[steps: string[], expected: string[]]>([
     ['rename a b', 'change b'],
     ['rename a b', 'change b'],
   ],
-  [['rename a b', 'rename b c'], ['rename a c']],
-  [['rename a b', 'rename b a'], ['change a']],
-  [['rename a b', 'remove b'], ['remove a']],
+  [
+    ['rename a b', 'rename b c'],
+    ['rename a b', 'rename b c'],
+  ],
+  [
+    ['rename a b', 'remove b'],
+    ['rename a b', 'remove b'],
+  ],
+  // The way of an editor: the old file aside, the new one in its place, the old one away.
+  [
+    ['create new', 'rename a old', 'rename new a', 'remove old'],
+    ['rename a old', 'create a', 'remove old'],
+  ],
   [
     ['rename a b', 'create a'],
     ['rename a b', 'create a'],
@@ -55,6 +66,53 @@ test.for<[steps: string[], expected: string[]]>([
   ],
 ])('%j are told as %j', ([steps, expected]) => {
   expect(after(...steps)).toEqual(expected);
+});
+
+test('whoever looks at each name that is told of knows what is there', () => {
+  const name = fc.constantFrom('a', 'b', 'c');
+  const step = fc.oneof(
+    fc.record({ what: fc.constantFrom('create', 'arrive', 'change', 'remove', 'take'), name }),
+    fc.record({ what: fc.constant('rename'), name, to: name }),
+  );
+  fc.assert(
+    fc.property(fc.subarray(['a', 'b', 'c']), fc.array(step, { maxLength: 12 }), (there, steps) => {
+      let contents = 0;
+      const files = new Map(there.map((one) => [one, ++contents]));
+      const known = new Map(files);
+      const changes = new Changes();
+      const follow = () => {
+        for (const change of changes.take()) {
+          if (change.type === 'overflow') throw new Error('too much');
+          if (change.type === 'rename') known.delete(change.from);
+          // It looks, and sees what is there by now.
+          const content = change.type === 'remove' ? undefined : files.get(change.path);
+          if (content === undefined) known.delete(change.path);
+          else known.set(change.path, content);
+        }
+        expect(known).toEqual(files);
+      };
+      for (const step of steps) {
+        const content = files.get(step.name);
+        if (step.what === 'take') follow();
+        else if (step.what === 'arrive' || (step.what === 'create' && content === undefined)) {
+          files.set(step.name, ++contents);
+          changes.create(step.name, false, step.what === 'arrive');
+        } else if (step.what === 'change' && content !== undefined) {
+          files.set(step.name, ++contents);
+          changes.change(step.name, false);
+        } else if (step.what === 'remove' && content !== undefined) {
+          files.delete(step.name);
+          changes.remove(step.name, false);
+        } else if ('to' in step && content !== undefined && step.to !== step.name) {
+          files.delete(step.name);
+          files.set(step.to, content);
+          changes.rename(step.name, step.to, false);
+        }
+      }
+      follow();
+    }),
+    { numRuns: 2_000 },
+  );
 });
 
 test('too many are given up, and what comes after them is kept', () => {

@@ -27,6 +27,9 @@ export async function writeFile(request: FsWrite, stream: WireStream): Promise<v
 async function replace(request: FsWrite, stream: WireStream): Promise<void> {
   const [path, old] = await afterLinks(request.path);
   if (old?.isDirectory() || path.endsWith('/')) throw new RequestError('EISDIR', `EISDIR: ${path} is a directory`);
+  // As root a name like /dev/null could be taken from all that runs.
+  if (old?.isCharacterDevice() || old?.isBlockDevice())
+    throw new RequestError('ENOTSUP', `ENOTSUP: ${path} is a device`);
   const parents = old ? undefined : makeDirectory(dirname(path), { recursive: true });
   await withPart(dirname(path), async (part) => {
     try {

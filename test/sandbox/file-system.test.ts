@@ -45,6 +45,12 @@ test('fails with the POSIX name, the path and the operation', async ({ sandbox: 
   );
 });
 
+test('puts no file in the place of a device', async ({ host }) => {
+  await using sandbox = await host.create({ user: 'root' }); // who may
+  await expect(sandbox.fs.writeFile('/dev/null', 'x')).rejects.toMatchObject({ name: 'FileError', code: 'ENOTSUP' });
+  expect((await sandbox.fs.stat('/dev/null')).kind).toBe('other');
+});
+
 test('streams 64 MiB either way', async ({ sandbox: { fs } }) => {
   const sent = createHash('sha256');
   const chunk = Buffer.alloc(1024 * 1024, 'berth');

@@ -19,7 +19,7 @@ import { nameOfBytes } from '../../src/protocol/names.ts';
 import { Pace } from '../../src/protocol/pace.ts';
 import { RequestError } from '../errors.ts';
 import { calls } from './calls.ts';
-import { makeDirectory, openDirectory } from './directory.ts';
+import { makeDirectories, makeDirectory, openDirectory } from './directory.ts';
 import { child, hasCode, kernelPath, type Path } from './path.ts';
 import { RecordWriter } from './records.ts';
 
@@ -56,8 +56,9 @@ async function entryOf({ path, withStats }: FsReaddir, name: Buffer): Promise<Fs
 
 /** `mode` is that of the last directory; the process's umask would take bits away from it. */
 export async function mkdir({ path, recursive, mode }: FsMkdir): Promise<void> {
-  const first = makeDirectory(path, { recursive });
-  const made = !recursive || first !== undefined;
+  let made = true;
+  if (recursive) made = makeDirectories(path) !== undefined;
+  else makeDirectory(path);
   if (made && mode !== undefined) await fs.chmod(kernelPath(path), mode);
 }
 

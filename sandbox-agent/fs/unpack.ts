@@ -7,7 +7,7 @@ import { nameOfBytes } from '../../src/protocol/names.ts';
 import { Pace } from '../../src/protocol/pace.ts';
 import { RequestError } from '../errors.ts';
 import { calls, writeAll } from './calls.ts';
-import { makeDirectory } from './directory.ts';
+import { makeDirectories, makeDirectory } from './directory.ts';
 import { withPart } from './part.ts';
 import { codeOf, hasCode, kernelPath } from './path.ts';
 
@@ -289,7 +289,7 @@ class OpenTree {
   }
 
   static async at(path: string): Promise<OpenTree> {
-    makeDirectory(path, { recursive: true });
+    makeDirectories(path);
     return new OpenTree(await fs.open(kernelPath(path), constants.O_RDONLY | constants.O_DIRECTORY));
   }
 

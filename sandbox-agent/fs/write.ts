@@ -6,7 +6,7 @@ import type { WireStream } from '../../src/protocol/mux.ts';
 import { nameOfBytes } from '../../src/protocol/names.ts';
 import { RequestError } from '../errors.ts';
 import { calls, writeAll } from './calls.ts';
-import { makeDirectory } from './directory.ts';
+import { makeDirectories } from './directory.ts';
 import { withPart } from './part.ts';
 import { codeOf, hasCode, kernelPath } from './path.ts';
 import { openRegularFile } from './regular-file.ts';
@@ -30,7 +30,7 @@ async function replace(request: FsWrite, stream: WireStream): Promise<void> {
   // As root a name like /dev/null could be taken from all that runs.
   if (old?.isCharacterDevice() || old?.isBlockDevice())
     throw new RequestError('ENOTSUP', `ENOTSUP: ${path} is a device`);
-  const parents = old ? undefined : makeDirectory(dirname(path), { recursive: true });
+  const parents = old ? undefined : makeDirectories(dirname(path));
   await withPart(dirname(path), async (part) => {
     try {
       const file = await createPart(part, path);

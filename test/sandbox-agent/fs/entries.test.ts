@@ -77,6 +77,18 @@ describe('mkdir', () => {
     await expect(mkdir({ type: 'fs.mkdir', ...id, path, recursive: false })).rejects.toMatchObject({ code: 'EEXIST' });
   });
 
+  test('says so where the kernel makes none, a file is in the way, or a link leads nowhere', async ({ folder }) => {
+    await fs.writeFile(`${folder}/file`, '');
+    await fs.symlink('nowhere', `${folder}/link`);
+    for (const [path, code] of [
+      ['/proc/berth-none/a', 'ENOENT'],
+      [`${folder}/file`, 'EEXIST'],
+      [`${folder}/file/a`, 'ENOTDIR'],
+      [`${folder}/link/a`, 'EEXIST'],
+    ] as const)
+      await expect(mkdir({ type: 'fs.mkdir', ...id, path, recursive: true }), path).rejects.toMatchObject({ code });
+  });
+
   test('sets the mode exactly, and not on what was there', async ({ folder }) => {
     const path = `${folder}/a`;
     await mkdir({ type: 'fs.mkdir', ...id, path, recursive: true, mode: 0o777 });

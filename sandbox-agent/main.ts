@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { chownSync, mkdirSync, readdirSync, rmSync, stat, statSync } from 'node:fs';
+import { chownSync, readdirSync, rmSync, stat, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { constants } from 'node:os';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -9,7 +9,9 @@ import { keptDirectory, partsName, socketName, wireDirectory } from '../src/prot
 import { bridge } from './bridge.ts';
 import { type Sandbox, serve } from './connection.ts';
 import { RequestError } from './errors.ts';
+import { makeDirectories } from './fs/directory.ts';
 import { parts } from './fs/part.ts';
+import { hasCode } from './fs/path.ts';
 import { asRoot, findIdentity, type Identity, restAs } from './identity.ts';
 import { Lifetime } from './lifetime.ts';
 import { takeExits } from './process/exit.ts';
@@ -55,7 +57,7 @@ function start(): void {
   const assigned = kept.readAssignment();
   const { user, cwd, env, ...times } = settings(assigned);
   const identity = findIdentity(user);
-  makeWorkingDirectory(cwd, identity);
+  const isThere = makeWorkingDirectory(cwd, identity);
   let isFree = setting('BERTH_POOL') !== '' && !assigned;
   const sandbox: Sandbox = {
     id: setting('BERTH_SANDBOX'),
@@ -76,6 +78,7 @@ function start(): void {
   };
   listen(sandbox);
   restAs(identity);
+  if (!isThere) makeOwnWorkingDirectory(cwd);
   parts.removeLeft();
 }
 
@@ -84,12 +87,14 @@ function assign(sandbox: Sandbox, kept: KeptDirectory, assignment: Assignment): 
   const { user, cwd, env, ...times } = settings(assignment);
   const identity = findIdentity(user);
   process.seteuid?.(0); // nothing else is under way in it
+  let isThere = true;
   try {
-    makeWorkingDirectory(cwd, identity);
+    isThere = makeWorkingDirectory(cwd, identity);
     kept.writeAssignment(assignment);
   } finally {
     restAs(identity);
   }
+  if (!isThere) makeOwnWorkingDirectory(cwd);
   sandbox.welcome = { ...sandbox.welcome, ...shown(identity), cwd };
   sandbox.sessions.assign(identity);
   sandbox.processes.assign(env, cwd);
@@ -103,22 +108,38 @@ function shown({ user, uid, gid, home }: Identity) {
 /**
  * The image need not have it, or has it for another user, and a volume that is new is root's: the commands' user is to
  * own it. What holds something is left as it is, and a directory of the host's to whoever has it there.
+ * @returns whether it is there: in a directory of somebody else root can make nothing here
  */
-function makeWorkingDirectory(path: string, { uid, gid }: Identity): void {
+function makeWorkingDirectory(path: string, { uid, gid }: Identity): boolean {
   try {
-    const made = mkdirSync(path, { recursive: true });
+    const made = makeDirectories(path);
     if (made !== undefined) {
       // `made` is the first directory of the path that was missing.
       for (let at = path; at.length >= made.length; at = at.slice(0, at.lastIndexOf('/'))) chownSync(at, uid, gid);
-      return;
+      return true;
     }
     const { uid: owner, dev } = statSync(path);
     const isOfImage = dev === statSync('/').dev;
     if ((owner === 0 || isOfImage) && readdirSync(path).length === 0) chownSync(path, uid, gid);
   } catch (error) {
-    // Commands that name another directory work; those that do not say what is missing.
-    console.error(`The working directory ${path} can't be made:`, error);
+    if (hasCode(error, 'EACCES')) return false;
+    tellOfWorkingDirectory(path, error);
   }
+  return true;
+}
+
+/** In a directory of the commands' user. To be called at rest, with his rights. */
+function makeOwnWorkingDirectory(path: string): void {
+  try {
+    makeDirectories(path);
+  } catch (error) {
+    tellOfWorkingDirectory(path, error);
+  }
+}
+
+/** Commands that name another directory work; those that do not say what is missing. */
+function tellOfWorkingDirectory(path: string, error: unknown): void {
+  console.error(`The working directory ${path} can't be made:`, error);
 }
 
 function listen(sandbox: Sandbox): void {

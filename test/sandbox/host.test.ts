@@ -106,6 +106,12 @@ describe('create', () => {
     expect((await host.list({ labels: { team: 'blue' } })).map(({ id }) => id)).toEqual([sandbox.id]);
   });
 
+  test('makes the working directory also where it is the user who may', async ({ host }) => {
+    await using sandbox = await host.create({ cwd: '/workspace/new/app' });
+    const { stdout } = await sandbox.exec('pwd; stat -c %U . ..');
+    expect(stdout).toBe('/workspace/new/app\nberth\nberth\n');
+  });
+
   test.for(['root', 'nobody'])('lets %s write in the working directory, as its user', async (user, { host }) => {
     await using sandbox = await host.create({ user });
     await sandbox.fs.writeFile('file', 'content');

@@ -120,6 +120,113 @@ test('what failed or was aborted has the error as its status', async ({ runtime 
   expect(attribute(spans(), 'invoke_workflow', 'error.type')).toEqual([undefined]);
 });
 
+test('a task is in the prompt that gave it, or in the operation of code, and its own work in it', async ({
+  runtime,
+}) => {
+  const { observer, spans } = tracing({ content: true });
+  runtime.observe(observer);
+  const reader = { name: 'reader', description: 'Reads.', model: scriptedModel(['Read.', 'Read again.']) };
+  const model = scriptedModel([
+    { toolCalls: [{ name: 'task', input: { prompt: 'Read it.', agent: 'reader' } }] },
+    'Done.',
+  ]);
+  const workflow = defineWorkflow({
+    name: 'w',
+    agent: defineAgent(() => ({ model, subagents: [reader] })),
+    run: async ({ harness }) => {
+      const session = await harness.session();
+      await session.prompt('Go.');
+      await session.task('Read more.', { agent: 'reader' });
+    },
+  });
+  await (await runtime.invoke(workflow)).result();
+  expect(paths(flat(spans()))).toEqual([
+    'invoke_workflow w',
+    'invoke_workflow w > invoke_agent',
+    'invoke_workflow w > invoke_agent > chat scripted',
+    'invoke_workflow w > invoke_agent > chat scripted',
+    'invoke_workflow w > invoke_agent > execute_tool task',
+    'invoke_workflow w > invoke_agent > task reader',
+    'invoke_workflow w > invoke_agent > task reader > invoke_agent',
+    'invoke_workflow w > invoke_agent > task reader > invoke_agent > chat scripted',
+    'invoke_workflow w > task',
+    'invoke_workflow w > task > task reader',
+    'invoke_workflow w > task > task reader > invoke_agent',
+    'invoke_workflow w > task > task reader > invoke_agent > chat scripted',
+  ]);
+  expect(attribute(spans(), 'task reader', 'berth.task.agent')).toEqual(['reader', 'reader']);
+  expect(attribute(spans(), 'task reader', 'berth.task.prompt')).toEqual(['Read it.', 'Read more.']);
+});
+
+test('a message to an agent instance is a root of its own, with its outcome', async ({ runtime }) => {
+  const { observer, spans } = tracing();
+  runtime.observe(observer);
+  const helper = (name: string) => {
+    const usage = { input: 5, output: 2 };
+    const model = scriptedModel([
+      { text: 'Done.', usage },
+      { error: { message: 'no', status: 400 }, usage },
+    ]);
+    return defineAgent(() => ({ model }), { name });
+  };
+  const first = helper('first');
+  const receipts = [];
+  for (const agent of [first, helper('second'), first]) {
+    receipts.push(await runtime.dispatch(agent, { instance: 'i', message: 'Go.' }));
+  }
+  await Promise.allSettled(receipts.map((receipt) => receipt.result()));
+  const tree = (name: string) => [
+    `submission ${name}`,
+    `submission ${name} > invoke_agent ${name}`,
+    `submission ${name} > invoke_agent ${name} > chat scripted`,
+  ];
+  expect(paths(flat(spans()))).toEqual([...tree('first'), ...tree('first'), ...tree('second')].sort());
+  expect(attribute(spans(), 'submission first', 'berth.submission.outcome')).toEqual(['completed', 'failed']);
+  expect(attribute(spans(), 'submission first', 'error.type')).toEqual([undefined, 'operation_failed']);
+  expect(attribute(spans(), 'submission first', 'gen_ai.usage.input_tokens')).toEqual([5, 5]);
+  expect(attribute(spans(), 'submission', 'berth.instance.id')).toEqual(['i', 'i', 'i']);
+});
+
+test('when the runtime is closed every span has ended, as what became of its work', async ({ runtime }) => {
+  const { observer, end, spans } = tracing();
+  runtime.observe(observer);
+  let left = 2;
+  const atWork = new Promise<void>((resolve) => {
+    runtime.observe(({ type }) => {
+      if (type === 'tool_output' && --left === 0) resolve();
+    });
+  });
+  const sleeps = { name: 'bash', input: { command: 'echo begun; exec sleep 1302' } };
+  const agent = defineAgent(() => ({ model: scriptedModel([{ toolCalls: [sleeps] }]) }), { name: 'sleeper' });
+  await runtime.invoke(
+    defineWorkflow({
+      name: 'w',
+      agent,
+      run: async ({ harness }) => (await (await harness.session()).prompt('Go.')).text,
+    }),
+  );
+  await runtime.dispatch(agent, { instance: 'i', message: 'Go.' });
+  await runtime.dispatch(agent, { instance: 'i', message: 'Never begun.' });
+  await atWork;
+  await runtime.close();
+  const ended = spans();
+  end();
+  expect(spans()).toHaveLength(ended.length);
+  expect(paths(flat(ended))).toEqual([
+    'invoke_workflow w',
+    'invoke_workflow w > invoke_agent',
+    'invoke_workflow w > invoke_agent > chat scripted',
+    'invoke_workflow w > invoke_agent > execute_tool bash',
+    'submission sleeper',
+    'submission sleeper > invoke_agent sleeper',
+    'submission sleeper > invoke_agent sleeper > chat scripted',
+    'submission sleeper > invoke_agent sleeper > execute_tool bash',
+  ]);
+  expect(attribute(ended, 'invoke_workflow', 'berth.run.state')).toEqual(['cancelled']);
+  expect(attribute(ended, 'submission', 'berth.submission.outcome')).toEqual(['aborted']);
+  expect(attribute(ended, 'invoke_agent', 'error.type')).toEqual(['AbortError', 'AbortError']);
+});
+
 const start = (runId: string): RuntimeEvent => ({
   type: 'run_start',
   v: 1,

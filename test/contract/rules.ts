@@ -186,6 +186,8 @@ export const sections: Section[] = [
       '1.8-env': '`env` is seen by initializers, not by commands.',
       '1.8-env-default': 'Without `env`, initializers see a frozen copy of `process.env`.',
       '1.8-concurrency': '`concurrency` bounds the runs and submissions that work at once; others wait.',
+      '1.8-concurrency-within':
+        'Runs and submissions that are started within a run or a submission, which may wait for them, do not wait.',
       '1.8-opening': later('recovery', 'Opening takes up interrupted work without waiting for it.'),
       '1.8-unknown-stays-suspended': later(
         'recovery',

@@ -60,6 +60,8 @@ interface Submission {
   images: ImagePart[];
   scope: { dispatchId: string; submissionId: string };
   signal: AbortSignal;
+  /** Aborts when somebody with a place for work waits for it. */
+  urgent: AbortSignal;
   startedAt?: string;
 }
 
@@ -74,7 +76,7 @@ export class AgentInstance {
   readonly #admit: Admit;
   readonly #stop = new AbortController();
   /** One for each submission that is not settled, by its id. */
-  readonly #unsettled = new Map<string, { receipt: Receipt; stop: AbortController }>();
+  readonly #unsettled = new Map<string, { receipt: Receipt; stop: AbortController; urgent: AbortController }>();
   #journal: OwnerJournal;
   #harness: Promise<OpenHarness> | undefined;
   /** Of the last claim. */
@@ -110,12 +112,19 @@ export class AgentInstance {
 
   /**
    * Resolves when it is in the inbox, also that of later processes.
+   * @param isWithin - who submits it has a place for work, and may wait for it: then it must not wait for one
    * @throws {SubmissionConflictError} the key was used with another payload
    */
-  submit(payload: Payload, key?: string): Promise<Receipt> {
+  submit(payload: Payload, { key, isWithin }: { key?: string | undefined; isWithin: boolean }): Promise<Receipt> {
     // One after the other: then they are worked on in the order in which the store has them.
     const receipt = this.#admitted.then(() => this.#take(payload, key));
-    this.#admitted = receipt.catch(() => {});
+    this.#admitted = receipt.then(
+      () => {
+        // With those before it.
+        if (isWithin) for (const { urgent } of this.#unsettled.values()) urgent.abort();
+      },
+      () => {},
+    );
     return receipt;
   }
 
@@ -157,18 +166,20 @@ export class AgentInstance {
 
   #begin(submissionId: string, { dispatchId, acceptedAt, payload }: Admitted): Receipt {
     const stop = new AbortController();
+    const urgent = new AbortController();
     if (this.#stop.signal.aborted) stop.abort(this.#stop.signal.reason); // closed while it was taken in
     const submission: Submission = {
       text: this.#text(payload, { dispatchId, acceptedAt }),
       images: payload.images,
       scope: { dispatchId, submissionId },
       signal: stop.signal,
+      urgent: urgent.signal,
     };
     const result = this.#last.then(() => this.#settle(submission)).finally(() => this.#unsettled.delete(submissionId));
     // The next one runs all the same.
     this.#last = result.catch(() => {}).then(() => this.#rest());
     const receipt = { dispatchId, submissionId, acceptedAt, result: () => result };
-    this.#unsettled.set(submissionId, { receipt, stop });
+    this.#unsettled.set(submissionId, { receipt, stop, urgent });
     return receipt;
   }
 
@@ -199,7 +210,9 @@ export class AgentInstance {
     try {
       let result: PromptResult;
       try {
-        result = await this.#admit(() => this.#work(submission, meter), signal);
+        // First, since those who have a place may wait for what another process works on, and it for them.
+        while (!(await this.#journal.claim())) await sleep(pollMs, undefined, { signal });
+        result = await this.#admit(() => this.#work(submission, meter), signal, submission.urgent);
       } catch (cause) {
         if (this.#journal.failure) throw this.#journal.failure.error;
         const error = signal.aborted
@@ -219,7 +232,6 @@ export class AgentInstance {
 
   async #work(submission: Submission, meter: UsageMeter): Promise<PromptResult> {
     const { text, images, scope, signal } = submission;
-    while (!(await this.#journal.claim())) await sleep(pollMs, undefined, { signal });
     const { fence } = this.#journal.lease ?? {};
     // Others have had it meanwhile, so there is more in the store than here.
     if (fence !== undefined && this.#fence !== undefined && fence > this.#fence + 1) await this.#closeHarness();

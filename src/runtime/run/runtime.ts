@@ -262,13 +262,12 @@ export class Runtime {
     }
     const { signal, model } = options;
     if (signal?.aborted) throw abortError(signal.reason);
-    const caller = currentWork.getStore();
-    // It must not wait for a slot: whoever may be waiting for it has one.
-    const isWithin = caller?.runtime === this && caller.underWay;
+    const caller = this.#caller();
+    const isWithin = caller !== undefined; // it must not wait for a slot: whoever may be waiting for it has one
     const admitted: Admitted = {
       createdAt: new Date().toISOString(),
       ...(input !== undefined && { input }),
-      ...(isWithin && caller.runId !== undefined && { parent: caller.runId }),
+      ...(caller?.runId !== undefined && { parent: caller.runId }),
       ...(model !== undefined && { model: typeof model === 'string' ? model : `${model.provider}/${model.id}` }),
     };
     return this.#admitting(async () => {
@@ -309,9 +308,10 @@ export class Runtime {
     const [target, options] = dispatchArguments(first, second);
     const { name, agent } = this.#findAgent(target);
     const { id, payload, key } = checkDispatch(options, this.#maxValueBytes);
+    const isWithin = this.#caller() !== undefined;
     return this.#admitting(async () => {
       const instance = this.#instance(await this.#openStore(), agent, { agent: name, instance: id });
-      return instance.submit(this.#models.secrets.value(payload), key);
+      return instance.submit(this.#models.secrets.value(payload), { key, isWithin });
     });
   }
 
@@ -462,7 +462,7 @@ export class Runtime {
         isDurable: this.#storePath !== inMemory,
         openJournal: () => this.#journal(store, owner),
         openHarness: this.#rootHarness(agent),
-        admit: (work, signal) => this.#slots.run(() => this.#do(work), signal),
+        admit: (work, signal, urgent) => this.#slots.run(() => this.#do(work), signal, urgent),
       });
       this.#instances.set(key, instance);
     }
@@ -471,6 +471,12 @@ export class Runtime {
 
   #storedRun(store: Store, id: string): StoredRun {
     return new StoredRun(id, this.#journal(store, { run: id }));
+  }
+
+  /** The work of this runtime that the code which asks is a part of. */
+  #caller(): Work | undefined {
+    const work = currentWork.getStore();
+    return work?.runtime === this && work.underWay ? work : undefined;
   }
 
   /** Does work, which what it calls knows itself to be a part of. */

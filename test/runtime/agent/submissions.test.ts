@@ -1,7 +1,9 @@
+import { join } from 'node:path';
 import { pino } from 'pino';
 import { expect } from 'vitest';
 import { defineAction } from '../../../src/runtime/define/action.ts';
 import { defineAgent } from '../../../src/runtime/define/agent.ts';
+import { defineWorkflow } from '../../../src/runtime/define/workflow.ts';
 import type { RuntimeEvent } from '../../../src/runtime/events/event.ts';
 import { createRuntime } from '../../../src/runtime/run/runtime.ts';
 import { local } from '../../../src/runtime/sandbox/local.ts';
@@ -95,6 +97,53 @@ test('submissions count for the concurrency of the runtime', async ({ directory 
   answer.open('First.');
   expect((await slow.result()).text).toBe('First.');
   expect((await waits.result()).text).toBe('Second.');
+});
+
+test('submissions that wait for an instance which another process has leave their places to others', async ({
+  directory,
+}) => {
+  const open = gate();
+  const agent = defineAgent(() => ({ model: scriptedModel([() => open.promise.then(() => 'x'), 'x', 'x']) }), {
+    name: 'helper',
+  });
+  const options = { store: join(directory, 'runtime.db'), sandbox: local({ cwd: directory }), concurrency: 1, logger };
+  await using one = await createRuntime(options);
+  await using two = await createRuntime(options);
+  const say = (runtime: typeof one, instance: string) => runtime.dispatch(agent, { instance, message: 'Hello.' });
+  const first = [await say(one, 'a'), await say(two, 'b')];
+  // Each has the one place for work, or is the next for it, and each process has what the other one waits for.
+  const crossed = [await say(one, 'b'), await say(two, 'a'), await say(one, 'a'), await say(two, 'b')];
+  open.open();
+  for (const receipt of [...first, ...crossed]) expect((await receipt.result()).text).toBe('x');
+});
+
+// contract: 1.8-concurrency-within
+test('a submission that a run waits for needs no room of its own, nor do those before it', async ({ directory }) => {
+  await using runtime = await createRuntime({
+    store: ':memory:',
+    sandbox: local({ cwd: directory }),
+    concurrency: 1,
+    logger,
+  });
+  const agent = defineAgent(() => ({ model: scriptedModel(['First.', 'Second.']) }), { name: 'helper' });
+  const started = gate();
+  const goOn = gate();
+  const asks = defineWorkflow({
+    name: 'asks',
+    agent,
+    run: async () => {
+      started.open();
+      await goOn.promise;
+      const receipt = await runtime.dispatch(agent, { instance: 'a', message: '2' });
+      return (await receipt.result()).text;
+    },
+  });
+  const run = await runtime.invoke(asks);
+  await started.promise;
+  const first = await runtime.dispatch(agent, { instance: 'a', message: '1' });
+  goOn.open();
+  expect(await run.result()).toBe('Second.');
+  expect((await first.result()).text).toBe('First.');
 });
 
 test('an instance whose sandbox could not be made tries again with the next submission', async ({ directory }) => {

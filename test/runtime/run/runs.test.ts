@@ -318,6 +318,7 @@ test('concurrency bounds what runs at once; a run that waits can be cancelled', 
   expect(await third.result()).toEqual({ n: 4 });
 });
 
+// contract: 1.8-concurrency-within
 test('a run started within a run needs no room of its own, and its record says by which', async ({ directory }) => {
   const { local } = await import('../../../src/runtime/sandbox/local.ts');
   await using runtime = await createRuntime({ store: ':memory:', concurrency: 1, sandbox: local({ cwd: directory }) });

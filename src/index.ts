@@ -25,6 +25,7 @@ export {
   WireStreamError,
   WireVersionError,
 } from './protocol/errors.ts';
+export type { DispatchOptions, DispatchRequest } from './runtime/agent/dispatch.ts';
 export type { Receipt } from './runtime/agent/instance.ts';
 export {
   type ActionContext,
@@ -68,17 +69,15 @@ export {
 export type { ImagePart, Model, ModelEvent, ModelRequest, ThinkingLevel, Usage } from './runtime/model/model.ts';
 export { type ProviderRegistration, registerProvider } from './runtime/model/providers.ts';
 export { dispatch, invoke, observe } from './runtime/run/default-runtime.ts';
+export type { InvokeOptions } from './runtime/run/invoke.ts';
 export type { RunRecord, RunState } from './runtime/run/record.ts';
 export type { RunHandle } from './runtime/run/run.ts';
 export {
   createRuntime,
-  type DispatchOptions,
-  type DispatchRequest,
-  type InvokeOptions,
   type Observer,
   type Runtime,
-  type RuntimeOptions,
 } from './runtime/run/runtime.ts';
+export type { RuntimeOptions } from './runtime/run/runtime-options.ts';
 export { type DockerOptions, docker } from './runtime/sandbox/docker.ts';
 export { type DriverOptions, sandboxFromDriver } from './runtime/sandbox/driver.ts';
 export type {

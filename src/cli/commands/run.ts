@@ -7,8 +7,9 @@ import {
   type RuntimeEvent,
   type WorkflowDefinition,
 } from '../../index.ts';
+import type { InvokeOptions } from '../../runtime/run/invoke.ts';
 import type { RunHandle } from '../../runtime/run/run.ts';
-import type { InvokeOptions, Runtime } from '../../runtime/run/runtime.ts';
+import type { Runtime } from '../../runtime/run/runtime.ts';
 import { issueText } from '../../runtime/schema/issue.ts';
 import { UsageError } from '../errors.ts';
 import { complain, exitCodes, failedWork } from '../failure.ts';

@@ -1,16 +1,11 @@
+import type { DispatchOptions, DispatchRequest } from '../agent/dispatch.ts';
 import type { Receipt } from '../agent/instance.ts';
 import type { AgentDefinition } from '../define/agent.ts';
 import type { WorkflowDefinition } from '../define/workflow.ts';
 import { currentWork } from './current-work.ts';
+import type { InvokeArguments, InvokeOptions } from './invoke.ts';
 import type { RunHandle } from './run.ts';
-import {
-  type DispatchOptions,
-  type DispatchRequest,
-  type InvokeArguments,
-  type InvokeOptions,
-  type Observer,
-  Runtime,
-} from './runtime.ts';
+import { type Observer, Runtime } from './runtime.ts';
 
 let madeRuntime: Runtime | undefined;
 

@@ -1,18 +1,14 @@
-import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import { type Logger, pino } from 'pino';
+import { pino } from 'pino';
 import { abortError } from '../../errors.ts';
 import { SqliteStore } from '../../journal/sqlite/sqlite-store.ts';
 import type { InstanceOwner, Owner, RunRow, Store } from '../../journal/store.ts';
-import { SandboxHost } from '../../sandbox/index.ts';
 import { defaultStateDir } from '../../sandbox/state-dir.ts';
-import { actionInput } from '../action/execute.ts';
-import { AgentInstance, type Payload, type Receipt } from '../agent/instance.ts';
-import type { IsOptional } from '../define/action.ts';
-import { type AgentDefinition, checkFactory, checkModel, isAgent, resolveAgent } from '../define/agent.ts';
+import { checkDispatch, type DispatchOptions, type DispatchRequest, dispatchArguments } from '../agent/dispatch.ts';
+import { AgentInstance, type Receipt } from '../agent/instance.ts';
+import { type AgentDefinition, checkModel, isAgent } from '../define/agent.ts';
 import { Problems } from '../define/checks.ts';
 import { discover } from '../define/discover.ts';
-import { agentNamePattern } from '../define/names.ts';
 import { isWorkflow, type WorkflowDefinition } from '../define/workflow.ts';
 import {
   AgentNotFoundError,
@@ -20,122 +16,29 @@ import {
   RunConflictError,
   RunNotFoundError,
   RuntimeUnavailableError,
-  WorkflowInputSerializationError,
-  WorkflowInputUnexpectedError,
   WorkflowNotFoundError,
 } from '../errors.ts';
 import type { RuntimeEvent } from '../events/event.ts';
 import { type Log, loggerLog } from '../events/log.ts';
-import { type HarnessParts, OpenHarness } from '../harness/open-harness.ts';
 import { newId } from '../id.ts';
-import { addMcpSecrets } from '../mcp/options.ts';
-import type { ImagePart, Model } from '../model/model.ts';
-import { type ModelSource, Models } from '../model/providers.ts';
+import type { Model } from '../model/model.ts';
+import { Models } from '../model/providers.ts';
 import { checkOptions } from '../options.ts';
 import { docker } from '../sandbox/docker.ts';
-import type { SandboxEnv, SandboxFactory } from '../sandbox/env.ts';
-import { pathText } from '../schema/path.ts';
-import { canonicalJson, defaultMaxValueBytes, type JsonValue, jsonSnapshot, NotJson } from '../schema/snapshot.ts';
-import { keptConversations } from '../session/conversation.ts';
-import { checkImages } from '../session/images.ts';
-import { withSubagents } from '../subagents/subagent.ts';
-import { SandboxTools } from '../tools/tool-environment.ts';
+import { canonicalJson, defaultMaxValueBytes } from '../schema/snapshot.ts';
 import { currentWork, type Work } from './current-work.ts';
+import { type InvokeArguments, type InvokeOptions, workflowInput } from './invoke.ts';
 import { leaseMs, OwnerJournal } from './owner-journal.ts';
 import { type Admitted, type RunRecord, type RunState, recordOf } from './record.ts';
-import { type OpenRootHarness, Run, type RunHandle } from './run.ts';
+import { RootHarnesses } from './root-harness.ts';
+import { Run, type RunHandle } from './run.ts';
+import { checkRuntime, type RuntimeOptions } from './runtime-options.ts';
 import { Slots } from './slots.ts';
-import { Steps } from './step.ts';
 import { StoredRun } from './stored-run.ts';
 
-const inMemory = ':memory:';
 const dayMs = 24 * 60 * 60 * 1000;
 /** How often it is looked for runs that are not to be kept any more. */
 const removalMs = 60 * 60 * 1000;
-
-/** Options of `createRuntime`. One that it does not have is refused. */
-export interface RuntimeOptions {
-  /** Makes the containers of `docker()` sandboxes. Default: one that is opened when it is first needed */
-  host?: SandboxHost;
-  /**
-   * Where runs, conversations and events are kept: the path of a SQLite file, which is made when it is not there, or
-   * `:memory:`. Default: `runtime.db` in `BERTH_STATE_DIR`, else in `$XDG_STATE_HOME/berth`, else in
-   * `~/.local/state/berth`
-   */
-  store?: string;
-  /**
-   * Milliseconds from its end on that a run is kept, with its events, conversations and steps; `Infinity` is for ever. What
-   * is older is removed when the store is opened, and once an hour. Default: 30 days
-   */
-  runRetention?: number;
-  /** Added to the built-in providers, by provider id. */
-  models?: Record<string, ModelSource>;
-  /** Default: pino on standard error, at the level of `BERTH_LOG`, else `warn` */
-  logger?: Logger;
-  /** By the name that they are dispatched to by. */
-  agents?: Record<string, AgentDefinition>;
-  /** By the name that they are invoked by. */
-  workflows?: Record<string, WorkflowDefinition>;
-  /**
-   * A folder: what the files `agents/<name>` and `workflows/<name>` in it export as default is registered too, under these
-   * names. They end in `.ts`, `.mts`, `.js` or `.mjs`; Node itself loads TypeScript from 22.18 on. Relative to the directory
-   * of the process
-   */
-  discover?: string;
-  /** Of agents that name none. Default: `docker()` */
-  sandbox?: SandboxFactory;
-  /**
-   * Seen by agent initializers, and where keys of providers are looked for; those named as secrets are masked wherever they
-   * are told or kept. Default: a copy of `process.env`
-   */
-  env?: Readonly<Record<string, string | undefined>>;
-  /** Runs and messages to agent instances at once; the others wait in order. Default: 16 */
-  concurrency?: number;
-  /**
-   * Bytes of JSON that an input of a run or an agent instance may have, and what an Action, a tool or a step gives. Default:
-   * 16 MiB
-   */
-  maxValueBytes?: number;
-}
-
-/** Options of `invoke`. One that it does not have is refused. */
-export interface InvokeOptions<Input = unknown> {
-  /** What the schema of the workflow takes, as JSON. Default: none, which a schema gets as `{}` */
-  input?: Input;
-  /** Makes the call idempotent. `[A-Za-z0-9_.-]`, at most 128. Default: `run_` and a ULID */
-  id?: string;
-  /** Cancels the run. One that is aborted already: nothing is started, and `invoke` rejects with an `AbortError`. */
-  signal?: AbortSignal;
-  /**
-   * `'provider/model'` or a model itself, in place of the one that the workflow's agent has. A prompt that names one of
-   * its own keeps that. Default: that of the agent
-   */
-  model?: string | Model;
-}
-
-/** The options of an `invoke`, which may be left out where the input may be. */
-export type InvokeArguments<Input> =
-  IsOptional<Input> extends true
-    ? [options?: InvokeOptions<Input>]
-    : [options: InvokeOptions<Input> & { input: Input }];
-
-/** `instance` is which instance of the agent: an id that the application chooses. `id` is the same. */
-type InstanceOf = { instance: string; id?: undefined } | { id: string; instance?: undefined };
-
-/** `message` is the words of a person; `input` any JSON value, which the model gets as data. */
-type Content = { message: string; input?: undefined } | { input: unknown; message?: undefined };
-
-/** A message for an agent instance: which instance, and exactly one of `message` and `input`. */
-export type DispatchOptions = InstanceOf &
-  Content & {
-    /** Up to 14 MiB each. */
-    images?: readonly ImagePart[];
-    /** The same key and payload give the first receipt. */
-    key?: string;
-  };
-
-/** Both arguments of `dispatch` in one. */
-export type DispatchRequest = DispatchOptions & { agent: string | AgentDefinition };
 
 /** What an observer gets besides an event: whose it is, of a run or of an agent instance. */
 export interface ObserverContext {
@@ -169,12 +72,12 @@ export class Runtime {
   readonly #workflows: Map<string, WorkflowDefinition>;
   readonly #agents: Map<string, AgentDefinition>;
   readonly #models: Models;
-  readonly #logger: Logger;
   readonly #log: Log;
-  readonly #env: Readonly<Record<string, string | undefined>>;
-  readonly #defaultSandbox: SandboxFactory;
   readonly #slots: Slots;
   readonly #storePath: string;
+  /** Later processes have the store too. */
+  readonly #isDurable: boolean;
+  readonly #harnesses: RootHarnesses;
   readonly #runRetention: number;
   readonly #maxValueBytes: number;
   /** As which it claims. */
@@ -185,9 +88,6 @@ export class Runtime {
   readonly #admissions = new Set<Promise<unknown>>();
   readonly #instances = new Map<string, AgentInstance>();
   readonly #observers = new Set<Observer>();
-  readonly #warnings = new Set<string>();
-  readonly #givenHost: SandboxHost | undefined;
-  #ownHost: Promise<SandboxHost> | undefined;
   #store: Promise<Store> | undefined;
   #renewal: NodeJS.Timeout | undefined;
   #removal: NodeJS.Timeout | undefined;
@@ -197,17 +97,26 @@ export class Runtime {
     checkRuntime(options);
     this.#workflows = new Map(Object.entries(options.workflows ?? {}));
     this.#agents = new Map(Object.entries(options.agents ?? {}));
-    this.#env = options.env ?? Object.freeze({ ...process.env });
-    this.#models = new Models(options.models, this.#env);
-    this.#logger =
+    const env = options.env ?? Object.freeze({ ...process.env });
+    const logger =
       options.logger ?? pino({ level: process.env.BERTH_LOG ?? 'warn' }, pino.destination({ fd: 2, sync: true }));
-    this.#log = loggerLog(this.#logger, this.#models.secrets);
-    this.#defaultSandbox = options.sandbox ?? docker();
+    this.#models = new Models(options.models, env);
+    this.#log = loggerLog(logger, this.#models.secrets);
     this.#slots = new Slots(options.concurrency ?? 16);
-    this.#givenHost = options.host;
     this.#storePath = options.store ?? join(defaultStateDir(), 'runtime.db');
-    this.#maxValueBytes = options.maxValueBytes ?? defaultMaxValueBytes;
+    this.#isDurable = this.#storePath !== ':memory:';
     this.#runRetention = options.runRetention ?? 30 * dayMs;
+    this.#maxValueBytes = options.maxValueBytes ?? defaultMaxValueBytes;
+    this.#harnesses = new RootHarnesses({
+      env,
+      models: this.#models,
+      sandbox: options.sandbox ?? docker(),
+      host: options.host,
+      logger,
+      log: this.#log,
+      maxValueBytes: this.#maxValueBytes,
+      isDurable: this.#isDurable,
+    });
   }
 
   /** One whose store is open. */
@@ -279,7 +188,7 @@ export class Runtime {
         workflow,
         journal: this.#journal(store, { run: id }, (error) => run.fail(error)),
         admit: (work, abort) => (isWithin ? this.#do(work, id) : this.#slots.run(() => this.#do(work, id), abort)),
-        openHarness: this.#rootHarness(workflow.agent, model),
+        openHarness: this.#harnesses.of(workflow.agent, model),
       });
       this.#runs.set(id, run);
       const cancel = () => void run.cancel(reasonText(signal?.reason));
@@ -387,7 +296,7 @@ export class Runtime {
       ...[...this.#runs.values()].map((run) => run.cancel('The runtime was closed.')),
       ...[...this.#instances.values()].map((instance) => instance.close()),
     ]);
-    await (await this.#ownHost?.catch(() => undefined))?.close();
+    await this.#harnesses.close();
     clearInterval(this.#renewal);
     clearInterval(this.#removal);
     await (await this.#store?.catch(() => undefined))?.close();
@@ -459,9 +368,9 @@ export class Runtime {
         agent,
         owner,
         store,
-        isDurable: this.#storePath !== inMemory,
+        isDurable: this.#isDurable,
         openJournal: () => this.#journal(store, owner),
-        openHarness: this.#rootHarness(agent),
+        openHarness: this.#harnesses.of(agent),
         admit: (work, signal, urgent) => this.#slots.run(() => this.#do(work), signal, urgent),
       });
       this.#instances.set(key, instance);
@@ -535,71 +444,6 @@ export class Runtime {
     this.#models.resolve(model);
   }
 
-  #rootHarness(agent: AgentDefinition, model?: string | Model): OpenRootHarness {
-    return async ({ journal, meter, signal }) => {
-      const { owner, store } = journal;
-      const id = 'run' in owner ? owner.run : owner.instance;
-      const own = await resolveAgent(agent, { id, env: this.#env });
-      const resolved = model === undefined ? own : { ...own, model };
-      const factory = resolved.sandbox ?? this.#defaultSandbox;
-      for (const each of withSubagents(resolved)) {
-        if (each.model !== undefined) this.#models.resolve(each.model);
-        for (const server of Object.values(each.mcpServers)) addMcpSecrets(journal.masker, server);
-        OpenHarness.checkTools(each, factory);
-      }
-      // By their text: an agent may make a factory for each of its runs.
-      if (factory.warning !== undefined && !this.#warnings.has(factory.warning)) {
-        this.#warnings.add(factory.warning);
-        this.#log.warn(factory.warning);
-      }
-      const scope = { harness: 'default' };
-      const env = await factory.createSandbox({
-        id,
-        ...('run' in owner ? { kind: 'run' } : { kind: 'agent', agent: owner.agent }),
-        key: createHash('sha256')
-          .update(JSON.stringify([store.id, owner]))
-          .digest('hex'),
-        isDurable: 'agent' in owner && this.#storePath !== inMemory,
-        resume: false,
-        signal,
-        host: () => this.#host(),
-        onEvent: (event) => journal.emit({ type: 'sandbox', ...event }, scope),
-      });
-      // Another directory is an environment in the sandbox, which is ended after it.
-      const inside = resolved.cwd === undefined ? undefined : await openIn(env, resolved.cwd);
-      const parts: HarnessParts = {
-        name: 'default',
-        env: inside ?? env,
-        agent: resolved,
-        models: this.#models,
-        shared: new SandboxTools(),
-        sandboxTools: factory.tools?.bind(factory),
-        emit: journal.emit,
-        journal,
-        ...('agent' in owner && { conversations: await keptConversations(journal) }),
-        scope,
-        meter,
-        steps: new Steps(journal),
-        depth: 0,
-        maxValueBytes: this.#maxValueBytes,
-        signal,
-        ...(inside && { release: (outcome) => env.close(outcome) }),
-      };
-      return new OpenHarness(parts);
-    };
-  }
-
-  async #host(): Promise<SandboxHost> {
-    if (this.#givenHost) return this.#givenHost;
-    this.#ownHost ??= SandboxHost.open({ logger: this.#logger });
-    try {
-      return await this.#ownHost;
-    } catch (error) {
-      this.#ownHost = undefined; // the engine may answer the next time
-      throw error;
-    }
-  }
-
   /** @param onFailure - ends the work: nothing of it can be recorded any more */
   #journal(store: Store, owner: Owner, onFailure: (error: unknown) => void = () => {}): OwnerJournal {
     const names = 'run' in owner ? { runId: owner.run } : { instanceId: owner.instance, agentName: owner.agent };
@@ -648,139 +492,7 @@ export async function createRuntime(options: RuntimeOptions = {}): Promise<Runti
   return Runtime.open(options);
 }
 
-function checkRuntime(options: RuntimeOptions): void {
-  const problems = new Problems('The runtime');
-  const record = problems.record(options, '', {
-    known: [
-      'host',
-      'store',
-      'runRetention',
-      'models',
-      'logger',
-      'agents',
-      'workflows',
-      'discover',
-      'sandbox',
-      'env',
-      'concurrency',
-      'maxValueBytes',
-    ],
-  });
-  problems.optional(record.concurrency, 'concurrency', (value, path) => problems.positiveInteger(value, path));
-  problems.optional(record.maxValueBytes, 'maxValueBytes', (value, path) => problems.positiveInteger(value, path));
-  problems.optional(record.runRetention, 'runRetention', (value, path) => {
-    if (typeof value !== 'number' || !(value >= 0)) problems.add(path, 'must be milliseconds, 0 or more');
-  });
-  problems.optional(record.store, 'store', (value, path) => checkStore(problems, value, path));
-  problems.optional(record.discover, 'discover', (value, path) => problems.text(value, path));
-  problems.optional(record.sandbox, 'sandbox', (value, path) => checkFactory(problems, value, path));
-  const registered = (field: 'agents' | 'workflows', isDefinition: (value: unknown) => boolean, what: string) => {
-    const names = new Map<unknown, string>();
-    for (const [name, definition] of problems.entries(record[field], field)) {
-      const path = pathText(field, [name]);
-      problems.name(name, path, agentNamePattern);
-      const other = names.get(definition);
-      if (!isDefinition(definition)) problems.add(path, `must be ${what}, not a copy`);
-      else if (other !== undefined) problems.add(path, `is ${other} already: it can have one name only`);
-      names.set(definition, name);
-    }
-  };
-  registered('agents', isAgent, 'an agent made by defineAgent');
-  registered('workflows', isWorkflow, 'a workflow made by defineWorkflow');
-  problems.entries(record.models, 'models'); // `Models` looks at each
-  if (typeof (record.env ?? {}) !== 'object') problems.add('env', 'must be an object'); // `process.env` is no plain one
-  problems.throwIfAny();
-}
-
-function checkStore(problems: Problems, store: unknown, path: string): void {
-  if (typeof store !== 'string' || store === '') problems.add(path, 'must be the path of a file, or :memory:');
-  else if (/^[a-z][a-z0-9+.-]+:\/\//i.test(store)) problems.add(path, 'must be a file: other databases come later');
-}
-
-async function openIn(env: SandboxEnv, cwd: string): Promise<SandboxEnv> {
-  try {
-    return await env.open({ name: 'default', cwd });
-  } catch (error) {
-    await env.close('failed').catch(() => {}); // the first error is the one to report
-    throw error;
-  }
-}
-
 function reasonText(reason: unknown): string | undefined {
   if (reason instanceof Error) return reason.message;
   return typeof reason === 'string' ? reason : undefined;
-}
-
-/** The input as it is kept. The schema's output is made again when the run starts. */
-function workflowInput(
-  name: string,
-  workflow: WorkflowDefinition,
-  input: unknown,
-  maxBytes: number,
-): JsonValue | undefined {
-  const { action } = workflow;
-  if (input === undefined) {
-    actionInput(action, undefined);
-    return undefined;
-  }
-  if (!action.input) throw new WorkflowInputUnexpectedError({ workflow: name });
-  let kept: JsonValue;
-  try {
-    kept = jsonSnapshot(input, 'input', maxBytes);
-  } catch (error) {
-    if (!(error instanceof NotJson)) throw error;
-    const { path, kind } = error;
-    throw new WorkflowInputSerializationError({ workflow: name, path, kind }, { cause: error });
-  }
-  actionInput(action, kept);
-  return kept;
-}
-
-function dispatchArguments(
-  first: string | AgentDefinition | DispatchRequest,
-  options: DispatchOptions | undefined,
-): [target: string | AgentDefinition, options: DispatchOptions] {
-  if (options !== undefined) return [first as string | AgentDefinition, options]; // the first overload
-  if (typeof first === 'object' && first !== null && 'agent' in first) {
-    const { agent, ...rest } = first;
-    return [agent, rest];
-  }
-  throw new InvalidRequestError('dispatch needs an agent, an instance and a message or input');
-}
-
-function checkDispatch(options: DispatchOptions, maxBytes: number): { id: string; payload: Payload; key?: string } {
-  checkOptions('dispatch', options, {
-    instance: true,
-    id: true,
-    message: true,
-    input: true,
-    images: true,
-    key: true,
-  });
-  const { message, input, images = [], key } = options;
-  const id = options.instance ?? options.id;
-  if (typeof id !== 'string' || id.trim() === '' || id.length > 256 || /\p{Cc}/u.test(id)) {
-    throw new InvalidRequestError('the id of an instance has 1 to 256 characters and is not blank');
-  }
-  if (options.instance !== undefined && options.id !== undefined) {
-    throw new InvalidRequestError('instance and id are the same: give one of them');
-  }
-  if ((message === undefined) === (input === undefined)) {
-    throw new InvalidRequestError('exactly one of message and input is given');
-  }
-  if (message !== undefined && typeof message !== 'string') throw new InvalidRequestError('a message is a text');
-  if (key !== undefined && typeof key !== 'string') throw new InvalidRequestError('a key is a text');
-  checkImages(images);
-  const content = message === undefined ? { input: dispatchInput(input, maxBytes) } : { message };
-  const kept = images.map(({ data, mimeType }): ImagePart => ({ type: 'image', data, mimeType }));
-  return { id, payload: { ...content, images: kept }, ...(key !== undefined && { key }) };
-}
-
-function dispatchInput(input: unknown, maxBytes: number): JsonValue {
-  try {
-    return jsonSnapshot(input, 'input', maxBytes);
-  } catch (error) {
-    if (!(error instanceof NotJson)) throw error;
-    throw new InvalidRequestError(`${error.path} is ${error.kind}, which can't be kept as JSON`, { cause: error });
-  }
 }

@@ -1,0 +1,122 @@
+import { createHash } from 'node:crypto';
+import type { Logger } from 'pino';
+import { SandboxHost } from '../../sandbox/index.ts';
+import { type AgentDefinition, resolveAgent } from '../define/agent.ts';
+import type { Log } from '../events/log.ts';
+import { type HarnessParts, OpenHarness } from '../harness/open-harness.ts';
+import { addMcpSecrets } from '../mcp/options.ts';
+import type { Model } from '../model/model.ts';
+import type { Models } from '../model/providers.ts';
+import type { SandboxEnv, SandboxFactory } from '../sandbox/env.ts';
+import { keptConversations } from '../session/conversation.ts';
+import { withSubagents } from '../subagents/subagent.ts';
+import { SandboxTools } from '../tools/tool-environment.ts';
+import type { OpenRootHarness } from './run.ts';
+import { Steps } from './step.ts';
+
+/** What a runtime's harnesses have in common. */
+interface Shared {
+  env: Readonly<Record<string, string | undefined>>;
+  models: Models;
+  /** Of agents that name none. */
+  sandbox: SandboxFactory;
+  /** Left out: one is opened when it is first needed. */
+  host: SandboxHost | undefined;
+  logger: Logger;
+  log: Log;
+  maxValueBytes: number;
+  /** Later processes have the store too. */
+  isDurable: boolean;
+}
+
+/** Opens the root harnesses of runs and agent instances: the agent first, then its sandbox. */
+export class RootHarnesses {
+  readonly #options: Shared;
+  /** That were written to the log. */
+  readonly #warnings = new Set<string>();
+  #ownHost: Promise<SandboxHost> | undefined;
+
+  constructor(options: Shared) {
+    this.#options = options;
+  }
+
+  /** @param model - in place of the one that the agent has */
+  of(agent: AgentDefinition, model?: string | Model): OpenRootHarness {
+    return async ({ journal, meter, signal }) => {
+      const { owner, store } = journal;
+      const id = 'run' in owner ? owner.run : owner.instance;
+      const own = await resolveAgent(agent, { id, env: this.#options.env });
+      const resolved = model === undefined ? own : { ...own, model };
+      const factory = resolved.sandbox ?? this.#options.sandbox;
+      for (const each of withSubagents(resolved)) {
+        if (each.model !== undefined) this.#options.models.resolve(each.model);
+        for (const server of Object.values(each.mcpServers)) addMcpSecrets(journal.masker, server);
+        OpenHarness.checkTools(each, factory);
+      }
+      // By their text: an agent may make a factory for each of its runs.
+      if (factory.warning !== undefined && !this.#warnings.has(factory.warning)) {
+        this.#warnings.add(factory.warning);
+        this.#options.log.warn(factory.warning);
+      }
+      const scope = { harness: 'default' };
+      const env = await factory.createSandbox({
+        id,
+        ...('run' in owner ? { kind: 'run' } : { kind: 'agent', agent: owner.agent }),
+        key: createHash('sha256')
+          .update(JSON.stringify([store.id, owner]))
+          .digest('hex'),
+        isDurable: 'agent' in owner && this.#options.isDurable,
+        resume: false,
+        signal,
+        host: () => this.#host(),
+        onEvent: (event) => journal.emit({ type: 'sandbox', ...event }, scope),
+      });
+      // Another directory is an environment in the sandbox, which is ended after it.
+      const inside = resolved.cwd === undefined ? undefined : await openIn(env, resolved.cwd);
+      const parts: HarnessParts = {
+        name: 'default',
+        env: inside ?? env,
+        agent: resolved,
+        models: this.#options.models,
+        shared: new SandboxTools(),
+        sandboxTools: factory.tools?.bind(factory),
+        emit: journal.emit,
+        journal,
+        ...('agent' in owner && { conversations: await keptConversations(journal) }),
+        scope,
+        meter,
+        steps: new Steps(journal),
+        depth: 0,
+        maxValueBytes: this.#options.maxValueBytes,
+        signal,
+        ...(inside && { release: (outcome) => env.close(outcome) }),
+      };
+      return new OpenHarness(parts);
+    };
+  }
+
+  async #host(): Promise<SandboxHost> {
+    if (this.#options.host) return this.#options.host;
+    this.#ownHost ??= SandboxHost.open({ logger: this.#options.logger });
+    try {
+      return await this.#ownHost;
+    } catch (error) {
+      this.#ownHost = undefined; // the engine may answer the next time
+      throw error;
+    }
+  }
+
+  /** Closes the host that was opened here. */
+  async close(): Promise<void> {
+    await (await this.#ownHost?.catch(() => undefined))?.close();
+  }
+}
+
+async function openIn(env: SandboxEnv, cwd: string): Promise<SandboxEnv> {
+  try {
+    return await env.open({ name: 'default', cwd });
+  } catch (error) {
+    await env.close('failed').catch(() => {}); // the first error is the one to report
+    throw error;
+  }
+}

@@ -2,7 +2,8 @@ import { pino } from 'pino';
 import type { RuntimeEvent } from '../runtime/events/event.ts';
 import type { Model } from '../runtime/model/model.ts';
 import { providerIds } from '../runtime/model/providers.ts';
-import { createRuntime, type Runtime, type RuntimeOptions } from '../runtime/run/runtime.ts';
+import { createRuntime, type Runtime } from '../runtime/run/runtime.ts';
+import type { RuntimeOptions } from '../runtime/run/runtime-options.ts';
 import { virtual } from '../runtime/sandbox/virtual.ts';
 import { scriptedModel } from './scripted-model.ts';
 

@@ -334,6 +334,8 @@ test('brings nothing out that would lead out, and names it', async ({ sandbox })
   await expect(sandbox.fs.downloadTo('tree/file', to)).rejects.toMatchObject({ code: 'ENOTDIR' });
   await sandbox.fs.downloadTo('tree', to);
   expect(await readlink(join(to, 'link'))).toBe('file');
+  // Named as it was given, not by where the copy grows.
+  await expect(sandbox.fs.downloadTo('tree', to)).rejects.toMatchObject({ code: 'ENOTEMPTY', path: to });
   const archive = pack();
   archive.entry({ name: 'fine' }, 'x');
   archive.entry({ name: 'd/../../evil' }, 'x');

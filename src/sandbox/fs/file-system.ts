@@ -1,4 +1,5 @@
 import { constants } from 'node:buffer';
+import { readdir } from 'node:fs/promises';
 import type { Readable, Writable } from 'node:stream';
 import { finished, pipeline } from 'node:stream/promises';
 import { abortError } from '../../errors.ts';
@@ -427,6 +428,9 @@ export class FileSystem {
     if (signal?.aborted) throw abortError(signal.reason);
     const { kind } = await this.stat(path);
     if (kind !== 'directory') throw new FileError({ code: 'ENOTDIR', path: at, operation: 'downloadTo' });
+    // Told of now, and not when all has come.
+    if (await holdsSomething(hostPath))
+      throw new FileError({ code: 'ENOTEMPTY', path: hostPath, operation: 'downloadTo' });
     const limit = maxBytes === undefined ? {} : { maxBytes };
     try {
       await unpackArchive(this.download(path, signal ? { signal } : {}), hostPath, { ...limit, refuseLinks: true });
@@ -627,6 +631,12 @@ async function end(stream: Writable, content: string | Uint8Array): Promise<void
   const done = finished(stream);
   stream.end(content);
   await done;
+}
+
+/** What can't be looked at is told of when it is to be replaced. */
+async function holdsSomething(hostPath: string): Promise<boolean> {
+  const names = await readdir(hostPath).catch(() => []);
+  return names.length > 0;
 }
 
 /** A failure of the kernel with a file of the host is one of ours, too. What a stream of the caller fails with is not. */

@@ -36,6 +36,7 @@ import { unpack } from './fs/unpack.ts';
 import { watch } from './fs/watch.ts';
 import { writeFile } from './fs/write.ts';
 import type { Lifetime } from './lifetime.ts';
+import { connectInside, join, type Network } from './network/network.ts';
 import { killsBeyond } from './process/memory.ts';
 import type { Attachment } from './process/output.ts';
 import type { SandboxProcess } from './process/process.ts';
@@ -52,6 +53,7 @@ export interface Sandbox {
   connections: Connections;
   sessions: Sessions;
   processes: Processes;
+  network: Network;
   lifetime: Lifetime;
   /** What the host asks for from now on, or waits for, is not answered: from the engine it hears why. */
   ending: boolean;
@@ -247,8 +249,8 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
   async function answer(request: Request): Promise<void> {
     if (sandbox.ending) return;
     const streams: WireStream[] = [];
-    const accept = (id: number, direction: 'send' | 'receive') => {
-      const stream = mux.accept(id, { send: direction === 'send', receive: direction === 'receive' });
+    const accept = (id: number, direction: 'send' | 'receive' | 'both') => {
+      const stream = mux.accept(id, { send: direction !== 'receive', receive: direction !== 'send' });
       streams.push(stream);
       return stream;
     };
@@ -274,7 +276,7 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
 
   async function carryOut(
     request: Request,
-    accept: (id: number, direction: 'send' | 'receive') => WireStream,
+    accept: (id: number, direction: 'send' | 'receive' | 'both') => WireStream,
     signal: AbortSignal,
   ): Promise<Answer> {
     const { requestId } = request;
@@ -335,6 +337,23 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
       case 'pty.resize':
         sandbox.processes.findTerminal(request.processId).resize(request.size);
         return ok;
+      case 'network.serve':
+        await sandbox.network.serve(request, gone.signal);
+        return ok;
+      case 'network.stop':
+        await sandbox.network.stop();
+        return ok;
+      case 'network.accept': {
+        const stream = accept(request.stream, 'both');
+        const { socket, to } = await sandbox.network.accept(gone.signal);
+        join(socket, stream);
+        return { type: 'network.accepted', requestId, ...(to && { to }) };
+      }
+      case 'network.connect': {
+        const stream = accept(request.stream, 'both');
+        join(await connectInside(request.port), stream);
+        return ok;
+      }
       case 'fs.stat':
         return { type: 'fs.stat', requestId, stats: await stat(request) };
       case 'fs.read':
@@ -445,7 +464,12 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
 /** Whether it only says what there is: that does not keep a sandbox from being idle. */
 function isLook({ type }: Request): boolean {
   return (
-    type === 'ping' || type === 'cancel' || type === 'process.list' || type === 'memory.watch' || type === 'fs.watch'
+    type === 'ping' ||
+    type === 'cancel' ||
+    type === 'process.list' ||
+    type === 'memory.watch' ||
+    type === 'fs.watch' ||
+    type === 'network.accept'
   );
 }
 

@@ -14,6 +14,7 @@ import { parts } from './fs/part.ts';
 import { hasCode } from './fs/path.ts';
 import { asRoot, findIdentity, type Identity, restAs } from './identity.ts';
 import { Lifetime } from './lifetime.ts';
+import { Network } from './network/network.ts';
 import { takeExits } from './process/exit.ts';
 import { KeptDirectory } from './process/kept.ts';
 import { Processes } from './process/processes.ts';
@@ -58,6 +59,7 @@ function start(): void {
   const { user, cwd, env, ...times } = settings(assigned);
   const identity = findIdentity(user);
   const isThere = makeWorkingDirectory(cwd, identity);
+  const network = new Network();
   let isFree = setting('BERTH_POOL') !== '' && !assigned;
   const sandbox: Sandbox = {
     id: setting('BERTH_SANDBOX'),
@@ -66,7 +68,8 @@ function start(): void {
     welcome: { boot: randomBytes(8).toString('hex'), ...shown(identity), cwd },
     connections: new Map(),
     sessions: new Sessions(identity),
-    processes: new Processes(env, cwd, kept),
+    processes: new Processes(env, cwd, kept, network),
+    network,
     lifetime: new Lifetime(times, (reason) => void end(sandbox, reason)),
     ending: false,
     assign: (assignment) => {

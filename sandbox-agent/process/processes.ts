@@ -9,6 +9,7 @@ import { commandEnvironment } from '../environment.ts';
 import { RequestError } from '../errors.ts';
 import { RecordWriter } from '../fs/records.ts';
 import { findIdentity } from '../identity.ts';
+import type { Network } from '../network/network.ts';
 import type { Session } from '../session/sessions.ts';
 import type { KeptDirectory } from './kept.ts';
 import { type Attachment, sendOutput } from './output.ts';
@@ -40,11 +41,13 @@ export class Processes {
   #sandboxEnvironment: Map<string, string>;
   #cwd: string;
   readonly #kept: KeptDirectory;
+  readonly #network: Network;
 
-  constructor(sandboxEnvironment: Map<string, string>, cwd: string, kept: KeptDirectory) {
+  constructor(sandboxEnvironment: Map<string, string>, cwd: string, kept: KeptDirectory, network: Network) {
     this.#sandboxEnvironment = sandboxEnvironment;
     this.#cwd = cwd;
     this.#kept = kept;
+    this.#network = network;
     for (const found of kept.restore()) {
       const one = SandboxProcess.restore(found, kept);
       this.#byId.set(found.start.processId, one);
@@ -161,7 +164,7 @@ export class Processes {
     const processId = `p_${randomBytes(8).toString('hex')}`;
     const identity = request.user === undefined ? session.identity : findIdentity(request.user);
     const tree = newTree();
-    const sources = [this.#sandboxEnvironment, session.env, request.env];
+    const sources = [this.#sandboxEnvironment, this.#network.env, session.env, request.env];
     const trees: Command['trees'] = detached ? [tree] : [tree, session.tree];
     const command = {
       ...further,

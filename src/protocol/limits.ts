@@ -53,4 +53,7 @@ export const limits = {
   /** Arguments that a list has of each (a number), and the length of each of them (UTF-16 units). */
   listedArguments: 16,
   listedArgument: 256,
+  /** Patterns of names that the network of a sandbox is opened for, and ports of each (numbers). */
+  networkNames: 1_024,
+  networkPorts: 64,
 } as const;

@@ -28,6 +28,7 @@ import {
 } from './fs.ts';
 import { authenticate, hello, refused, resumed, unknownConnection, welcome } from './handshake.ts';
 import { frameHeaderBytes, limits } from './limits.ts';
+import { networkAccept, networkAccepted, networkConnect, networkServe, networkStop } from './network.ts';
 import {
   memoryKills,
   memoryWatch,
@@ -73,6 +74,10 @@ const request = v.variant('type', [
   ptyOpen,
   ptyAttach,
   ptyResize,
+  networkServe,
+  networkStop,
+  networkAccept,
+  networkConnect,
   fsStat,
   fsRead,
   fsWrite,
@@ -101,6 +106,7 @@ const answer = v.variant('type', [
   processStarted,
   processExited,
   memoryKills,
+  networkAccepted,
   fsStatAnswer,
   fsTarget,
   fsFound,

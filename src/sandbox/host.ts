@@ -11,6 +11,8 @@ import { abortError, BerthError } from '../errors.ts';
 import { type CollectReport, collect } from './collect.ts';
 import { SandboxExistsError, SandboxKeyConflictError, SandboxNotFoundError } from './errors.ts';
 import { differences, fingerprints, hash, keyLabel, optionsLabel } from './key.ts';
+import type { Resolve } from './network/decide.ts';
+import { resolver } from './network/resolver.ts';
 import {
   type CheckedCreateOptions,
   type CheckedPool,
@@ -64,6 +66,11 @@ export interface SandboxHostOptions {
    * asked for are removed by `close()`. A number is how many; they are then as `create()` makes them. Default: 0
    */
   pool?: number | PoolOptions;
+  /**
+   * Name servers that names are looked up at for the sandboxes: addresses, with `:` and a port where that is not 53.
+   * Default: as this machine does it
+   */
+  dns?: string[];
   /** A pino logger. Default: to standard error, from the level `BERTH_LOG` on, else `warn` */
   logger?: Logger;
 }
@@ -73,6 +80,7 @@ export class SandboxHost implements AsyncDisposable {
   readonly #engine: Engine;
   readonly #state: StateDir;
   readonly #image: string | undefined;
+  readonly #resolve: Resolve;
   readonly #watch: EngineWatch;
   readonly #turns = new Turns(creationsAtOnce);
   readonly #pool: Pool | undefined;
@@ -83,12 +91,14 @@ export class SandboxHost implements AsyncDisposable {
     engine: Engine,
     state: StateDir,
     image: string | undefined,
+    resolve: Resolve,
     pool: CheckedPool,
     onPoolFailure: (error: unknown) => void,
   ) {
     this.#engine = engine;
     this.#state = state;
     this.#image = image;
+    this.#resolve = resolve;
     this.#watch = new EngineWatch(engine, { [hostLabel]: state.hostId });
     if (pool.size > 0) {
       this.#pool = new Pool(
@@ -131,7 +141,7 @@ export class SandboxHost implements AsyncDisposable {
         ...(docker && { docker }),
         ...(transport && { transport }),
       });
-      return new SandboxHost(engine, state, image, pool, (error) =>
+      return new SandboxHost(engine, state, image, resolver(options.dns), pool, (error) =>
         logger.warn({ err: error }, 'a sandbox for the pool could not be made'),
       );
     } catch (error) {
@@ -190,6 +200,7 @@ export class SandboxHost implements AsyncDisposable {
     const sandbox = this.#toSandbox(id, container);
     if (container.state === 'paused') await sandbox.resume();
     await sandbox.start();
+    await sandbox.useNetwork(options.network);
     return sandbox;
   }
 
@@ -209,6 +220,7 @@ export class SandboxHost implements AsyncDisposable {
       await this.#engine.start(container.id);
       sandbox = this.#toSandbox(id, container, { isNew: true });
       await unlessAborted(sandbox.connect(), signal);
+      await sandbox.useNetwork(options.network);
       await this.#state.own(id);
       return sandbox;
     } catch (error) {
@@ -300,6 +312,7 @@ export class SandboxHost implements AsyncDisposable {
           ...(options.idleTimeout !== undefined && { idleMs: options.idleTimeout }),
           ...(options.maxLifetime !== undefined && { lifetimeMs: options.maxLifetime }),
         });
+        await sandbox.useNetwork(options.network);
         await this.#state.own(id);
       } catch (error) {
         await sandbox.close();
@@ -494,6 +507,7 @@ export class SandboxHost implements AsyncDisposable {
       container,
       state: this.#state,
       watch: this.#watch,
+      resolve: this.#resolve,
       cwd: container.labels[cwdLabel] ?? '/workspace',
       onConnect: () => this.#open.add(sandbox),
       onClose: () => this.#open.delete(sandbox),

@@ -12,7 +12,8 @@ export function hash(text: string): string {
 
 /** By option that was given, what its value is known by; none of the values can be read from it by who sees labels. */
 export function fingerprints(asked: CheckedCreateOptions): string {
-  const { id: _id, key: _key, signal: _signal, env, labels, limits, ...rest } = asked;
+  // What may be reached is not what it was made with: it can be changed at any time.
+  const { id: _id, key: _key, signal: _signal, network: _network, env, labels, limits, ...rest } = asked;
   const options = {
     ...rest,
     ...Object.fromEntries(Object.entries(limits).map(([name, value]) => [`limits.${name}`, value])),

@@ -21,6 +21,7 @@ import {
   user,
 } from '../protocol/values.ts';
 import { InvalidOptionsError } from './errors.ts';
+import { type NetworkPolicy, networkPolicy } from './network/policy.ts';
 import { defaultMaxOutput } from './process/newest-output.ts';
 
 /** Options that are not what the schema says are refused before anything is done. */
@@ -294,6 +295,7 @@ export const createOptions = v.strictObject({
   maxLifetime: v.optional(timeoutMs),
   labels: v.optional(labels, {}),
   key: v.optional(key),
+  network: v.optional(networkPolicy, 'none'),
   signal: v.optional(abortSignal),
 });
 export type CheckedCreateOptions = v.InferOutput<typeof createOptions>;
@@ -312,6 +314,7 @@ export const hostOptions = v.strictObject({
   image: v.optional(imageName),
   stateDir: v.optional(v.pipe(v.string(), v.minLength(1))),
   pool: v.optional(poolOptions, 0),
+  dns: v.optional(v.pipe(v.array(v.string()), v.minLength(1))),
   logger: v.optional(anObject),
 });
 
@@ -373,6 +376,10 @@ export interface CreateOptions {
   idleTimeout?: number;
   /** Milliseconds from its start on; then the sandbox stops by itself, whatever runs. At most 24 days. Default: none */
   maxLifetime?: number;
+  /**
+   * What programs in it may reach, through the host that has the sandbox. Default: `'none'`
+   */
+  network?: NetworkPolicy;
   /** To find it by. Names that begin with `berth.` are kept, but for `berth.run`, `berth.instance` and `berth.keep`. */
   labels?: Record<string, string>;
   /**

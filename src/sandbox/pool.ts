@@ -22,7 +22,7 @@ interface Source {
 
 const limitNames = ['memory', 'cpus', 'pids', 'disk'] as const;
 /** Named one by one: an option that is new, as another runtime, must not be dropped without a word. */
-const takenLater = new Set(['env', 'user', 'cwd', 'idleTimeout', 'maxLifetime', 'labels', 'key', 'signal']);
+const takenLater = new Set(['env', 'user', 'cwd', 'idleTimeout', 'maxLifetime', 'labels', 'key', 'network', 'signal']);
 
 /** After a failure: the engine may be away, or the machine full. */
 const retryMs = 5_000;

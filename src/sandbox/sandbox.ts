@@ -15,6 +15,9 @@ import {
 } from './errors.ts';
 import { FileSystem } from './fs/file-system.ts';
 import { keyLabel } from './key.ts';
+import type { Resolve } from './network/decide.ts';
+import { Gateway, type NetworkDecision } from './network/gateway.ts';
+import { type CompiledPolicy, type NetworkPolicy, networkPolicy } from './network/policy.ts';
 import {
   type AttachOptions,
   type AttachPtyOptions,
@@ -108,6 +111,10 @@ export class Sandbox implements AsyncDisposable {
   readonly #place: Place;
   readonly #watch: EngineWatch;
   readonly #pause: Pause;
+  readonly #resolve: Resolve;
+  readonly #networkListeners = new Set<(decision: NetworkDecision) => void>();
+  #policy: CompiledPolicy | undefined;
+  #gateway: Gateway | undefined;
   #wire: Promise<Wire> | undefined;
   #unfollow: (() => void) | undefined;
   readonly #closing = new AbortController();
@@ -125,6 +132,7 @@ export class Sandbox implements AsyncDisposable {
     container: Container;
     state: StateDir;
     watch: EngineWatch;
+    resolve: Resolve;
     cwd: string;
     onConnect: () => void;
     onClose: () => void;
@@ -139,6 +147,7 @@ export class Sandbox implements AsyncDisposable {
     this.#onClose = options.onClose;
     this.#onRemove = options.onRemove;
     this.#watch = options.watch;
+    this.#resolve = options.resolve;
     this.#pause = new Pause(this.id, options.container.state === 'paused');
     this.#place = { wire: () => this.#open(), pause: this.#pause, sessionId: rootSessionId, cwd: options.cwd };
     this.fs = new FileSystem(this.#place.wire, options.cwd);
@@ -158,6 +167,37 @@ export class Sandbox implements AsyncDisposable {
   async assign(assignment: Assignment): Promise<void> {
     const wire = await this.#open();
     await wire.call({ type: 'assign', ...assignment }, 'ok');
+  }
+
+  /**
+   * What programs in it may reach from now on; connections that are not allowed any more are cut. It holds for as long as
+   * this process has the sandbox: nothing is reached without it.
+   * @throws {InvalidOptionsError} a rule is none
+   * @example await sandbox.setNetwork({ allow: ['registry.npmjs.org', '*.github.com', 'db.example.com:5432'] });
+   */
+  async setNetwork(policy: NetworkPolicy): Promise<void> {
+    await this.useNetwork(check('setNetwork', networkPolicy, policy));
+  }
+
+  /** As `setNetwork`, with a policy that was checked. @internal */
+  async useNetwork(policy: CompiledPolicy | undefined): Promise<void> {
+    if (!policy && !this.#policy) return;
+    this.#policy = policy;
+    const wire = await this.#open();
+    this.#gateway ??= new Gateway(wire, this.#resolve, (decision) => {
+      for (const listener of this.#networkListeners) listener(decision);
+    });
+    await this.#gateway.set(policy);
+  }
+
+  /**
+   * Tells of every connection and request that programs ask for, when it has ended or was refused.
+   * @returns ends that
+   * @example sandbox.observeNetwork(({ host, port, allowed, reason }) => console.log(host, port, allowed, reason));
+   */
+  observeNetwork(listener: (decision: NetworkDecision) => void): () => void {
+    this.#networkListeners.add(listener);
+    return () => this.#networkListeners.delete(listener);
   }
 
   /**
@@ -326,6 +366,7 @@ export class Sandbox implements AsyncDisposable {
     if (await this.#isPaused()) throw new SandboxPausedError({ sandboxId: this.id });
     await this.#change(() => this.#engine.start(this.#container.id));
     await this.#open();
+    await this.useNetwork(this.#policy);
   }
 
   /** Removes the sandbox with its files; what waits for it gets `SandboxDiedError`. Twice is once. */
@@ -363,6 +404,7 @@ export class Sandbox implements AsyncDisposable {
     this.#wire = Promise.reject(reason);
     this.#wire.catch(() => {}); // told to those who use it
     this.#onClose();
+    this.#gateway?.close();
     this.#closing.abort(reason);
     await (await opening?.catch(() => undefined))?.end(reason);
   }
@@ -429,6 +471,8 @@ export class Sandbox implements AsyncDisposable {
     if (cause instanceof BerthError && !isResumeFailure && !(cause instanceof EngineError)) return cause;
     // The next call connects again: somebody may start it meanwhile.
     this.#wire = undefined;
+    this.#gateway?.close();
+    this.#gateway = undefined;
     const options = cause && { cause };
     if (isResumeFailure) {
       if (cause.meta.reason === 'expired') return cause;

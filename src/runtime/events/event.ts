@@ -1,3 +1,4 @@
+import type { NetworkDecision } from '../../sandbox/index.ts';
 import type {
   AssistantMessage,
   FinishReason,
@@ -82,6 +83,11 @@ export interface TurnResponse {
   error?: RecordedError;
 }
 
+/** What became of a container, or what was decided of a connection that a program in it asked for. */
+export type SandboxEvent =
+  | { sandboxId: string; kind: 'created' | 'found' | 'kept' | 'removed' }
+  | ({ sandboxId: string; kind: 'network' } & NetworkDecision);
+
 /** The own fields of an event: what the code that emits it says. The fields that all events share are added to it. */
 export type EventBody =
   | { type: 'run_start'; workflowName: string; startedAt: string; input?: unknown }
@@ -118,7 +124,7 @@ export type EventBody =
   | { type: 'retry'; attempt: number; delayMs: number; error: RecordedError }
   | { type: 'log'; level: 'info' | 'warn' | 'error'; message: string; attributes?: Record<string, unknown> }
   | { type: 'data'; name: string; id?: string; data: unknown }
-  | { type: 'sandbox'; sandboxId: string; kind: 'created' | 'found' | 'kept' | 'removed' };
+  | ({ type: 'sandbox' } & SandboxEvent);
 
 /** Where in the tree of a run or instance an event happened. */
 export interface EventScope {

@@ -53,6 +53,7 @@ export function docker(options: DockerOptions = {}): SandboxFactory {
       });
       const tell = (kind: 'created' | 'found' | 'kept' | 'removed') => request.onEvent({ sandboxId: sandbox.id, kind });
       tell(sandbox.isNew ? 'created' : 'found');
+      sandbox.observeNetwork((decision) => request.onEvent({ sandboxId: sandbox.id, kind: 'network', ...decision }));
       const end = async (session: Session, outcome: WorkOutcome | undefined) => {
         // That of an instance which goes on is left as it is.
         const isOver = !ofAgent || outcome !== undefined;

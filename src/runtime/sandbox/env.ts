@@ -2,6 +2,7 @@ import type { Readable, Writable } from 'node:stream';
 import type { GrepOptions, Match, SandboxHost, Session } from '../../sandbox/index.ts';
 import type { ExecResult } from '../../sandbox/process/result.ts';
 import type { ToolDefinition } from '../define/tool.ts';
+import type { SandboxEvent } from '../events/event.ts';
 
 /** Options of one command. Times are milliseconds, sizes bytes. */
 export interface EnvExecOptions {
@@ -172,5 +173,5 @@ export interface SandboxRequest {
   /** The host of the runtime, opened when it is first asked for. */
   host: () => Promise<SandboxHost>;
   /** Tells of a container in the events of the work. */
-  onEvent: (event: { sandboxId: string; kind: 'created' | 'found' | 'kept' | 'removed' }) => void;
+  onEvent: (event: SandboxEvent) => void;
 }

@@ -1,0 +1,52 @@
+import * as v from 'valibot';
+import { limits } from './limits.ts';
+import { environment, requestId, streamId } from './values.ts';
+
+export const port = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535));
+
+/** Where the proxy of a sandbox listens, on its loopback: what is asked of it is answered by the host. */
+export const proxyPort = 3_128;
+
+/** As it stands in a rule: in lower case and ASCII; `*.` in front stands for any names below it, `*` for all. */
+const namePattern = v.pipe(v.string(), v.maxLength(253), v.regex(/^(\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*)$/));
+
+/**
+ * Host → sandbox-agent. From now on programs reach the network through this connection, until it ends or another one
+ * takes that over: a proxy listens, and names that fit a pattern resolve to addresses of the loopback, where the
+ * sandbox-agent listens at these ports. What connects is handed over by `network.accept`. Answer: `ok`.
+ */
+export const networkServe = v.strictObject({
+  type: v.literal('network.serve'),
+  requestId,
+  /** Of every command that starts from now on, below all others. */
+  env: environment,
+  names: v.pipe(
+    v.array(
+      v.strictObject({
+        pattern: namePattern,
+        ports: v.pipe(v.array(port), v.maxLength(limits.networkPorts)),
+      }),
+    ),
+    v.maxLength(limits.networkNames),
+  ),
+});
+export type NetworkServe = v.InferOutput<typeof networkServe>;
+
+/** Host → sandbox-agent. Nobody reaches the network any more, and no variables say that there is one. Answer: `ok`. */
+export const networkStop = v.strictObject({ type: v.literal('network.stop'), requestId });
+
+/**
+ * Host → sandbox-agent. Waits for a program that connects. Answer: `network.accepted`; from then on `stream`, both ways,
+ * is that connection. Where it may not be, or can't, the host resets it.
+ */
+export const networkAccept = v.strictObject({ type: v.literal('network.accept'), requestId, stream: streamId });
+
+/** Sandbox-agent → host. `to` is left out where it was the proxy that was connected to. */
+export const networkAccepted = v.strictObject({
+  type: v.literal('network.accepted'),
+  requestId,
+  to: v.optional(v.strictObject({ name: v.pipe(v.string(), v.maxLength(253)), port })),
+});
+
+/** Host → sandbox-agent. Connects to a server that listens inside. Answer: `ok` when it is connected, else an error. */
+export const networkConnect = v.strictObject({ type: v.literal('network.connect'), requestId, port, stream: streamId });

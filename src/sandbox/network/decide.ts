@@ -1,0 +1,91 @@
+import type { CompiledPolicy, CompiledRule } from './policy.ts';
+import { isPublic, normalAddress, normalName, openPorts } from './policy.ts';
+
+export interface Target {
+  /** A name or an address, as it was asked for. */
+  host: string;
+  port: number;
+  /** Of plain HTTP. Left out: nothing is known of what is going to be said. */
+  request?: { method: string; path: string };
+}
+
+export type Decision =
+  | { allowed: true; rule: string; host: string; addresses: string[] }
+  | { allowed: false; reason: string; hint: string };
+
+/** The addresses of a name. */
+export type Resolve = (name: string) => Promise<string[]>;
+
+/** Decides on the name and on every address that it has now; who connects takes one of those, without asking again. */
+export async function decide(policy: CompiledPolicy, target: Target, resolve: Resolve): Promise<Decision> {
+  const { host, port } = target;
+  const address = normalAddress(host.replace(/^\[(.*)\]$/, '$1'));
+  if (address !== undefined) {
+    const rule = addressRule(policy, address, target);
+    if (rule !== undefined) return { allowed: true, rule, host: address, addresses: [address] };
+    return refusal(`no rule allows ${place(address, port)}`, policy, target, place(address, port));
+  }
+  const name = normalName(host);
+  if (name === undefined) return { allowed: false, reason: 'it is neither a name nor an address', hint: '' };
+  const rule = policy.isOpen ? 'open' : policy.rules.find((each) => each.matchesName(name) && fits(each, target))?.text;
+  if (rule === undefined) return refusal(`no rule allows ${name}:${port}`, policy, target, `${name}:${port}`);
+  let found: string[];
+  try {
+    found = await resolve(name);
+  } catch (error) {
+    return { allowed: false, reason: `${name} could not be resolved: ${(error as Error).message}`, hint: '' };
+  }
+  const addresses: string[] = [];
+  for (const each of found) {
+    const normal = normalAddress(each);
+    if (normal === undefined) continue;
+    if (!isPublic(normal) && addressRule(policy, normal, target) === undefined) {
+      const reason = `${name} has the address ${normal}, which is not public, and no rule allows that`;
+      return refusal(reason, policy, target, place(normal, port));
+    }
+    addresses.push(normal);
+  }
+  if (addresses.length === 0) return { allowed: false, reason: `${name} has no address`, hint: '' };
+  return { allowed: true, rule, host: name, addresses };
+}
+
+/** Whether a connection that is there may go on under another policy. */
+export function stillAllows(policy: CompiledPolicy, target: Target, address: string): boolean {
+  const isByAddress = addressRule(policy, address, target) !== undefined;
+  const name = normalName(target.host);
+  if (name === undefined) return isByAddress;
+  const isByName = policy.isOpen || policy.rules.some((rule) => rule.matchesName(name) && fits(rule, target));
+  return isByName && (isByAddress || isPublic(address));
+}
+
+/** What the name server in the sandbox gives addresses for, and where they are listened at. */
+export function namesOf({ isOpen, rules }: CompiledPolicy): { pattern: string; ports: number[] }[] {
+  if (isOpen) return [{ pattern: '*', ports: openPorts }];
+  return rules.flatMap(({ pattern, ports, methods, paths }) =>
+    // Of a connection to an address nothing is known but that.
+    pattern === undefined || methods || paths ? [] : [{ pattern, ports: [...ports] }],
+  );
+}
+
+function addressRule(policy: CompiledPolicy, address: string, target: Target): string | undefined {
+  if (policy.isOpen) return isPublic(address) ? 'open' : undefined;
+  return policy.rules.find((rule) => rule.matchesAddress(address) && fits(rule, target))?.text;
+}
+
+function fits({ ports, methods, paths }: CompiledRule, { port, request }: Target): boolean {
+  if (!ports.has(port)) return false;
+  if (!methods && !paths) return true;
+  if (!request) return false;
+  const { method, path } = request;
+  return (!methods || methods.includes(method)) && (!paths || paths.some((prefix) => path.startsWith(prefix)));
+}
+
+function refusal(reason: string, { isOpen }: CompiledPolicy, { request }: Target, rule: string): Decision {
+  if (isOpen) return { allowed: false, reason, hint: `network: 'open' allows public addresses only` };
+  const asked = request ? ` for ${request.method} ${request.path}` : '';
+  return { allowed: false, reason: reason + asked, hint: `to allow it, add '${rule}' to network.allow of the sandbox` };
+}
+
+function place(address: string, port: number): string {
+  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
+}

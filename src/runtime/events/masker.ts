@@ -51,7 +51,10 @@ export class Masker {
 
   /** Masks the texts in the JSON of a value. */
   json(json: string): string {
-    return this.#find(json).length === 0 ? json : JSON.stringify(this.value(JSON.parse(json)));
+    if (this.#knowsNone) return json;
+    const value: unknown = JSON.parse(json);
+    const masked = this.value(value);
+    return masked === value ? json : JSON.stringify(masked);
   }
 
   /** Parts a text that goes on: what can be told of it, masked, and the end of it, which may be the beginning of a secret. */

@@ -25,6 +25,14 @@ test('masks a secret wherever it stands, in names and in JSON within JSON too', 
   expect(Object.isFrozen(masker.value(value).list)).toBe(true);
 });
 
+test('masks the same in the JSON of a value as in the value', () => {
+  const secret = 'pass "word" \\ of\n16';
+  const masker = knowing(secret);
+  const value = { result: JSON.stringify({ log: JSON.stringify({ secret }) }) };
+  expect(masker.value(value)).not.toEqual(value);
+  expect(JSON.parse(masker.json(JSON.stringify(value)))).toEqual(masker.value(value));
+});
+
 test('gives back what holds no secret as it is, numbers that look like one too', () => {
   const masker = knowing('1234567890123');
   const value = { at: 1234567890123, text: 'nothing' };

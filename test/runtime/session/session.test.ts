@@ -74,6 +74,12 @@ describe('prompt', () => {
     ['InvalidRequestError', ['x', { images: [{ type: 'image', data: new Uint8Array(1), mimeType: 'image/png' }] }]],
     [
       'InvalidRequestError',
+      ['x', { images: [{ type: 'image', data: 'data:image/png;base64,AAAA', mimeType: 'image/png' }] }],
+    ],
+    ['InvalidRequestError', ['x', { images: [{ type: 'image', data: '', mimeType: 'image/png' }] }]],
+    ['InvalidRequestError', ['x', { images: [{ type: 'image', data: 'AAAA', mimeType: 'png' }] }]],
+    [
+      'InvalidRequestError',
       ['x', { images: [{ type: 'image', data: 'A'.repeat(20_000_000), mimeType: 'image/png' }] }],
     ],
     ['DefinitionError', ['x', { thinkingLevel: 'very' }]],

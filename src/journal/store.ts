@@ -78,7 +78,8 @@ export interface Admission<Row> {
 }
 
 /** The last three are final. */
-export type RunState = 'queued' | 'running' | 'completed' | 'failed' | 'cancelled';
+export const runStates = ['queued', 'running', 'completed', 'failed', 'cancelled'] as const;
+export type RunState = (typeof runStates)[number];
 
 export interface NewRun {
   id: string;

@@ -85,6 +85,7 @@ test.for<object>([
   { env: null },
   { cwd: 5 },
   { timeoutMs: 0 },
+  { timeoutMs: '5' },
   { timeoutMs: Number.NaN },
   { maxOutput: -1 },
   { maxOutput: 1.5 },

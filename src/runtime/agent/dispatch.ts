@@ -52,9 +52,7 @@ export function checkDispatch(
   });
   const { message, input, images = [], key } = options;
   const id = options.instance ?? options.id;
-  if (typeof id !== 'string' || id.trim() === '' || id.length > 256 || /\p{Cc}/u.test(id)) {
-    throw new InvalidRequestError('the id of an instance has 1 to 256 characters and is not blank');
-  }
+  checkInstanceId(id);
   if (options.instance !== undefined && options.id !== undefined) {
     throw new InvalidRequestError('instance and id are the same: give one of them');
   }
@@ -75,5 +73,14 @@ function dispatchInput(input: unknown, maxBytes: number): JsonValue {
   } catch (error) {
     if (!(error instanceof NotJson)) throw error;
     throw new InvalidRequestError(`${error.path} is ${error.kind}, which can't be kept as JSON`, { cause: error });
+  }
+}
+
+/** @throws {InvalidRequestError} */
+export function checkInstanceId(id: unknown): asserts id is string {
+  if (typeof id !== 'string' || id.trim() === '' || id.length > 256 || /\p{Cc}/u.test(id)) {
+    throw new InvalidRequestError(
+      'the id of an instance is a text of 1 to 256 characters, which is not blank and has no control characters',
+    );
   }
 }

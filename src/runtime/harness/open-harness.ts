@@ -203,6 +203,8 @@ export class OpenHarness implements Harness {
     checkOptions('emit', options, { id: true });
     if (typeof name !== 'string' || name === '') throw new InvalidRequestError('the name of what is emitted is a text');
     const { id } = options;
+    if (id !== undefined && typeof id !== 'string')
+      throw new InvalidRequestError('the id of what is emitted is a text');
     this.#emit({ type: 'data', name, data, ...(id !== undefined && { id }) });
   }
 

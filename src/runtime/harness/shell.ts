@@ -18,7 +18,8 @@ export function checkShell(command: string, options: ShellOptions): void {
     throw new InvalidRequestError('env must be a record of strings');
   }
   if (typeof cwd !== 'string') throw new InvalidRequestError('cwd must be a path');
-  if (!(timeoutMs > 0)) throw new InvalidRequestError('timeoutMs must be over 0');
+  if (typeof timeoutMs !== 'number' || !(timeoutMs > 0))
+    throw new InvalidRequestError('timeoutMs must be a number over 0');
   if (!Number.isSafeInteger(maxOutput) || maxOutput < 0) throw new InvalidRequestError('maxOutput is a count of bytes');
 }
 

@@ -9,12 +9,12 @@ import { recordedError } from '../events/recorded-error.ts';
 import { UsageMeter } from '../events/scope.ts';
 import { graceMs } from '../harness/grace.ts';
 import type { OpenHarness } from '../harness/open-harness.ts';
-import { checkOptions } from '../options.ts';
 import type { JsonValue } from '../schema/snapshot.ts';
 import { writeEnd } from './end.ts';
 import type { OwnerJournal } from './owner-journal.ts';
 import { type Progress, type RunRecord, recordOf } from './record.ts';
 import type { Admit } from './slots.ts';
+import { checkEvents } from './stored-events.ts';
 import { StoredRun } from './stored-run.ts';
 
 /** Opens the root harness of a run: agent first, then its sandbox. */
@@ -40,6 +40,7 @@ export interface RunHandle<Output = unknown> {
   /**
    * The events with a number over `after`, from the first one on when it is left out. Waits for more, and ends with the run;
    * with an `AbortError` when `signal` aborts.
+   * @throws {InvalidRequestError} an option is not known, or not of its type
    */
   events(options?: { after?: number; signal?: AbortSignal }): AsyncIterable<RuntimeEvent>;
   /**
@@ -101,7 +102,7 @@ export class Run implements RunHandle<JsonValue> {
   }
 
   events(options: { after?: number; signal?: AbortSignal } = {}): AsyncIterable<RuntimeEvent> {
-    checkOptions('events', options, { after: true, signal: true });
+    checkEvents(options);
     const { after = -1, signal } = options;
     return this.#journal.follow(after, signal);
   }

@@ -79,6 +79,13 @@ export function checkRuntime(options: RuntimeOptions): void {
   });
   problems.optional(record.store, 'store', (value, path) => checkStore(problems, value, path));
   problems.optional(record.discover, 'discover', (value, path) => problems.text(value, path));
+  problems.optional(record.logger, 'logger', (value, path) => {
+    const { info, warn, error } = Object(value) as Record<string, unknown>; // any value: its fields are looked at here
+    if ([info, warn, error].some((method) => typeof method !== 'function')) problems.add(path, 'must be a pino logger');
+  });
+  problems.optional(record.host, 'host', (value, path) => {
+    if (typeof Object(value).create !== 'function') problems.add(path, 'must be a SandboxHost');
+  });
   problems.optional(record.sandbox, 'sandbox', (value, path) => checkFactory(problems, value, path));
   const registered = (field: 'agents' | 'workflows', isDefinition: (value: unknown) => boolean, what: string) => {
     const names = new Map<unknown, string>();

@@ -2,9 +2,15 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { abortError } from '../../errors.ts';
 import { SqliteStore } from '../../journal/sqlite/sqlite-store.ts';
-import type { InstanceOwner, Owner, RunRow, Store } from '../../journal/store.ts';
+import { type InstanceOwner, type Owner, type RunRow, runStates, type Store } from '../../journal/store.ts';
 import { defaultStateDir } from '../../sandbox/state-dir.ts';
-import { checkDispatch, type DispatchOptions, type DispatchRequest, dispatchArguments } from '../agent/dispatch.ts';
+import {
+  checkDispatch,
+  checkInstanceId,
+  type DispatchOptions,
+  type DispatchRequest,
+  dispatchArguments,
+} from '../agent/dispatch.ts';
 import { AgentInstance, type Receipt } from '../agent/instance.ts';
 import { type AgentDefinition, checkModel, isAgent } from '../define/agent.ts';
 import { Problems } from '../define/checks.ts';
@@ -165,8 +171,8 @@ export class Runtime {
         'the input holds a secret that the runtime knows, and an input is kept: let the agent or the action read it from env',
       );
     }
-    const id = options.id ?? newId('run');
-    if (!/^[A-Za-z0-9_.-]{1,128}$/.test(id)) {
+    const { id = newId('run') } = options;
+    if (typeof id !== 'string' || !/^[A-Za-z0-9_.-]{1,128}$/.test(id)) {
       throw new InvalidRequestError('the id of a run has letters, digits, _ . - and at most 128 of them');
     }
     const { signal, model } = options;
@@ -230,17 +236,25 @@ export class Runtime {
    * @param options.reason - told by the `SubmissionAbortedError` of each. Default: that the instance was aborted
    * @returns whether there was any, when all are settled
    * @throws {AgentNotFoundError} no agent is registered under that name
+   * @throws {InvalidRequestError} an argument is not valid
    */
   async abort(target: string | AgentDefinition, options: { instance: string; reason?: string }): Promise<boolean> {
     checkOptions('abort', options, { instance: true, reason: true });
     const { reason = 'The instance was aborted.' } = options;
+    checkInstanceId(options.instance);
+    if (typeof reason !== 'string') throw new InvalidRequestError('the reason of abort is a text');
     const { name } = this.#findAgent(target);
     const instance = this.#instances.get(JSON.stringify([name, options.instance]));
     return (await instance?.abort(reason)) ?? false;
   }
 
-  /** Calls `observer` with every event from now on. @returns ends it */
+  /**
+   * Calls `observer` with every event from now on.
+   * @returns ends it
+   * @throws {InvalidRequestError} it is no function
+   */
   observe(observer: Observer): () => void {
+    if (typeof observer !== 'function') throw new InvalidRequestError('an observer is a function');
     const own: Observer = (event, context) => observer(event, context); // one that observes twice is told twice
     this.#observers.add(own);
     return () => this.#observers.delete(own);
@@ -249,11 +263,18 @@ export class Runtime {
   /**
    * Records of runs, newest first.
    * @throws {RunNotFoundError} there is no run of the id `after`
+   * @throws {InvalidRequestError} the query is not valid
    */
   async runs(query: RunsQuery = {}): Promise<RunRecord[]> {
     checkOptions('runs', query, { state: true, workflow: true, after: true, limit: true });
     const { state, workflow, after, limit = 100 } = query;
     if (!Number.isSafeInteger(limit) || limit < 1) throw new InvalidRequestError('limit must be a whole number over 0');
+    for (const [name, value] of Object.entries({ state, workflow, after })) {
+      if (value !== undefined && typeof value !== 'string') throw new InvalidRequestError(`${name} is a text`);
+    }
+    if (state !== undefined && !runStates.includes(state)) {
+      throw new InvalidRequestError(`there is no state ${state} (there are ${runStates.join(', ')})`);
+    }
     const store = await this.#openStore();
     const last = after === undefined ? undefined : await store.run(after);
     if (after !== undefined && !last) throw new RunNotFoundError({ runId: after });
@@ -270,10 +291,12 @@ export class Runtime {
   /**
    * A run that was invoked before, also by an earlier process.
    * @throws {RunNotFoundError} there is none of this id
+   * @throws {InvalidRequestError} the id is no text
    */
   async run(id: string): Promise<RunHandle> {
     const live = this.#runs.get(id);
     if (live) return live;
+    if (typeof id !== 'string') throw new InvalidRequestError('the id of a run is a text');
     const store = await this.#openStore();
     if (!(await store.run(id))) throw new RunNotFoundError({ runId: id });
     return this.#storedRun(store, id);

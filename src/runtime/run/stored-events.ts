@@ -1,9 +1,19 @@
 import { abortError } from '../../errors.ts';
 import { StoreVersionError } from '../../journal/errors.ts';
 import type { Owner, Store } from '../../journal/store.ts';
+import { InvalidRequestError } from '../errors.ts';
 import type { RuntimeEvent } from '../events/event.ts';
+import { checkOptions } from '../options.ts';
 
 const pageSize = 256;
+
+/** @throws {InvalidRequestError} an option of `events` is not known, or not of its type */
+export function checkEvents(options: { after?: number; signal?: AbortSignal }): void {
+  checkOptions('events', options, { after: true, signal: true });
+  const { after = 0 } = options;
+  if (!Number.isSafeInteger(after))
+    throw new InvalidRequestError('after is the number of an event, or -1 for all of them');
+}
 
 /**
  * The events of an owner with a number over `after`, as they are in the store.

@@ -3,13 +3,12 @@ import type { RunRow } from '../../journal/store.ts';
 import { InvalidRequestError, RunCancelledError, RunNotFoundError } from '../errors.ts';
 import type { RuntimeEvent } from '../events/event.ts';
 import { recordedError, restoredError } from '../events/recorded-error.ts';
-import { checkOptions } from '../options.ts';
 import type { JsonValue } from '../schema/snapshot.ts';
 import { writeEnd } from './end.ts';
 import type { OwnerJournal } from './owner-journal.ts';
 import { isFinal, type RunRecord, recordOf } from './record.ts';
 import type { RunHandle } from './run.ts';
-import { storedEvents } from './stored-events.ts';
+import { checkEvents, storedEvents } from './stored-events.ts';
 
 /** How often it is looked whether a run of another process has gone on. */
 const pollMs = 200;
@@ -42,7 +41,7 @@ export class StoredRun implements RunHandle<JsonValue> {
   }
 
   events(options: { after?: number; signal?: AbortSignal } = {}): AsyncIterable<RuntimeEvent> {
-    checkOptions('events', options, { after: true, signal: true });
+    checkEvents(options);
     const { after = -1, signal } = options;
     return storedEvents(this.#journal, after, signal, {
       isOver: async () => isFinal((await this.#row()).state),

@@ -22,7 +22,7 @@ import type { RuntimeEvent } from '../../../src/runtime/events/event.ts';
 import { ModelNotFoundError } from '../../../src/runtime/model/errors.ts';
 import { invoke } from '../../../src/runtime/run/default-runtime.ts';
 import type { RunHandle } from '../../../src/runtime/run/run.ts';
-import { createRuntime } from '../../../src/runtime/run/runtime.ts';
+import { createRuntime, type Runtime } from '../../../src/runtime/run/runtime.ts';
 import { scriptedModel } from '../../../src/testing/scripted-model.ts';
 import { eventsOf, ofType, test } from '../../support/runtime.ts';
 import { gate } from '../model/conversation-of.ts';
@@ -369,13 +369,17 @@ test('close takes nothing more and ends what runs', async ({ runtime }) => {
 
 // contract: 1.8-options
 test('options that are not known, or not of their kind, are refused', async () => {
-  const refused = createRuntime(untyped({ store: 'postgres://localhost', discover: 1, colour: 1, concurrency: 0 }));
+  const refused = createRuntime(
+    untyped({ store: 'postgres://localhost', discover: 1, colour: 1, concurrency: 0, logger: {}, host: 1 }),
+  );
   await expect(refused).rejects.toThrow(DefinitionError);
   const error: unknown = await refused.catch((thrown: unknown) => thrown);
   expect(error instanceof DefinitionError && error.issues.map(({ path }) => path).sort()).toEqual([
     'colour',
     'concurrency',
     'discover',
+    'host',
+    'logger',
     'store',
   ]);
 });
@@ -478,6 +482,25 @@ test('its first event has name, time and input, its last state, result and durat
   await nothing.result();
   expect(await nothing.record()).toMatchObject({ result: null, usage: { totalTokens: 0 } });
   expect((await eventsOf(nothing)).at(-1)).toMatchObject({ result: null });
+});
+
+const named = defineAgent(() => ({}), { name: 'helper' });
+
+test.for<[what: string, call: (runtime: Runtime) => Promise<unknown>]>([
+  ['an id of a run that is a number', (runtime) => runtime.invoke(double, untyped({ input: { n: 1 }, id: 5 }))],
+  ['an id of a run in an array', (runtime) => runtime.invoke(double, untyped({ input: { n: 1 }, id: ['a'] }))],
+  ['a state that there is not', (runtime) => runtime.runs(untyped({ state: 'done' }))],
+  ['a workflow that is no name', (runtime) => runtime.runs(untyped({ workflow: double }))],
+  ['an id to go on after that is no text', (runtime) => runtime.runs(untyped({ after: 5 }))],
+  ['no id of a run to find', (runtime) => runtime.run(untyped({}))],
+  ['no id of an instance to abort', (runtime) => runtime.abort(named, untyped({}))],
+  ['a reason that is no text', (runtime) => runtime.abort(named, untyped({ instance: 'a', reason: 5 }))],
+  ['no observer', async (runtime) => runtime.observe(untyped({}))],
+  ['events after no number', async (runtime) => (await runtime.run('known')).events({ after: Number.NaN })],
+])('refuses %s, and nothing of it is kept', async ([, call], { runtime }) => {
+  await (await runtime.invoke(double, { input: { n: 1 }, id: 'known' })).result();
+  await expect(call(runtime)).rejects.toThrow(InvalidRequestError);
+  expect((await runtime.runs()).map(({ runId }) => runId)).toEqual(['known']);
 });
 
 // contract: 7.1-runs-limit

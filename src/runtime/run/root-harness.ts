@@ -4,6 +4,7 @@ import { SandboxHost } from '../../sandbox/index.ts';
 import { type AgentDefinition, resolveAgent } from '../define/agent.ts';
 import type { Log } from '../events/log.ts';
 import { type HarnessParts, OpenHarness } from '../harness/open-harness.ts';
+import { opened } from '../harness/opened.ts';
 import { addMcpSecrets } from '../mcp/options.ts';
 import type { Model } from '../model/model.ts';
 import type { Models } from '../model/providers.ts';
@@ -42,7 +43,7 @@ export class RootHarnesses {
 
   /** @param model - in place of the one that the agent has */
   of(agent: AgentDefinition, model?: string | Model): OpenRootHarness {
-    return async ({ journal, meter, signal }) => {
+    const open: OpenRootHarness = async ({ journal, meter, signal }) => {
       const { owner, store } = journal;
       const id = 'run' in owner ? owner.run : owner.instance;
       const own = await resolveAgent(agent, { id, env: this.#options.env });
@@ -92,6 +93,15 @@ export class RootHarnesses {
         ...(inside && { release: (outcome) => env.close(outcome) }),
       };
       return new OpenHarness(parts);
+    };
+    return async (root) => {
+      const opening = open(root);
+      try {
+        return await opened(opening, root.signal, root.journal.emit);
+      } catch (error) {
+        opening.then((late) => late.close('cancelled')).catch(() => {}); // the first error is the one to report
+        throw error;
+      }
     };
   }
 

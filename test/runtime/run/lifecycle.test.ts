@@ -4,12 +4,12 @@ import { pino } from 'pino';
 import * as v from 'valibot';
 import { describe, expect, expectTypeOf } from 'vitest';
 import { defineAction } from '../../../src/runtime/define/action.ts';
-import { defineAgent } from '../../../src/runtime/define/agent.ts';
+import { type AgentConfig, defineAgent } from '../../../src/runtime/define/agent.ts';
 import { defineWorkflow } from '../../../src/runtime/define/workflow.ts';
 import type { RuntimeEvent } from '../../../src/runtime/events/event.ts';
 import type { RunHandle } from '../../../src/runtime/run/run.ts';
 import { createRuntime, type Runtime } from '../../../src/runtime/run/runtime.ts';
-import type { SandboxEnv, SandboxFactory } from '../../../src/runtime/sandbox/env.ts';
+import type { SandboxEnv, SandboxFactory, SandboxRequest } from '../../../src/runtime/sandbox/env.ts';
 import { local } from '../../../src/runtime/sandbox/local.ts';
 import { scriptedModel } from '../../../src/testing/scripted-model.ts';
 import { eventsOf, ofType, test } from '../../support/runtime.ts';
@@ -675,4 +675,41 @@ test('initializers see the variables of the process, as they were when the runti
   await (await runtime.invoke(defineWorkflow({ agent: own, name: 'w', run: () => 1 }))).result();
   delete process.env.BERTH_TEST_ENV;
   expect(seen).toEqual(['before', true]);
+});
+
+// contract: 1.2-timeout, 2-end-grace
+test('an agent or a sandbox that is never made is not waited for when its run times out or its instance is aborted', async ({
+  directory,
+}) => {
+  const lateSandbox = gate<SandboxEnv>();
+  const late: SandboxFactory = { createSandbox: () => lateSandbox.promise };
+  const asked = gate();
+  const never = defineAgent(
+    () => {
+      asked.open();
+      return new Promise<AgentConfig>(() => {});
+    },
+    { name: 'never' },
+  );
+  const times = defineWorkflow({ name: 'times-out', agent: never, timeoutMs: 1, run: () => 1 });
+  const cancels = defineWorkflow({ name: 'cancels', agent: defineAgent(() => ({ sandbox: late })), run: () => 1 });
+  await using runtime = await createRuntime({ store: ':memory:', sandbox: local({ cwd: directory }), logger: silent });
+  const runs = [await runtime.invoke(times), await runtime.invoke(cancels)];
+  const receipt = await runtime.dispatch(never, { instance: 'a', message: 'Hello.' });
+  await asked.promise;
+  const aborted = runtime.abort(never, { instance: 'a' });
+  void runs[1]?.cancel();
+  await expect(runs[0]?.result()).rejects.toMatchObject({ name: 'ActionTimeoutError' });
+  await expect(runs[1]?.result()).rejects.toMatchObject({ name: 'RunCancelledError' });
+  await expect(receipt.result()).rejects.toMatchObject({ name: 'SubmissionAbortedError' });
+  expect(await aborted).toBe(true);
+  for (const run of runs) expect(ofType(await eventsOf(run), 'log')).toMatchObject([{ level: 'warn' }]);
+  const env = await local({ cwd: directory }).createSandbox({ signal: new AbortController().signal } as SandboxRequest);
+  const ended = gate();
+  lateSandbox.open(
+    Object.assign(env, {
+      close: async () => ended.open(),
+    }),
+  );
+  await ended.promise; // one that comes after all is closed
 });

@@ -29,6 +29,7 @@ export * from './errors.ts';
 export type { DirectoryEntry, FileStats, FileSystem, GrepOptions, Match } from './fs/file-system.ts';
 export type { Change, Watch } from './fs/watch.ts';
 export { SandboxHost, type SandboxHostOptions } from './host.ts';
+export type { Exposed } from './network/expose.ts';
 export type { NetworkDecision } from './network/gateway.ts';
 export type { NetworkPolicy, Rule, RuleOptions } from './network/policy.ts';
 export type {

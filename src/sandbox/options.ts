@@ -3,6 +3,7 @@ import { Readable } from 'node:stream';
 import * as v from 'valibot';
 import { limits } from '../protocol/limits.ts';
 import { hasEscapes } from '../protocol/names.ts';
+import { port as portNumber } from '../protocol/network.ts';
 import {
   absolutePath,
   argument,
@@ -473,5 +474,6 @@ export interface AttachPtyOptions {
 export const attachPtyOptions = v.strictObject({ size: v.optional(ptySize), from: v.optional(bytes) });
 export const listOptions = v.strictObject({ labels: v.optional(labels, {}) });
 export const collectOptions = v.strictObject({ dryRun: v.optional(v.boolean(), false) });
+export const exposedPort = portNumber;
 export const statsOptions = v.strictObject({ disk: v.optional(v.boolean(), false) });
 export const processesOptions = v.strictObject({ all: v.optional(v.boolean(), false) });

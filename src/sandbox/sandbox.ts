@@ -16,6 +16,7 @@ import {
 import { FileSystem } from './fs/file-system.ts';
 import { keyLabel } from './key.ts';
 import type { Resolve } from './network/decide.ts';
+import { type Exposed, expose } from './network/expose.ts';
 import { Gateway, type NetworkDecision } from './network/gateway.ts';
 import { type CompiledPolicy, type NetworkPolicy, networkPolicy } from './network/policy.ts';
 import {
@@ -24,6 +25,7 @@ import {
   type Command,
   check,
   type ExecOptions,
+  exposedPort,
   type PtyOptions,
   processesOptions,
   type SessionOptions,
@@ -113,6 +115,7 @@ export class Sandbox implements AsyncDisposable {
   readonly #pause: Pause;
   readonly #resolve: Resolve;
   readonly #networkListeners = new Set<(decision: NetworkDecision) => void>();
+  readonly #exposed = new Set<Exposed>();
   #policy: CompiledPolicy | undefined;
   #gateway: Gateway | undefined;
   #wire: Promise<Wire> | undefined;
@@ -188,6 +191,21 @@ export class Sandbox implements AsyncDisposable {
       for (const listener of this.#networkListeners) listener(decision);
     });
     await this.#gateway.set(policy);
+  }
+
+  /**
+   * Makes a server that listens on the sandbox's loopback reachable from this machine, at a port of 127.0.0.1: HTTP,
+   * WebSockets, whatever it speaks. Until it is closed, or the sandbox is let go.
+   * @param port - inside, 1 to 65,535
+   * @example
+   * await sandbox.spawn('npm run dev');
+   * const { url } = await sandbox.expose(5173);
+   */
+  async expose(port: number): Promise<Exposed> {
+    const exposed = await expose(check('expose', exposedPort, port), this.#place.wire);
+    this.#exposed.add(exposed);
+    void exposed.closed.then(() => this.#exposed.delete(exposed));
+    return exposed;
   }
 
   /**
@@ -405,6 +423,7 @@ export class Sandbox implements AsyncDisposable {
     this.#wire.catch(() => {}); // told to those who use it
     this.#onClose();
     this.#gateway?.close();
+    await Promise.all([...this.#exposed].map((exposed) => exposed.close()));
     this.#closing.abort(reason);
     await (await opening?.catch(() => undefined))?.end(reason);
   }

@@ -3,6 +3,7 @@ import { InvalidRequestError } from '../errors.ts';
 import type { ImagePart } from '../model/model.ts';
 import { checkOptions } from '../options.ts';
 import { type JsonValue, jsonSnapshot, NotJson } from '../schema/snapshot.ts';
+import { checkText } from '../session/check-prompt.ts';
 import { checkImages } from '../session/images.ts';
 import type { Payload } from './instance.ts';
 
@@ -62,6 +63,7 @@ export function checkDispatch(
   if (message !== undefined && typeof message !== 'string') throw new InvalidRequestError('a message is a text');
   if (key !== undefined && typeof key !== 'string') throw new InvalidRequestError('a key is a text');
   checkImages(images);
+  if (message !== undefined) checkText(message, images);
   const content = message === undefined ? { input: dispatchInput(input, maxBytes) } : { message };
   const kept = images.map(({ data, mimeType }): ImagePart => ({ type: 'image', data, mimeType }));
   return { id, payload: { ...content, images: kept }, ...(key !== undefined && { key }) };

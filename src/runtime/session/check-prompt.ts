@@ -2,6 +2,7 @@ import { checkModel, checkThinkingLevel } from '../define/agent.ts';
 import { Problems } from '../define/checks.ts';
 import { checkToolItem } from '../define/tool.ts';
 import { InvalidRequestError } from '../errors.ts';
+import type { ImagePart } from '../model/model.ts';
 import { checkOptions } from '../options.ts';
 import { jsonSchemaIssues } from '../schema/check.ts';
 import { checkImages } from './images.ts';
@@ -38,4 +39,10 @@ export function checkPrompt(text: string, options: PromptOptions): void {
     throw new InvalidRequestError('maxTurns must be a whole number over 0');
   }
   checkImages(images);
+}
+
+/** @throws {InvalidRequestError} providers refuse such a message, and every later request of its conversation */
+export function checkText(text: string, images: readonly ImagePart[] = []): void {
+  if (text.trim() === '' && images.length === 0)
+    throw new InvalidRequestError('a message without images can not be blank');
 }

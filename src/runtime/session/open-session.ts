@@ -14,7 +14,7 @@ import type { Files } from '../sandbox/files.ts';
 import type { Schema } from '../schema/parse.ts';
 import type { SkillReference } from '../skills/skill.ts';
 import { checkTask, runTask } from '../subagents/task.ts';
-import { checkPrompt } from './check-prompt.ts';
+import { checkPrompt, checkText } from './check-prompt.ts';
 import { runCompact } from './compact.ts';
 import type { Conversation } from './conversation.ts';
 import type { HistoryMessage } from './history.ts';
@@ -86,7 +86,10 @@ export class OpenSession implements Session {
       about: [text],
       place: { ...this.#place, ...part, scope: { ...this.#place.scope, ...part.scope } },
       options,
-      check: () => checkPrompt(text, options),
+      check: () => {
+        checkPrompt(text, options);
+        checkText(text, options.images);
+      },
       work: (operation) => runPrompt(this, text, options, operation),
       recorded: recordedPrompt,
     });

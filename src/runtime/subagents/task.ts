@@ -5,7 +5,7 @@ import { UsageMeter } from '../events/scope.ts';
 import { maxDepth, type Operation, type Place } from '../harness/operation.ts';
 import { checkOptions } from '../options.ts';
 import type { SandboxEnv } from '../sandbox/env.ts';
-import { checkPrompt, promptOptions } from '../session/check-prompt.ts';
+import { checkPrompt, checkText, promptOptions } from '../session/check-prompt.ts';
 import type { OpenSession } from '../session/open-session.ts';
 import type { PromptOptions, PromptResult, TaskOptions } from '../session/session.ts';
 import { declaredSubagent, subagentOf } from './subagent.ts';
@@ -20,6 +20,7 @@ export function checkTask({ agent, depth }: Place, text: string, options: TaskOp
   checkOptions('task', options, { ...promptOptions, agent: true, cwd: true });
   const { agent: name, cwd = '.', ...ofPrompt } = options;
   checkPrompt(text, ofPrompt);
+  checkText(text, ofPrompt.images);
   if (typeof cwd !== 'string' || cwd === '') throw new InvalidRequestError('cwd must be a path');
   if (name !== undefined) declaredSubagent(agent, name);
   if (depth >= maxDepth) throw new DelegationDepthExceededError({ maxDepth });

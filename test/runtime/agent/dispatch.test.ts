@@ -162,6 +162,7 @@ test.each<[string, object]>([
   ['neither message nor input', {}],
   ['both', { message: 'x', input: 1 }],
   ['a message that is no text', { message: 5 }],
+  ['a message that is blank', { message: ' ' }],
   ['input that is no JSON, with its path', { input: { when: new Date(0) } }],
   ['instance and id', { message: 'x', id: 'b' }],
   ['images that are none', { message: 'x', images: [{ type: 'image', data: 5, mimeType: 'image/png' }] }],

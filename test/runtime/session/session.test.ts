@@ -77,6 +77,7 @@ describe('prompt', () => {
       ['x', { images: [{ type: 'image', data: 'data:image/png;base64,AAAA', mimeType: 'image/png' }] }],
     ],
     ['InvalidRequestError', ['x', { images: [{ type: 'image', data: '', mimeType: 'image/png' }] }]],
+    ['InvalidRequestError', [' \n']],
     ['InvalidRequestError', ['x', { images: [{ type: 'image', data: 'AAAA', mimeType: 'png' }] }]],
     [
       'InvalidRequestError',

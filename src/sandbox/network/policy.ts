@@ -18,6 +18,7 @@ export interface RuleOptions {
   /** How the path of a request in plain HTTP begins, and then nothing else is allowed. Default: any, and other protocols */
   paths?: readonly string[] | undefined;
 }
+/** As text, or with options: `host` of those is the text. */
 export type Rule = string | RuleOptions;
 
 /**

@@ -79,6 +79,7 @@ export interface Admission<Row> {
 
 /** The last three are final. */
 export const runStates = ['queued', 'running', 'completed', 'failed', 'cancelled'] as const;
+/** Where a run is. The last three are final. */
 export type RunState = (typeof runStates)[number];
 
 export interface NewRun {

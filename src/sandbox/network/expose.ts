@@ -10,6 +10,7 @@ export interface Exposed extends AsyncDisposable {
   url: string;
   /** On 127.0.0.1 of this machine. */
   port: number;
+  /** Twice is once. */
   close(): Promise<void>;
   /** Resolves when it is closed. */
   closed: Promise<void>;

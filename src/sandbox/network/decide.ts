@@ -27,7 +27,7 @@ export async function decide(policy: CompiledPolicy, target: Target, resolve: Re
   }
   const name = normalName(host);
   if (name === undefined) return { allowed: false, reason: 'it is neither a name nor an address', hint: '' };
-  const rule = policy.isOpen ? 'open' : policy.rules.find((each) => each.matchesName(name) && fits(each, target))?.text;
+  const rule = nameRule(policy, name, target);
   if (rule === undefined) return refusal(`no rule allows ${name}:${port}`, policy, target, `${name}:${port}`);
   let found: string[];
   try {
@@ -54,8 +54,7 @@ export function stillAllows(policy: CompiledPolicy, target: Target, address: str
   const isByAddress = addressRule(policy, address, target) !== undefined;
   const name = normalName(target.host);
   if (name === undefined) return isByAddress;
-  const isByName = policy.isOpen || policy.rules.some((rule) => rule.matchesName(name) && fits(rule, target));
-  return isByName && (isByAddress || isPublic(address));
+  return nameRule(policy, name, target) !== undefined && (isByAddress || isPublic(address));
 }
 
 /** What the name server in the sandbox gives addresses for, and where they are listened at. */
@@ -65,6 +64,11 @@ export function namesOf({ isOpen, rules }: CompiledPolicy): { pattern: string; p
     // Of a connection to an address nothing is known but that.
     pattern === undefined || methods || paths ? [] : [{ pattern, ports: [...ports] }],
   );
+}
+
+function nameRule(policy: CompiledPolicy, name: string, target: Target): string | undefined {
+  if (policy.isOpen) return 'open';
+  return policy.rules.find((rule) => rule.matchesName(name) && fits(rule, target))?.text;
 }
 
 function addressRule(policy: CompiledPolicy, address: string, target: Target): string | undefined {

@@ -1,8 +1,9 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
-import { pipeline } from 'node:stream';
 import { duplexOf } from '../../protocol/duplex.ts';
 import { AnswerError, type Wire } from '../wire.ts';
+import { relay } from './outgoing.ts';
+import { rawAnswer } from './raw-answer.ts';
 
 /** A port of the sandbox that can be reached from this machine. Disposing it closes it, with its connections. */
 export interface Exposed extends AsyncDisposable {
@@ -52,28 +53,13 @@ async function passOn(socket: Socket, inside: number, wire: () => Promise<Wire>)
     duplex.on('error', () => {}); // it is destroyed, with the socket
     socket.once('close', () => duplex.destroy());
     await connected.call({ type: 'network.connect', port: inside, stream: stream.id }, 'ok');
-    pipeline(socket, duplex, socket, () => {
-      duplex.destroy();
-      socket.destroy();
-    });
+    relay(socket, duplex);
   } catch (error) {
     const isRefused = error instanceof AnswerError && error.code === 'ECONNREFUSED';
     const reason = error instanceof Error ? error.message : String(error);
-    socket.end(
-      page(
-        isRefused ? `nothing listens at port ${inside} in the sandbox. Start a server there, and ask again` : reason,
-      ),
-    );
+    const told = isRefused
+      ? `nothing listens at port ${inside} in the sandbox. Start a server there, and ask again`
+      : reason;
+    socket.end(rawAnswer({ status: 502, reason: 'Bad Gateway', body: `berth: ${told}.\n` }));
   }
-}
-
-function page(text: string): string {
-  const body = `berth: ${text}.\n`;
-  const head = [
-    'HTTP/1.1 502 Bad Gateway',
-    'Content-Type: text/plain; charset=utf-8',
-    `Content-Length: ${Buffer.byteLength(body)}`,
-    'Connection: close',
-  ];
-  return `${head.join('\r\n')}\r\n\r\n${body}`;
 }

@@ -4,7 +4,7 @@ import { duplexOf } from '../../protocol/duplex.ts';
 import type { Wire } from '../wire.ts';
 import { type Decision, decide, namesOf, type Resolve, stillAllows, type Target } from './decide.ts';
 import { HttpProxy } from './http-proxy.ts';
-import { connect, type Opened, Refusal, relay } from './outgoing.ts';
+import { connect, Refusal, relay } from './outgoing.ts';
 import type { CompiledPolicy } from './policy.ts';
 import { readSocksRequest, socksReply } from './socks.ts';
 import { proxyVariables } from './variables.ts';
@@ -94,7 +94,7 @@ export class Gateway {
    * Connects where the policy allows it.
    * @throws {Refusal}
    */
-  async open(target: Target): Promise<Opened> {
+  async open(target: Target): Promise<Socket> {
     const startedAt = performance.now();
     const { host, port, request } = target;
     const tell = (told: Partial<NetworkDecision> & { allowed: boolean }) =>
@@ -131,16 +131,12 @@ export class Gateway {
       throw new Refusal('the policy of the sandbox does not allow it any more');
     }
     this.#tunnels.add(tunnel);
-    let isOver = false;
-    const end = () => {
-      if (isOver) return;
-      isOver = true;
+    socket.once('close', () => {
       this.#tunnels.delete(tunnel);
       tell({ allowed: true, rule, address, bytesOut: socket.bytesWritten, bytesIn: socket.bytesRead });
       this.#bytes += socket.bytesRead + socket.bytesWritten;
-    };
-    socket.once('close', end);
-    return { socket, end };
+    });
+    return socket;
   }
 
   async #decide(policy: CompiledPolicy | undefined, target: Target): Promise<Decision> {
@@ -219,9 +215,9 @@ export class Gateway {
 
   /** @param reply - says to the program what became of it, before the first byte */
   async #tunnel(program: Duplex, target: Target, reply: (refusal?: Refusal) => void): Promise<void> {
-    let opened: Opened;
+    let socket: Socket;
     try {
-      opened = await this.open(target);
+      socket = await this.open(target);
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       reply(error);
@@ -230,6 +226,6 @@ export class Gateway {
       return;
     }
     reply();
-    relay(program, opened);
+    relay(program, socket);
   }
 }

@@ -5,12 +5,14 @@ import {
   type Server,
   type ServerResponse,
 } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { pipeline } from 'node:stream';
 import type { Target } from './decide.ts';
-import { type Opened, Refusal, relay } from './outgoing.ts';
+import { Refusal, relay } from './outgoing.ts';
+import { rawAnswer } from './raw-answer.ts';
 
-type Open = (target: Target) => Promise<Opened>;
+type Open = (target: Target) => Promise<Socket>;
 
 /** Of one connection only (RFC 9110, section 7.6.1), and what is meant for a proxy. */
 const hopByHop = new Set(
@@ -45,22 +47,22 @@ export class HttpProxy {
     const [, host, port] = /^(.+):(\d{1,5})$/.exec(url) ?? [];
     try {
       if (host === undefined) throw new Refusal(`CONNECT needs a host and a port, not ${JSON.stringify(url)}`);
-      const opened = await this.#open({ host, port: Number(port) });
+      const socket = await this.#open({ host, port: Number(port) });
       program.write('HTTP/1.1 200 Connection established\r\n\r\n');
       if (head.length > 0) program.unshift(head);
-      relay(program, opened);
+      relay(program, socket);
     } catch (error) {
-      program.end(rawAnswer(error));
+      program.end(rawAnswer(answerTo(error)));
     }
   }
 
   async #request(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    let opened: Opened | undefined;
+    let socket: Socket | undefined;
     try {
       const url = urlOf(request);
-      opened = await this.#open(targetOf(url, request));
+      socket = await this.#open(targetOf(url, request));
       const upstream = httpRequest({
-        createConnection: () => opened?.socket,
+        createConnection: () => socket,
         method: request.method,
         path: `${url.pathname}${url.search}`,
         headers: passedOn(request, url),
@@ -78,7 +80,7 @@ export class HttpProxy {
       response.on('close', () => upstream.destroy());
       pipeline(request, upstream, () => {}); // what went wrong is told by `upstream`
     } catch (error) {
-      opened?.end();
+      socket?.destroy();
       refuse(response, error);
     }
   }
@@ -88,21 +90,21 @@ export class HttpProxy {
     program.on('error', () => {}); // it is destroyed, which whoever works on it notices
     try {
       const url = urlOf(request);
-      const opened = await this.#open(targetOf(url, request));
+      const socket = await this.#open(targetOf(url, request));
       const headers = Object.entries({
         ...passedOn(request, url),
         connection: 'upgrade',
         upgrade: request.headers.upgrade,
       });
       const lines = headers.flatMap(([name, value]) => [value ?? []].flat().map((one) => `${name}: ${one}`));
-      opened.socket.write(
+      socket.write(
         [`${request.method} ${url.pathname}${url.search} HTTP/1.1`, ...lines, '', ''].join('\r\n'),
         'latin1',
       );
       if (head.length > 0) program.unshift(head);
-      relay(program, opened);
+      relay(program, socket);
     } catch (error) {
-      program.end(rawAnswer(error));
+      program.end(rawAnswer(answerTo(error)));
     }
   }
 }
@@ -131,17 +133,6 @@ function refuse(response: ServerResponse, error: unknown): void {
   const { status, body } = answerTo(error);
   response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8', connection: 'close' });
   response.end(body);
-}
-
-function rawAnswer(error: unknown): string {
-  const { status, reason, body } = answerTo(error);
-  const head = [
-    `HTTP/1.1 ${status} ${reason}`,
-    'Content-Type: text/plain; charset=utf-8',
-    `Content-Length: ${Buffer.byteLength(body)}`,
-    'Connection: close',
-  ];
-  return `${head.join('\r\n')}\r\n\r\n${body}`;
 }
 
 function answerTo(error: unknown): { status: number; reason: string; body: string } {

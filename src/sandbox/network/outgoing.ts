@@ -15,18 +15,11 @@ export class Refusal extends Error {
   }
 }
 
-/** A way out that was made: `end` says that it is over. */
-export interface Opened {
-  socket: Socket;
-  end: () => void;
-}
-
 /** Passes on what comes, both ways, until both have ended. */
-export function relay(program: Duplex, { socket, end }: Opened): void {
-  pipeline(program, socket, program, () => {
-    program.destroy();
-    socket.destroy();
-    end();
+export function relay(one: Duplex, other: Duplex): void {
+  pipeline(one, other, one, () => {
+    one.destroy();
+    other.destroy();
   });
 }
 

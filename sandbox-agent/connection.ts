@@ -37,6 +37,7 @@ import { watch } from './fs/watch.ts';
 import { writeFile } from './fs/write.ts';
 import type { Lifetime } from './lifetime.ts';
 import { connectInside, join, type Network } from './network/network.ts';
+import { portsBeside } from './network/ports.ts';
 import { killsBeyond } from './process/memory.ts';
 import type { Attachment } from './process/output.ts';
 import type { SandboxProcess } from './process/process.ts';
@@ -171,7 +172,7 @@ export function serve(transport: Duplex, sandbox: Sandbox): void {
  */
 function openConnection(id: string, sandbox: Sandbox): Connection {
   const gone = new AbortController();
-  /** The operations on files that are under way: each can be cancelled, and all end with the connection. */
+  /** The operations on files and the looks at ports that are under way: each can be cancelled, and all end with the connection. */
   const operations = new Map<number, AbortController>();
   let attached: WebSocket | undefined;
   let patience: NodeJS.Timeout | undefined;
@@ -255,7 +256,8 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
       return stream;
     };
     const operation = new AbortController();
-    if (request.type.startsWith('fs.')) operations.set(request.requestId, operation);
+    if (request.type.startsWith('fs.') || request.type === 'network.ports')
+      operations.set(request.requestId, operation);
     try {
       const work = carryOut(request, accept, operation.signal);
       const answer = await (isLook(request) ? work : sandbox.lifetime.during(work));
@@ -353,6 +355,10 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
         const stream = accept(request.stream, 'both');
         join(await connectInside(request.port), stream);
         return ok;
+      }
+      case 'network.ports': {
+        const ports = await portsBeside(request, () => sandbox.network.isServing, signal);
+        return { type: 'network.listening', requestId, ports };
       }
       case 'fs.stat':
         return { type: 'fs.stat', requestId, stats: await stat(request) };
@@ -469,7 +475,8 @@ function isLook({ type }: Request): boolean {
     type === 'process.list' ||
     type === 'memory.watch' ||
     type === 'fs.watch' ||
-    type === 'network.accept'
+    type === 'network.accept' ||
+    type === 'network.ports'
   );
 }
 

@@ -34,6 +34,11 @@ export class Network {
     return this.#env;
   }
 
+  /** Whether its proxy listens. */
+  get isServing(): boolean {
+    return this.#owner !== undefined;
+  }
+
   /** @param owner - aborts when the host's connection ends */
   async serve({ env, names }: NetworkServe, owner: AbortSignal): Promise<void> {
     await this.#listen('127.0.0.1', proxyPort, undefined);

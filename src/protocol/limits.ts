@@ -56,4 +56,6 @@ export const limits = {
   /** Patterns of names that the network of a sandbox is opened for, and ports of each (numbers). */
   networkNames: 1_024,
   networkPorts: 64,
+  /** Ports of servers in a sandbox that are told of (a number), the lowest ones. */
+  listeningPorts: 1_024,
 } as const;

@@ -28,7 +28,15 @@ import {
 } from './fs.ts';
 import { authenticate, hello, refused, resumed, unknownConnection, welcome } from './handshake.ts';
 import { frameHeaderBytes, limits } from './limits.ts';
-import { networkAccept, networkAccepted, networkConnect, networkServe, networkStop } from './network.ts';
+import {
+  networkAccept,
+  networkAccepted,
+  networkConnect,
+  networkListening,
+  networkPorts,
+  networkServe,
+  networkStop,
+} from './network.ts';
 import {
   memoryKills,
   memoryWatch,
@@ -78,6 +86,7 @@ const request = v.variant('type', [
   networkStop,
   networkAccept,
   networkConnect,
+  networkPorts,
   fsStat,
   fsRead,
   fsWrite,
@@ -107,6 +116,7 @@ const answer = v.variant('type', [
   processExited,
   memoryKills,
   networkAccepted,
+  networkListening,
   fsStatAnswer,
   fsTarget,
   fsFound,

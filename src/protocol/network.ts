@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { limits } from './limits.ts';
-import { environment, requestId, streamId } from './values.ts';
+import { environment, requestId, streamId, timeoutMs } from './values.ts';
 
 export const port = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535));
 
@@ -50,3 +50,30 @@ export const networkAccepted = v.strictObject({
 
 /** Host → sandbox-agent. Connects to a server that listens inside. Answer: `ok` when it is connected, else an error. */
 export const networkConnect = v.strictObject({ type: v.literal('network.connect'), requestId, port, stream: streamId });
+
+/**
+ * Host → sandbox-agent. Asks which ports servers listen at. Answer: `network.listening`, at once, or with `known`, in their
+ * order, as soon as it is others that are listened at, at the latest after `waitMs`.
+ */
+export const networkPorts = v.strictObject({
+  type: v.literal('network.ports'),
+  requestId,
+  known: v.optional(v.pipe(v.array(port), v.maxLength(limits.listeningPorts))),
+  waitMs: timeoutMs,
+});
+export type NetworkPorts = v.InferOutput<typeof networkPorts>;
+
+/** The address that a server is bound to; one that listens at several has the first of these. */
+const listeningPort = v.strictObject({ port, address: v.picklist(['127.0.0.1', '0.0.0.0', '::1', '::']) });
+export type ListeningPort = v.InferOutput<typeof listeningPort>;
+
+/** Sandbox-agent → host. Where `network.connect` reaches a server, in the order of the ports, each of them once. */
+export const networkListening = v.strictObject({
+  type: v.literal('network.listening'),
+  requestId,
+  ports: v.pipe(
+    v.array(listeningPort),
+    v.maxLength(limits.listeningPorts),
+    v.check((ports) => ports.every(({ port }, i) => i === 0 || port > (ports[i - 1]?.port ?? 0)), 'out of order'),
+  ),
+});

@@ -32,6 +32,7 @@ export { SandboxHost, type SandboxHostOptions } from './host.ts';
 export type { Exposed } from './network/expose.ts';
 export type { NetworkDecision } from './network/gateway.ts';
 export type { NetworkPolicy, Rule, RuleOptions } from './network/policy.ts';
+export type { OpenPort, PortChange } from './network/ports.ts';
 export type {
   AttachOptions,
   AttachPtyOptions,

@@ -19,6 +19,7 @@ import type { Resolve } from './network/decide.ts';
 import { type Exposed, expose } from './network/expose.ts';
 import { Gateway, type NetworkDecision } from './network/gateway.ts';
 import { type CompiledPolicy, type NetworkPolicy, networkPolicy } from './network/policy.ts';
+import { type OpenPort, openPorts, type PortChange, watchPorts } from './network/ports.ts';
 import {
   type AttachOptions,
   type AttachPtyOptions,
@@ -206,6 +207,33 @@ export class Sandbox implements AsyncDisposable {
     this.#exposed.add(exposed);
     void exposed.closed.then(() => this.#exposed.delete(exposed));
     return exposed;
+  }
+
+  /**
+   * The ports at which servers listen, on the loopback or on all addresses; the lowest first, at most 1,024. To look is no
+   * use of it: an idle sandbox stays idle.
+   * @example for (const { port } of await sandbox.ports()) console.log((await sandbox.expose(port)).url);
+   */
+  async ports(): Promise<OpenPort[]> {
+    return openPorts(await this.#open());
+  }
+
+  /**
+   * Tells of the ports that are open, and then of each that opens or closes, within half a second; until the sandbox is let
+   * go, over all its stops and starts.
+   * @returns ends that
+   * @example sandbox.observePorts(({ port, state }) => console.log(port, state));
+   */
+  observePorts(listener: (change: PortChange) => void): () => void {
+    const stop = new AbortController();
+    const follow = (onChange: () => void) => this.#watch.follow(this.#container.id, onChange);
+    void watchPorts(
+      { connect: this.#place.wire, follow },
+      AbortSignal.any([stop.signal, this.#closing.signal]),
+      // What it throws is its own, as that of a listener of an event.
+      (change) => queueMicrotask(() => listener(change)),
+    );
+    return () => stop.abort();
   }
 
   /**

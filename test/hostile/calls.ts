@@ -49,6 +49,7 @@ export const calls: Record<string, (sandbox: Sandbox) => Promise<unknown>> = {
   pty: async (sandbox) => use(await sandbox.pty({ cols: 80, rows: 24 })),
   attachPty: async (sandbox) => use(await sandbox.attachPty('p_1')),
   processes: (sandbox) => sandbox.processes({ all: true }),
+  ports: (sandbox) => sandbox.ports(),
   session: async (sandbox) => {
     const session = await sandbox.session('name');
     await session.exec('true');

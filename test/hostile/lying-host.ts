@@ -51,6 +51,7 @@ const requests: ((stream: number) => Asked)[] = [
   () => ({ request: { type: 'process.kill', processId: 'p_1', signal: 'SIGTERM', graceMs: 1 } }),
   (stream) => ({ request: { type: 'process.list', stream } }),
   () => ({ request: { type: 'memory.watch', after: 0, waitMs: 1 } }),
+  () => ({ request: { type: 'network.ports', known: [80], waitMs: 1 } }),
   (input) => ({
     request: {
       type: 'pty.open',

@@ -86,6 +86,7 @@ const messages: [parse: Parse, message: Message, optional?: string[]][] = [
   [parseRequest, { type: 'process.kill', requestId, processId: 'p', signal: 'SIGTERM', graceMs: 0 }, ['graceMs']],
   [parseRequest, { type: 'process.list', requestId, stream: 1 }],
   [parseRequest, { type: 'memory.watch', requestId, after: 2, waitMs: 5 }],
+  [parseRequest, { type: 'network.ports', requestId, known: [80, 8080], waitMs: 5 }, ['known']],
   [
     parseRequest,
     {
@@ -133,6 +134,7 @@ const messages: [parse: Parse, message: Message, optional?: string[]][] = [
   [parseAnswer, { type: 'process.started', requestId, processId: 'p', pid: 0 }],
   [parseAnswer, { type: 'process.exited', requestId, end }],
   [parseAnswer, { type: 'memory.kills', requestId, kills: 3 }],
+  [parseAnswer, { type: 'network.listening', requestId, ports: [{ port: 80, address: '::' }] }],
   [parseAnswer, { type: 'fs.stat', requestId, stats }],
   [parseAnswer, { type: 'fs.target', requestId, target: '' }],
   [parseAnswer, { type: 'fs.found', requestId, total: 5, truncated: false }],

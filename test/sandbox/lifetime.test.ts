@@ -40,7 +40,15 @@ describe('an idle sandbox', () => {
     const end = ended(sandbox).finally(() => {
       over = true;
     });
-    const looks = () => [sandbox.info(), sandbox.stats(), host.list(), sandbox.processes(), host.connect(sandbox.id)];
+    sandbox.observePorts(() => {});
+    const looks = () => [
+      sandbox.info(),
+      sandbox.stats(),
+      host.list(),
+      sandbox.processes(),
+      sandbox.ports(),
+      host.connect(sandbox.id),
+    ];
     // At the end some fail, and at once: the others let time go on.
     while (!over) await Promise.allSettled(looks());
     await end;

@@ -51,6 +51,17 @@ export function testSandboxes(
     }
   });
 
+  test('tells of the ports at which servers listen, and exposes them', async () => {
+    await using sandbox = await host().create(options);
+    const opened = new Promise<number>((resolve) => {
+      sandbox.observePorts(({ port, state }) => state === 'open' && resolve(port));
+    });
+    await sandbox.spawn(['node', '-e', `http.createServer((_, answer) => answer.end('here')).listen(8080)`]);
+    expect(await opened).toBe(8080);
+    await using exposed = await sandbox.expose(8080);
+    expect(await (await fetch(exposed.url)).text()).toBe('here');
+  });
+
   test('has terminals', async () => {
     await using sandbox = await host().create(options);
     await using terminal = await sandbox.pty({ cols: 91, rows: 33, command: 'stty size; tty -s && read line; exit 7' });

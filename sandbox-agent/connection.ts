@@ -36,7 +36,7 @@ import { unpack } from './fs/unpack.ts';
 import { watch } from './fs/watch.ts';
 import { writeFile } from './fs/write.ts';
 import type { Lifetime } from './lifetime.ts';
-import { connectInside, join, type Network } from './network/network.ts';
+import { connectInside, join, type Network, type Outlet } from './network/network.ts';
 import { portsBeside } from './network/ports.ts';
 import { killsBeyond } from './process/memory.ts';
 import type { Attachment } from './process/output.ts';
@@ -176,6 +176,7 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
   const operations = new Map<number, AbortController>();
   let attached: WebSocket | undefined;
   let patience: NodeJS.Timeout | undefined;
+  const outlet: Outlet = { gone: gone.signal, isAttached: () => attached !== undefined };
 
   const mux = new Mux({
     side: 'agent',
@@ -202,6 +203,7 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
     clearTimeout(patience);
     broken.delete(connection);
     attached = socket;
+    sandbox.network.dispatch();
   }
 
   function receive(socket: WebSocket, bytes: Uint8Array): void {
@@ -226,6 +228,7 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
     attached?.terminate();
     attached = undefined;
     mux.detach();
+    sandbox.network.dispatch();
     clearTimeout(patience);
     const wait = (leftMs: number) => {
       patience = setTimeout(() => (leftMs > tickMs ? wait(leftMs - tickMs) : end()), Math.min(leftMs, tickMs));
@@ -243,6 +246,7 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
     sandbox.connections.delete(id);
     broken.delete(connection);
     gone.abort();
+    void sandbox.network.stop(outlet);
     for (const operation of operations.values()) operation.abort();
     mux.close();
   }
@@ -340,14 +344,14 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
         sandbox.processes.findTerminal(request.processId).resize(request.size);
         return ok;
       case 'network.serve':
-        await sandbox.network.serve(request, gone.signal);
+        await sandbox.network.serve(request, outlet);
         return ok;
       case 'network.stop':
-        await sandbox.network.stop();
+        await sandbox.network.stop(outlet);
         return ok;
       case 'network.accept': {
         const stream = accept(request.stream, 'both');
-        const { socket, to } = await sandbox.network.accept(gone.signal);
+        const { socket, to } = await sandbox.network.accept(outlet);
         join(socket, stream);
         return { type: 'network.accepted', requestId, ...(to && { to }) };
       }

@@ -20,30 +20,28 @@ type Listen = (address: string, port: number, name: string) => Promise<unknown>;
 export class Names {
   readonly #socket: Socket;
   readonly #listen: Listen;
+  readonly #allowed: () => NetworkServe['names'];
   readonly #addresses = new Map<string, string>();
-  #allowed: NetworkServe['names'] = [];
 
-  private constructor(socket: Socket, listen: Listen) {
+  private constructor(socket: Socket, listen: Listen, allowed: () => NetworkServe['names']) {
     this.#socket = socket;
     this.#listen = listen;
+    this.#allowed = allowed;
     // It may have been closed meanwhile.
     socket.on('message', (message, from) => void this.#onMessage(message, from).catch(() => {}));
     socket.on('error', () => {}); // who asked is gone
   }
 
-  static open(listen: Listen): Promise<Names> {
+  /** @param allowed - looked at for each question */
+  static open(listen: Listen, allowed: () => NetworkServe['names']): Promise<Names> {
     useAsNameServer();
     return new Promise((resolve, reject) => {
       const socket = createSocket('udp4');
       socket.once('error', (error) => {
         reject(new RequestError('EADDRINUSE', `no name server can listen: ${error.message}`));
       });
-      socket.bind(dnsPort, '127.0.0.1', () => resolve(new Names(socket, listen)));
+      socket.bind(dnsPort, '127.0.0.1', () => resolve(new Names(socket, listen, allowed)));
     });
-  }
-
-  allow(names: NetworkServe['names']): void {
-    this.#allowed = names;
   }
 
   close(): void {
@@ -71,7 +69,7 @@ export class Names {
   #portsOf(name: string): number[] {
     const fits = (pattern: string) =>
       pattern === '*' || (pattern.startsWith('*.') ? name.endsWith(pattern.slice(1)) : name === pattern);
-    return [...new Set(this.#allowed.flatMap(({ pattern, ports }) => (fits(pattern) ? ports : [])))];
+    return [...new Set(this.#allowed().flatMap(({ pattern, ports }) => (fits(pattern) ? ports : [])))];
   }
 
   #newAddress(name: string): string | undefined {

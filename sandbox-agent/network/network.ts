@@ -17,6 +17,14 @@ export interface Arrived {
   to?: { name: string; port: number };
 }
 
+/** A host's connection, as far as programs may go out through it. */
+export interface Outlet {
+  /** Aborts when it has ended. */
+  gone: AbortSignal;
+  /** Not so while its transport is broken. */
+  isAttached: () => boolean;
+}
+
 /**
  * The way out of the sandbox: what programs connect to here goes through the wire to the host, as it is. Nothing is
  * decided here, as everything in the sandbox could be changed by what runs in it.
@@ -24,63 +32,106 @@ export interface Arrived {
 export class Network {
   readonly #servers = new Map<string, Promise<Server>>();
   readonly #waiting: Arrived[] = [];
-  readonly #takers: ((arrived: Arrived) => void)[] = [];
+  readonly #takers = new WeakMap<Outlet, ((arrived: Arrived) => void)[]>();
+  /** The first that is attached is the one that programs go out through. */
+  #offers: (Pick<NetworkServe, 'env' | 'names'> & { outlet: Outlet })[] = [];
   #names: Names | undefined;
-  #env: NetworkServe['env'] = [];
-  #owner: AbortSignal | undefined;
+  #lastChange: Promise<unknown> = Promise.resolve();
 
   /** What every command sees, below all other variables. */
   get env(): NetworkServe['env'] {
-    return this.#env;
+    return this.#serving?.env ?? [];
   }
 
   /** Whether its proxy listens. */
   get isServing(): boolean {
-    return this.#owner !== undefined;
+    return this.#offers.length > 0;
   }
 
-  /** @param owner - aborts when the host's connection ends */
-  async serve({ env, names }: NetworkServe, owner: AbortSignal): Promise<void> {
-    await this.#listen('127.0.0.1', proxyPort, undefined);
-    this.#names ??= await Names.open((address, port, name) => this.#listen(address, port, { name, port }));
-    this.#names.allow(names);
-    this.#env = env;
-    if (this.#owner === owner) return;
-    this.#owner = owner;
-    owner.addEventListener('abort', () => this.#owner === owner && void this.stop(), { once: true });
-    if (owner.aborted) await this.stop();
+  get #serving() {
+    return this.#offers.find(({ outlet }) => outlet.isAttached()) ?? this.#offers[0];
   }
 
-  async stop(): Promise<void> {
-    this.#owner = undefined;
-    this.#env = [];
+  serve({ env, names, takesOver }: Omit<NetworkServe, 'type' | 'requestId'>, outlet: Outlet): Promise<void> {
+    return this.#inTurn(async () => {
+      await this.#open();
+      const offer = { outlet, env, names };
+      const at = takesOver ? -1 : this.#offers.findIndex((one) => one.outlet === outlet);
+      if (at !== -1) this.#offers[at] = offer;
+      else {
+        const others = this.#offers.filter((one) => one.outlet !== outlet);
+        this.#offers = takesOver ? [offer, ...others] : [...others, offer];
+      }
+      this.dispatch();
+    });
+  }
+
+  /** This one serves no more, or has ended. */
+  stop(outlet: Outlet): Promise<void> {
+    return this.#inTurn(async () => {
+      this.#offers = this.#offers.filter((one) => one.outlet !== outlet);
+      this.dispatch();
+      await this.#closeUnused();
+    });
+  }
+
+  /** The next connection, in the order in which they came, when this is the one that programs go out through. */
+  accept(outlet: Outlet): Promise<Arrived> {
+    return new Promise((resolve, reject) => {
+      const takers = this.#takers.get(outlet) ?? [];
+      this.#takers.set(outlet, takers);
+      const stop = () => {
+        takers.splice(takers.indexOf(take), 1);
+        reject(new RequestError('cancelled', 'The connection has ended.'));
+      };
+      const take = (arrived: Arrived) => {
+        outlet.gone.removeEventListener('abort', stop);
+        resolve(arrived);
+      };
+      takers.push(take);
+      outlet.gone.addEventListener('abort', stop, { once: true });
+      this.dispatch();
+    });
+  }
+
+  /** Hands over what waits; to be called when a transport has come or gone. */
+  dispatch(): void {
+    const serving = this.#serving;
+    const takers = serving && this.#takers.get(serving.outlet);
+    while (takers && takers.length > 0 && this.#waiting.length > 0) {
+      const next = this.#waiting.shift();
+      if (next && !next.socket.destroyed) takers.shift()?.(next); // else nobody waits for it any more
+    }
+  }
+
+  /** One change after the other: each opens or closes what the others count on. */
+  #inTurn(change: () => Promise<void>): Promise<void> {
+    const changed = this.#lastChange.then(change);
+    this.#lastChange = changed.catch(() => {}); // told to who asked for it
+    return changed;
+  }
+
+  async #open(): Promise<void> {
+    try {
+      await this.#listen('127.0.0.1', proxyPort, undefined);
+      this.#names ??= await Names.open(
+        (address, port, name) => this.#listen(address, port, { name, port }),
+        () => this.#serving?.names ?? [],
+      );
+    } catch (error) {
+      await this.#closeUnused();
+      throw error;
+    }
+  }
+
+  async #closeUnused(): Promise<void> {
+    if (this.#offers.length > 0) return;
     this.#names?.close();
     this.#names = undefined;
     const servers = [...this.#servers.values()];
     this.#servers.clear();
     for (const { socket } of this.#waiting.splice(0)) socket.destroy();
     for (const server of await Promise.allSettled(servers)) if (server.status === 'fulfilled') server.value.close();
-  }
-
-  /** The next connection, in the order in which they came. */
-  accept(signal: AbortSignal): Promise<Arrived> {
-    return new Promise((resolve, reject) => {
-      for (let next = this.#waiting.shift(); next; next = this.#waiting.shift()) {
-        if (next.socket.destroyed) continue; // nobody waits for it any more
-        resolve(next);
-        return;
-      }
-      const stop = () => {
-        this.#takers.splice(this.#takers.indexOf(take), 1);
-        reject(signal.reason);
-      };
-      const take = (arrived: Arrived) => {
-        signal.removeEventListener('abort', stop);
-        resolve(arrived);
-      };
-      this.#takers.push(take);
-      signal.addEventListener('abort', stop, { once: true });
-    });
   }
 
   #listen(host: string, port: number, to: Arrived['to']): Promise<Server> {
@@ -105,10 +156,9 @@ export class Network {
   #arrive(socket: Socket, to: Arrived['to']): void {
     socket.on('error', () => {}); // it is destroyed, which who has it notices
     const arrived = { socket, ...(to && { to }) };
-    const take = this.#takers.shift();
-    if (take) take(arrived);
-    else if (this.#waiting.length < mostWaiting) this.#waiting.push(arrived);
-    else socket.resetAndDestroy();
+    if (this.#waiting.length >= mostWaiting) return void socket.resetAndDestroy();
+    this.#waiting.push(arrived);
+    this.dispatch();
   }
 }
 

@@ -11,13 +11,16 @@ export const proxyPort = 3_128;
 const namePattern = v.pipe(v.string(), v.maxLength(253), v.regex(/^(\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*)$/));
 
 /**
- * Host → sandbox-agent. From now on programs reach the network through this connection, until it ends or another one
- * takes that over: a proxy listens, and names that fit a pattern resolve to addresses of the loopback, where the
- * sandbox-agent listens at these ports. What connects is handed over by `network.accept`. Answer: `ok`.
+ * Host → sandbox-agent. From now on programs reach the network through this connection: a proxy listens, and names that fit
+ * a pattern resolve to addresses of the loopback, where the sandbox-agent listens at these ports. What connects is handed
+ * over by `network.accept`. Of several connections that serve it is the first whose transport is there; when that ends, or
+ * stops, the next one goes on. Answer: `ok`.
  */
 export const networkServe = v.strictObject({
   type: v.literal('network.serve'),
   requestId,
+  /** It becomes the first. Else it keeps its place, and a new one is the last. */
+  takesOver: v.boolean(),
   /** Of every command that starts from now on, below all others. */
   env: environment,
   names: v.pipe(
@@ -32,7 +35,10 @@ export const networkServe = v.strictObject({
 });
 export type NetworkServe = v.InferOutput<typeof networkServe>;
 
-/** Host → sandbox-agent. Nobody reaches the network any more, and no variables say that there is one. Answer: `ok`. */
+/**
+ * Host → sandbox-agent. This connection does not serve any more. Where no other one does, nobody reaches the network, and no
+ * variables say that there is one. Answer: `ok`.
+ */
 export const networkStop = v.strictObject({ type: v.literal('network.stop'), requestId });
 
 /**

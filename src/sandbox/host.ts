@@ -162,7 +162,8 @@ export class SandboxHost implements AsyncDisposable {
    * @example const sandbox = await host.create({ image: 'alpine:3', limits: { memory: 512 * 1024 * 1024 } });
    */
   async create(given: CreateOptions = {}): Promise<Sandbox> {
-    const options = check('create', createOptions, given);
+    // The policy as it was given: so it is kept.
+    const options = { ...check('create', createOptions, given), network: given.network };
     if (options.key !== undefined) return this.#makeOnce(options.key, options);
     return (await this.#fromPool(options)) ?? this.#make(options);
   }
@@ -200,7 +201,7 @@ export class SandboxHost implements AsyncDisposable {
     const sandbox = this.#toSandbox(id, container);
     if (container.state === 'paused') await sandbox.resume();
     await sandbox.start();
-    await sandbox.useNetwork(options.network);
+    if (options.network !== undefined) await sandbox.setNetwork(options.network);
     return sandbox;
   }
 
@@ -220,7 +221,7 @@ export class SandboxHost implements AsyncDisposable {
       await this.#engine.start(container.id);
       sandbox = this.#toSandbox(id, container, { isNew: true });
       await unlessAborted(sandbox.connect(), signal);
-      await sandbox.useNetwork(options.network);
+      if (options.network !== undefined) await sandbox.setNetwork(options.network);
       await this.#state.own(id);
       return sandbox;
     } catch (error) {
@@ -269,7 +270,7 @@ export class SandboxHost implements AsyncDisposable {
     using _turn = await this.#turns.take({ background: true });
     const id = randomId();
     const image = ownImage ?? this.#image ?? (await this.#engine.defaultImage());
-    const options = check('open', createOptions, { image, limits });
+    const options = { ...check('open', createOptions, { image, limits }), network: undefined };
     await this.#claim(id);
     let container: Container | undefined;
     try {
@@ -312,7 +313,7 @@ export class SandboxHost implements AsyncDisposable {
           ...(options.idleTimeout !== undefined && { idleMs: options.idleTimeout }),
           ...(options.maxLifetime !== undefined && { lifetimeMs: options.maxLifetime }),
         });
-        await sandbox.useNetwork(options.network);
+        if (options.network !== undefined) await sandbox.setNetwork(options.network);
         await this.#state.own(id);
       } catch (error) {
         await sandbox.close();
@@ -417,7 +418,9 @@ export class SandboxHost implements AsyncDisposable {
         .map(async ({ id, labels: own }) => ({ details: await this.#engine.inspect(id), labels: own })),
     );
     // One may have gone since.
-    const infos = details.flatMap((one) => (one.details ? [toInfo({ ...one.details, labels: one.labels })] : []));
+    const infos = details.flatMap((one) =>
+      one.details ? [toInfo({ ...one.details, labels: one.labels }, this.#state)] : [],
+    );
     return infos.sort((one, other) => other.createdAt.getTime() - one.createdAt.getTime());
   }
 

@@ -296,10 +296,13 @@ export const createOptions = v.strictObject({
   maxLifetime: v.optional(timeoutMs),
   labels: v.optional(labels, {}),
   key: v.optional(key),
-  network: v.optional(networkPolicy, 'none'),
+  network: v.optional(networkPolicy),
   signal: v.optional(abortSignal),
 });
-export type CheckedCreateOptions = v.InferOutput<typeof createOptions>;
+/** With the policy as it was given, of which `setNetwork` keeps what it can. */
+export type CheckedCreateOptions = Omit<v.InferOutput<typeof createOptions>, 'network'> & {
+  network: NetworkPolicy | undefined;
+};
 
 /** Whatever a pool is, it takes as much of the machine as that many sandboxes. */
 const maxPool = 256;
@@ -378,7 +381,8 @@ export interface CreateOptions {
   /** Milliseconds from its start on; then the sandbox stops by itself, whatever runs. At most 24 days. Default: none */
   maxLifetime?: number;
   /**
-   * What programs in it may reach, through the host that has the sandbox. Default: `'none'`
+   * What programs in it may reach, through a process that has the sandbox. Default: `'none'`; where `key` gives one that is
+   * there, what was set of it last
    */
   network?: NetworkPolicy;
   /** To find it by. Names that begin with `berth.` are kept, but for `berth.run`, `berth.instance` and `berth.keep`. */

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import * as v from 'valibot';
 import type { Container, ContainerDetails, ContainerLimits, Engine, LimitName } from '../engine/engine.ts';
 import { ContainerStartError, EngineError } from '../engine/errors.ts';
 import { BerthError } from '../errors.ts';
@@ -42,7 +43,7 @@ import type { ExecResult } from './process/result.ts';
 import { attachPty, openPty, type Pty } from './pty/pty.ts';
 import { requestError } from './request-error.ts';
 import { Session } from './session/session.ts';
-import type { StateDir } from './state-dir.ts';
+import type { KeptNetwork, StateDir } from './state-dir.ts';
 import type { Change, EngineWatch } from './watch.ts';
 import { Wire } from './wire.ts';
 
@@ -76,6 +77,8 @@ export interface SandboxInfo {
   limits?: ContainerLimits;
   /** What nothing limits here: it was not asked for, or the engine of this machine can't hold to it. */
   unlimited?: readonly LimitName[];
+  /** The policy that was set last, but for its secrets. */
+  network: NetworkPolicy;
 }
 
 /** What a sandbox uses, in bytes and milliseconds. One that does not run uses nothing but its disk. */
@@ -117,10 +120,11 @@ export class Sandbox implements AsyncDisposable {
   readonly #resolve: Resolve;
   readonly #networkListeners = new Set<(decision: NetworkDecision) => void>();
   readonly #exposed = new Set<Exposed>();
-  #policy: CompiledPolicy | undefined;
+  /** What was set here, with its secrets. */
+  #network: { stamp: string | undefined; policy: CompiledPolicy | undefined } | undefined;
   #gateway: Gateway | undefined;
   #wire: Promise<Wire> | undefined;
-  #unfollow: (() => void) | undefined;
+  #unfollow: (() => void)[] = [];
   readonly #closing = new AbortController();
   /** Aborts when the container ends. */
   #run = new AbortController();
@@ -174,24 +178,17 @@ export class Sandbox implements AsyncDisposable {
   }
 
   /**
-   * What programs in it may reach from now on; connections that are not allowed any more are cut. It holds for as long as
-   * this process has the sandbox: nothing is reached without it.
+   * What programs in it may reach from now on, in all processes that have the sandbox; connections that are not allowed any
+   * more are cut. It is kept with the sandbox. Programs go out through such a process: while there is none, nothing is reached.
    * @throws {InvalidOptionsError} a rule is none
    * @example await sandbox.setNetwork({ allow: ['registry.npmjs.org', '*.github.com', 'db.example.com:5432'] });
    */
   async setNetwork(policy: NetworkPolicy): Promise<void> {
-    await this.useNetwork(check('setNetwork', networkPolicy, policy));
-  }
-
-  /** As `setNetwork`, with a policy that was checked. @internal */
-  async useNetwork(policy: CompiledPolicy | undefined): Promise<void> {
-    if (!policy && !this.#policy) return;
-    this.#policy = policy;
+    const compiled = check('setNetwork', networkPolicy, policy);
     const wire = await this.#open();
-    this.#gateway ??= new Gateway(wire, this.#resolve, (decision) => {
-      for (const listener of this.#networkListeners) listener(decision);
-    });
-    await this.#gateway.set(policy);
+    this.#network = { stamp: await this.#state.setNetwork(this.id, policy), policy: compiled };
+    await this.#serveNetwork(wire);
+    await this.#state.tellNetwork(this.id, this.#onNetwork);
   }
 
   /**
@@ -253,7 +250,7 @@ export class Sandbox implements AsyncDisposable {
   async info(): Promise<SandboxInfo> {
     const details = await this.#engine.inspect(this.#container.id);
     if (!details) throw new SandboxNotFoundError({ sandboxId: this.id });
-    return toInfo({ ...details, labels: this.#container.labels });
+    return toInfo({ ...details, labels: this.#container.labels }, this.#state);
   }
 
   /**
@@ -412,7 +409,6 @@ export class Sandbox implements AsyncDisposable {
     if (await this.#isPaused()) throw new SandboxPausedError({ sandboxId: this.id });
     await this.#change(() => this.#engine.start(this.#container.id));
     await this.#open();
-    await this.useNetwork(this.#policy);
   }
 
   /** Removes the sandbox with its files; what waits for it gets `SandboxDiedError`. Twice is once. */
@@ -445,7 +441,7 @@ export class Sandbox implements AsyncDisposable {
   }
 
   async #disconnect(reason: Error): Promise<void> {
-    this.#unfollow?.();
+    for (const unfollow of this.#unfollow.splice(0)) unfollow();
     const opening = this.#wire;
     this.#wire = Promise.reject(reason);
     this.#wire.catch(() => {}); // told to those who use it
@@ -465,7 +461,12 @@ export class Sandbox implements AsyncDisposable {
 
   async #connect(): Promise<Wire> {
     try {
-      this.#unfollow ??= this.#watch.follow(this.#container.id, (change) => this.#onChange(change));
+      if (this.#unfollow.length === 0) {
+        this.#unfollow.push(
+          this.#watch.follow(this.#container.id, (change) => this.#onChange(change)),
+          this.#state.followNetwork(this.id, this.#onNetwork),
+        );
+      }
       const run = new AbortController();
       this.#run = run;
       const { signal } = this.#closing;
@@ -482,6 +483,8 @@ export class Sandbox implements AsyncDisposable {
           ended: run.signal,
         },
       });
+      // What is in the way of that inside must not keep anybody out: programs reach nothing then, and `setNetwork` says why.
+      await this.#serveNetwork(wire).catch(() => {});
       return wire;
     } catch (error) {
       if (this.#closing.signal.aborted) throw this.#closing.signal.reason;
@@ -491,6 +494,24 @@ export class Sandbox implements AsyncDisposable {
       throw end ? new SandboxDiedError({ sandboxId: this.id, ...end }, { cause: error }) : error;
     }
   }
+
+  /** Lets programs go out through this connection, as the policy says that the sandbox has now. */
+  async #serveNetwork(wire: Wire): Promise<void> {
+    const kept = this.#state.network(this.id);
+    // Who set it has its secrets, and goes before others.
+    const takesOver = this.#network !== undefined && this.#network.stamp === kept?.stamp;
+    const policy = takesOver ? this.#network?.policy : readKept(kept);
+    if (!policy && !this.#gateway) return;
+    this.#gateway ??= new Gateway(wire, this.#resolve, (decision) => {
+      for (const listener of this.#networkListeners) listener(decision);
+    });
+    await this.#gateway.set(policy, { takesOver });
+  }
+
+  readonly #onNetwork = async (): Promise<void> => {
+    const wire = await this.#wire;
+    if (wire?.isOpen) await this.#serveNetwork(wire); // else it is looked at when that is opened
+  };
 
   #onChange(change: Change): void {
     if (change === 'end' || change === 'remove') this.#run.abort();
@@ -575,14 +596,21 @@ function whyEnded({ state, end }: ContainerDetails): SandboxEnd | undefined {
   return { reason: 'exited', exitCode };
 }
 
-export function toInfo(container: Container | ContainerDetails): SandboxInfo {
+/** One of a later version, which this one does not know, allows nothing. */
+function readKept(kept: KeptNetwork | undefined): CompiledPolicy | undefined {
+  const read = v.safeParse(networkPolicy, kept?.policy ?? 'none');
+  return read.success ? read.output : undefined;
+}
+
+export function toInfo(container: Container | ContainerDetails, stateDir: StateDir): SandboxInfo {
   const { state, createdAt, labels } = container;
+  const id = labels[sandboxLabel] ?? '';
   const own = Object.entries(labels)
     .filter(([name]) => name.startsWith(userLabelPrefix) || workLabels.has(name))
     .map(([name, value]) => [workLabels.has(name) ? name : name.slice(userLabelPrefix.length), value]);
   const end = 'limits' in container ? whyEnded(container) : undefined;
   return {
-    id: labels[sandboxLabel] ?? '',
+    id,
     state,
     ...(end && { end }),
     image: labels[imageLabel] ?? container.image,
@@ -590,5 +618,6 @@ export function toInfo(container: Container | ContainerDetails): SandboxInfo {
     labels: Object.fromEntries(own),
     ...(labels[keyLabel] !== undefined && { key: labels[keyLabel] }),
     ...('limits' in container && { limits: container.limits, unlimited: container.unlimited }),
+    network: stateDir.network(id)?.policy ?? 'none',
   };
 }

@@ -6,13 +6,15 @@ import {
   type KeyObject,
   randomBytes,
 } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { chmod, link, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { createServer, type Server } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
 import { homedir } from 'node:os';
 import { basename, join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { connectUnix, withSocketPath } from '../engine/transport/unix.ts';
 import { StateDirError } from './errors.ts';
+import type { NetworkPolicy } from './network/policy.ts';
 
 /** `BERTH_STATE_DIR`, else `$XDG_STATE_HOME/berth`, else `~/.local/state/berth`. */
 export function defaultStateDir(env: NodeJS.ProcessEnv = process.env): string {
@@ -26,14 +28,28 @@ const writePatienceMs = 60_000;
 /** Between two looks whether a key is free: to make a sandbox takes some hundred milliseconds. */
 const lockPollMs = 20;
 
+/** How long is waited for another process that is told of something: longer only one takes that hangs, or was stopped. */
+const tellPatienceMs = 2_000;
+/** Of what one process says to another: a sandbox's id. */
+const mostTold = 256;
+
+/** A network policy, as it is kept: without its secrets. */
+export interface KeptNetwork {
+  /** Of this setting of it; the same policy set again has another one. */
+  stamp: string;
+  policy: NetworkPolicy;
+}
+
 /**
  * What host processes of one user share: who they are to the sandboxes, and which process has which sandbox.
  *
  *     identity.json             the host's id and key
  *     wire/<sandbox>/           where the sandbox-agent makes its socket
- *     processes/<process>.sock  a host process that lives; the kernel closes it however that ends
+ *     processes/<process>.sock  a host process that lives; the kernel closes it however that ends. Who writes the id of a
+ *                               sandbox there tells it that another network policy was set, and reads the end when it has it
  *     owners/<sandbox>          the process that has it, and whether it was finished
  *     labels/<sandbox>          of one that came from a pool: what it was asked for with
+ *     networks/<sandbox>        the network policy that was set, but for 'none'
  *     keys/<hash of a key>      the process that makes or looks for the sandbox of this key now
  */
 export class StateDir {
@@ -43,6 +59,7 @@ export class StateDir {
   /** Raw, in hex. */
   readonly publicKey: string;
   readonly #processId = randomBytes(4).toString('hex');
+  readonly #followers = new Map<string, Set<() => Promise<void>>>();
   #alive: Server | undefined;
 
   private constructor(path: string, identity: Identity) {
@@ -67,7 +84,7 @@ export class StateDir {
   static async #open(path: string): Promise<StateDir> {
     await mkdir(path, { recursive: true, mode: 0o700 });
     await Promise.all(
-      ['wire', 'processes', 'owners', 'labels', 'keys'].map((name) =>
+      ['wire', 'processes', 'owners', 'labels', 'networks', 'keys'].map((name) =>
         mkdir(join(path, name), { recursive: true, mode: 0o700 }),
       ),
     );
@@ -93,16 +110,16 @@ export class StateDir {
   /** Writes down that this process makes a sandbox, which nobody else may do meanwhile. `false`: somebody was faster. */
   async claim(sandboxId: string): Promise<boolean> {
     const owner: Owner = { process: this.#processId, finished: false };
-    return writeOnce(this.path, join('owners', sandboxId), JSON.stringify(owner));
+    if (!(await writeOnce(this.path, join('owners', sandboxId), JSON.stringify(owner)))) return false;
+    // Of one of that id that was forgotten in part.
+    await rm(this.#networkFile(sandboxId), { force: true });
+    return true;
   }
 
   /** Writes down that this process has the sandbox. */
   async own(sandboxId: string): Promise<void> {
     const owner: Owner = { process: this.#processId, finished: true };
-    // Whole: others may be reading it.
-    const part = join(this.path, `${randomBytes(8).toString('hex')}.part`);
-    await writeFile(part, JSON.stringify(owner));
-    await rename(part, this.#ownerFile(sandboxId));
+    await this.#replace(this.#ownerFile(sandboxId), JSON.stringify(owner));
   }
 
   /** Writes down what a sandbox from a pool is called by: the engine can't add labels to a container. */
@@ -116,8 +133,70 @@ export class StateDir {
     return text === undefined ? undefined : JSON.parse(text); // our own file
   }
 
+  /**
+   * Writes down which network policy a sandbox has, but for the secrets of it.
+   * @returns the stamp of that. `undefined`: nothing is written down of none
+   */
+  async setNetwork(sandboxId: string, policy: NetworkPolicy): Promise<string | undefined> {
+    if (policy === 'none') {
+      await rm(this.#networkFile(sandboxId), { force: true });
+      return undefined;
+    }
+    const kept: KeptNetwork = { stamp: randomBytes(8).toString('hex'), policy: withoutSecrets(policy) };
+    await this.#replace(this.#networkFile(sandboxId), JSON.stringify(kept));
+    return kept.stamp;
+  }
+
+  /** At once: who reads it and does what it says does not do that later than who has read what was written after it. */
+  network(sandboxId: string): KeptNetwork | undefined {
+    let text: string;
+    try {
+      text = readFileSync(this.#networkFile(sandboxId), 'utf8');
+    } catch {
+      return undefined;
+    }
+    return JSON.parse(text); // our own file
+  }
+
+  /**
+   * Calls this when somebody else has set a policy, in whichever process of this state directory.
+   * @returns ends that
+   */
+  followNetwork(sandboxId: string, onChange: () => Promise<void>): () => void {
+    const followers = this.#followers.get(sandboxId) ?? new Set();
+    this.#followers.set(sandboxId, followers.add(onChange));
+    return () => {
+      followers.delete(onChange);
+      if (followers.size === 0) this.#followers.delete(sandboxId);
+    };
+  }
+
+  /**
+   * Tells those who follow that a policy was set, and waits until they have it.
+   * @param own - the one that has it already
+   */
+  async tellNetwork(sandboxId: string, own: () => Promise<void>): Promise<void> {
+    const processes = (await readdir(join(this.path, 'processes'))).filter(
+      (name) => name !== `${this.#processId}.sock`,
+    );
+    await Promise.all([
+      this.#onTold(sandboxId, own),
+      ...processes.map(async (name) => {
+        const socket = await connectUnix(this.#processSocket(name)).catch(() => undefined); // one that has ended
+        if (!socket) return;
+        socket.setTimeout(tellPatienceMs, () => socket.destroy());
+        socket
+          .on('error', () => {})
+          .resume()
+          .end(sandboxId);
+        await new Promise((resolve) => socket.once('close', resolve));
+      }),
+    ]);
+  }
+
   async forget(sandboxId: string): Promise<void> {
     await Promise.all([
+      rm(this.#networkFile(sandboxId), { force: true }),
       rm(join(this.path, 'labels', sandboxId), { force: true }),
       rm(this.#ownerFile(sandboxId), { force: true }),
       rm(this.wireDirectory(sandboxId), { recursive: true, force: true }),
@@ -137,7 +216,9 @@ export class StateDir {
 
   /** Sandboxes that something is kept of here. */
   async known(): Promise<string[]> {
-    const names = await Promise.all(['owners', 'wire', 'labels'].map((name) => readdir(join(this.path, name))));
+    const names = await Promise.all(
+      ['owners', 'wire', 'labels', 'networks'].map((name) => readdir(join(this.path, name))),
+    );
     return [...new Set(names.flat())];
   }
 
@@ -193,6 +274,36 @@ export class StateDir {
     return join(this.path, 'owners', sandboxId);
   }
 
+  #networkFile(sandboxId: string): string {
+    return join(this.path, 'networks', sandboxId);
+  }
+
+  /** Writes a file whole: others may be reading it. */
+  async #replace(path: string, text: string): Promise<void> {
+    const part = join(this.path, `${randomBytes(8).toString('hex')}.part`);
+    await writeFile(part, text, { mode: 0o600 });
+    await rename(part, path);
+  }
+
+  /** Another process says something, or only looks whether this one lives. */
+  async #hear(socket: Socket): Promise<void> {
+    socket.setTimeout(tellPatienceMs, () => socket.destroy());
+    let sandboxId = '';
+    // Else it is destroyed at the end, and who waits for the answer takes that for it.
+    for await (const chunk of socket.iterator({ destroyOnReturn: false })) {
+      sandboxId += chunk;
+      if (sandboxId.length > mostTold) return void socket.destroy();
+    }
+    await this.#onTold(sandboxId);
+    socket.end();
+  }
+
+  /** A follower that fails has said so to those whom that concerns. */
+  async #onTold(sandboxId: string, except?: () => Promise<void>): Promise<void> {
+    const followers = [...(this.#followers.get(sandboxId) ?? [])].filter((one) => one !== except);
+    await Promise.allSettled(followers.map((onChange) => onChange()));
+  }
+
   #processSocket(name: string): string {
     return join(this.path, 'processes', name);
   }
@@ -213,12 +324,26 @@ export class StateDir {
       this.#processSocket(`${this.#processId}.sock`),
       (path) =>
         new Promise((resolve, reject) => {
-          this.#alive = createServer((socket) => socket.destroy()).unref();
+          this.#alive = createServer({ allowHalfOpen: true }, (socket) => {
+            // One that broke is destroyed by then.
+            void this.#hear(socket).catch(() => {});
+          }).unref();
           this.#alive.once('error', reject);
           this.#alive.listen(path, resolve);
         }),
     );
   }
+}
+
+/** By name, so that nothing is kept that is new and may be secret. */
+function withoutSecrets(policy: NetworkPolicy): NetworkPolicy {
+  if (typeof policy === 'string') return policy;
+  const { allow, maxConnections, maxBytes } = policy;
+  return {
+    allow,
+    ...(maxConnections !== undefined && { maxConnections }),
+    ...(maxBytes !== undefined && { maxBytes }),
+  };
 }
 
 interface Owner {

@@ -41,6 +41,8 @@ export function docker(options: DockerOptions = {}): SandboxFactory {
       const idleTimeout = create.idleTimeout ?? (ofAgent ? instanceIdleMs : undefined);
       const sandbox = await (await request.host()).create({
         ...create,
+        // Also where the sandbox is there, and had another one.
+        network: create.network ?? 'none',
         ...(ofAgent && { key: request.key }),
         ...(idleTimeout !== undefined && { idleTimeout }),
         labels: {

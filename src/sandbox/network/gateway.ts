@@ -65,8 +65,11 @@ export class Gateway {
     this.#http = new HttpProxy((target) => this.open(target));
   }
 
-  /** Takes a policy in place of the one before; connections that it does not allow are cut. */
-  async set(policy: CompiledPolicy | undefined): Promise<void> {
+  /**
+   * Takes a policy in place of the one before; connections that it does not allow are cut.
+   * @param options.takesOver - programs go out through here, also where another process serves
+   */
+  async set(policy: CompiledPolicy | undefined, { takesOver }: { takesOver: boolean }): Promise<void> {
     this.#policy = policy;
     this.#bytes = 0;
     this.#measure(policy);
@@ -78,7 +81,7 @@ export class Gateway {
       await this.#wire.call({ type: 'network.stop' }, 'ok');
       return;
     }
-    await this.#wire.call({ type: 'network.serve', env: proxyVariables, names: namesOf(policy) }, 'ok');
+    await this.#wire.call({ type: 'network.serve', takesOver, env: proxyVariables, names: namesOf(policy) }, 'ok');
     this.#accept();
   }
 

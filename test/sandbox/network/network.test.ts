@@ -86,12 +86,13 @@ describe('an allowed name', () => {
       const { stdout, stderr } = await sandbox.exec(command);
       expect([way, stdout.trim(), stderr]).toEqual([way, hello, '']);
     }
+    // Each is told when its connection has ended, which is after the answer.
+    await expect.poll(() => decisions.length).toBe(Object.keys(ways).length);
     expect(
       decisions.every(
         ({ allowed, rule, address }) => allowed && rule === `web.test:${port}` && address === '127.0.0.1',
       ),
     ).toBe(true);
-    expect(decisions).toHaveLength(Object.keys(ways).length);
     expect(decisions[0]).toMatchObject({ host: 'web.test', port, method: 'GET', path: '/path' });
     expect(decisions[0]?.bytesIn).toBeGreaterThan(hello.length);
   });

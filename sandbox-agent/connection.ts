@@ -471,7 +471,7 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
   }
 }
 
-/** Whether it only says what there is: that does not keep a sandbox from being idle. */
+/** Whether it only says what there is, or what others may do: that does not keep a sandbox from being idle. */
 function isLook({ type }: Request): boolean {
   return (
     type === 'ping' ||
@@ -479,6 +479,8 @@ function isLook({ type }: Request): boolean {
     type === 'process.list' ||
     type === 'memory.watch' ||
     type === 'fs.watch' ||
+    type === 'network.serve' ||
+    type === 'network.stop' ||
     type === 'network.accept' ||
     type === 'network.ports'
   );

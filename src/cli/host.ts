@@ -15,8 +15,13 @@ export async function withHost<Result>(work: (host: SandboxHost) => Promise<Resu
   }
 }
 
-/** How the command names an option of the library: `limits.memory` is `--memory`, `idleTimeout` is `--idle-timeout`. */
+/**
+ * How the command names an option of the library: `limits.memory` is `--memory`, `idleTimeout` is `--idle-timeout`, and
+ * `network.allow.0` the first `--allow`.
+ */
 function optionOf(path: string): string {
+  const [, rule] = /^(?:network\.)?allow\.(\d+)$/.exec(path) ?? [];
+  if (rule !== undefined) return `--allow (number ${Number(rule) + 1})`;
   const [first = '', second = ''] = path.split('.');
   const name = first === 'limits' ? second : first.replace(/^labels$/, 'label');
   return `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { UsageError } from './errors.ts';
 import { fail } from './failure.ts';
 import { exitWith, guardOutput } from './output.ts';
@@ -64,6 +64,9 @@ program
     }
   });
 
+const policies = ['none', 'open'];
+const ruleHelp = 'as registry.npmjs.org, *.github.com or 10.0.0.5:5432; may be given several times';
+
 const sandbox = program.command('sandbox').description('make and use sandboxes').helpCommand(false);
 sandbox
   .command('create')
@@ -86,6 +89,8 @@ sandbox
     number,
   )
   .option('--max-lifetime <milliseconds>', 'it stops by itself that long after its start', number)
+  .addOption(new Option('--network <policy>', 'what programs in it may reach (default: none)').choices(policies))
+  .option('--allow <rule>', `what programs in it may reach, ${ruleHelp}`, collect, [])
   .addOption(json)
   .action(async (options) => {
     const { create } = await import('./commands/sandbox/create.ts');
@@ -158,6 +163,19 @@ for (const [name, description] of changes) {
       exitCode = await changeState(name, ids, options);
     });
 }
+sandbox
+  .command('network')
+  .description(
+    'say what programs in a sandbox may reach, or set it, while a process such as sandbox exec has the sandbox',
+  )
+  .argument('<id>')
+  .addArgument(new Argument('[policy]', 'in place of rules').choices(policies))
+  .option('--allow <rule>', `what may be reached, ${ruleHelp}`, collect, [])
+  .addOption(json)
+  .action(async (id, policy, options) => {
+    const { network } = await import('./commands/sandbox/network.ts');
+    exitCode = await network(id, policy, options);
+  });
 sandbox
   .command('ps')
   .description('list the processes that run in a sandbox, or have left something running')

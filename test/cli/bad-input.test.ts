@@ -49,6 +49,21 @@ describe('wrong usage is one line that says what to do, and exit code 2', () => 
       /--max-size is for what comes out/,
     ],
     ['a sandbox that is not there', ['sandbox', 'cp', 'none:a', '.', '--json'], /There is no sandbox none\./],
+    [
+      'rules that are none',
+      ['sandbox', 'create', '--allow', 'a.test', '--allow', 'https://a.test/'],
+      /^berth: --allow \(number 2\): .*leave out scheme and path/,
+    ],
+    [
+      'a policy that is none',
+      ['sandbox', 'create', '--network', 'all'],
+      /'--network <policy>' argument 'all' is invalid/,
+    ],
+    [
+      'rules beside a policy',
+      ['sandbox', 'network', 'id', 'open', '--allow', 'a.test'],
+      /--allow names all that may be reached: it goes without open/,
+    ],
     ['an environment without names', ['sandbox', 'create', '--env', 'A'], /--env takes NAME=VALUE, not "A"/],
   ];
   for (const [name, args, text] of cases) {

@@ -2,6 +2,7 @@ import type { CreateOptions } from '../../../sandbox/index.ts';
 import { complain } from '../../failure.ts';
 import { pairs, withHost } from '../../host.ts';
 import { Interruption } from '../../interruption.ts';
+import { policyOf } from '../../network-policy.ts';
 import { printJson, sayProgress } from '../../output.ts';
 
 interface Options {
@@ -19,14 +20,19 @@ interface Options {
   runtime?: string;
   idleTimeout?: number;
   maxLifetime?: number;
+  network?: 'none' | 'open';
+  allow: string[];
   json?: boolean;
 }
 
-export async function create({ json, env, label, memory, cpus, pids, disk, ...rest }: Options): Promise<number> {
+export async function create(given: Options): Promise<number> {
+  const { json, env, label, memory, cpus, pids, disk, network: named, allow, ...rest } = given;
+  const network = policyOf(named, allow);
   const options: CreateOptions = {
     ...rest,
     env: pairs('--env', env),
     labels: pairs('--label', label),
+    ...(network !== undefined && { network }),
     limits: {
       ...(memory !== undefined && { memory }),
       ...(cpus !== undefined && { cpus }),

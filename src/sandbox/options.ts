@@ -23,6 +23,7 @@ import {
 } from '../protocol/values.ts';
 import { InvalidOptionsError } from './errors.ts';
 import { type NetworkPolicy, networkPolicy } from './network/policy.ts';
+import { tokenPattern, tokenRule } from './preview/access.ts';
 import { defaultMaxOutput } from './process/newest-output.ts';
 
 /** Options that are not what the schema says are refused before anything is done. */
@@ -479,5 +480,8 @@ export const attachPtyOptions = v.strictObject({ size: v.optional(ptySize), from
 export const listOptions = v.strictObject({ labels: v.optional(labels, {}) });
 export const collectOptions = v.strictObject({ dryRun: v.optional(v.boolean(), false) });
 export const exposedPort = portNumber;
+export const exposeOptions = v.strictObject({
+  token: v.optional(v.union([v.literal(true), v.pipe(v.string(), v.regex(tokenPattern, tokenRule))])),
+});
 export const statsOptions = v.strictObject({ disk: v.optional(v.boolean(), false) });
 export const processesOptions = v.strictObject({ all: v.optional(v.boolean(), false) });

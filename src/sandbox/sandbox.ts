@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import type { Duplex } from 'node:stream';
 import * as v from 'valibot';
 import type { Container, ContainerDetails, ContainerLimits, Engine, LimitName } from '../engine/engine.ts';
 import { ContainerStartError, EngineError } from '../engine/errors.ts';
@@ -17,7 +18,8 @@ import {
 import { FileSystem } from './fs/file-system.ts';
 import { keyLabel } from './key.ts';
 import type { Resolve } from './network/decide.ts';
-import { type Exposed, expose } from './network/expose.ts';
+import { dial } from './network/dial.ts';
+import { type Exposed, expose, exposeWithToken } from './network/expose.ts';
 import { Gateway, type NetworkDecision } from './network/gateway.ts';
 import { type CompiledPolicy, type NetworkPolicy, networkPolicy } from './network/policy.ts';
 import { type OpenPort, openPorts, type PortChange, watchPorts } from './network/ports.ts';
@@ -28,6 +30,7 @@ import {
   check,
   type ExecOptions,
   exposedPort,
+  exposeOptions,
   type PtyOptions,
   processesOptions,
   type SessionOptions,
@@ -195,15 +198,26 @@ export class Sandbox implements AsyncDisposable {
    * Makes a server that listens on the sandbox's loopback reachable from this machine, at a port of 127.0.0.1: HTTP,
    * WebSockets, whatever it speaks. Until it is closed, or the sandbox is let go.
    * @param port - inside, 1 to 65,535
+   * @param options.token - 16 to 256 of `A-Z`, `a-z`, `0-9`, `.`, `_`, `~`, `-`, or `true`: a new one. Requests in HTTP that
+   * bring it pass, and nothing else. Default: none
    * @example
    * await sandbox.spawn('npm run dev');
    * const { url } = await sandbox.expose(5173);
    */
-  async expose(port: number): Promise<Exposed> {
-    const exposed = await expose(check('expose', exposedPort, port), this.#place.wire);
+  async expose(port: number, options: { token?: string | true } = {}): Promise<Exposed> {
+    const inside = check('expose', exposedPort, port);
+    const { token } = check('expose', exposeOptions, options);
+    const exposed = await (token === undefined
+      ? expose(inside, this.#place.wire)
+      : exposeWithToken(inside, token, this.#place.wire));
     this.#exposed.add(exposed);
     void exposed.closed.then(() => this.#exposed.delete(exposed));
     return exposed;
+  }
+
+  /** Connects to a server in it. @internal */
+  dial(port: number): Promise<Duplex> {
+    return dial(port, this.#place.wire);
   }
 
   /**

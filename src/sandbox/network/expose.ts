@@ -1,14 +1,19 @@
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
-import { duplexOf } from '../../protocol/duplex.ts';
-import { AnswerError, type Wire } from '../wire.ts';
+import { rawPage } from '../preview/page.ts';
+import { PreviewServer, pageOf } from '../preview/server.ts';
+import type { Wire } from '../wire.ts';
+import { dial } from './dial.ts';
 import { relay } from './outgoing.ts';
-import { rawAnswer } from './raw-answer.ts';
+import { openPorts } from './ports.ts';
 
 /** A port of the sandbox that can be reached from this machine. Disposing it closes it, with its connections. */
 export interface Exposed extends AsyncDisposable {
   /** As in `http://127.0.0.1:40123`: for this machine only. */
   url: string;
+  /** That each request has to bring, where one was asked for. */
+  token?: string;
   /** On 127.0.0.1 of this machine. */
   port: number;
   /** Twice is once. */
@@ -19,6 +24,41 @@ export interface Exposed extends AsyncDisposable {
 
 /** Connections to one exposed port at once; more are refused. */
 const mostConnections = 256;
+const address = '127.0.0.1';
+
+/**
+ * Listens on this machine, and passes on the requests that bring the token.
+ * @param token - true: a new one
+ */
+export async function exposeWithToken(
+  inside: number,
+  given: string | true,
+  wire: () => Promise<Wire>,
+): Promise<Exposed> {
+  const token = given === true ? newToken() : given;
+  const preview = {
+    port: inside,
+    prefix: '',
+    dial: () => dial(inside, wire),
+    openPorts: async () => openPorts(await wire()),
+  };
+  const server = await PreviewServer.open({
+    address,
+    port: 0,
+    token,
+    mostConnections,
+    isOwn: () => false,
+    find: async () => preview,
+  });
+  const { port, closed } = server;
+  const close = () => server.close();
+  return { url: `http://${address}:${port}`, port, token, close, closed, [Symbol.asyncDispose]: close };
+}
+
+/** Of 192 bits. */
+function newToken(): string {
+  return randomBytes(24).toString('base64url');
+}
 
 /**
  * Listens on this machine, and passes on what comes to a server on the sandbox's loopback. Where none listens, whoever
@@ -33,7 +73,7 @@ export async function expose(inside: number, wire: () => Promise<Wire>): Promise
     void passOn(socket, inside, wire);
   });
   server.maxConnections = mostConnections;
-  server.listen(0, '127.0.0.1');
+  server.listen(0, address);
   await once(server, 'listening');
   const closed = once(server, 'close').then(() => {});
   const { port } = server.address() as AddressInfo; // it listens at a port
@@ -42,24 +82,14 @@ export async function expose(inside: number, wire: () => Promise<Wire>): Promise
     for (const socket of open) socket.destroy();
     return closed;
   };
-  return { url: `http://127.0.0.1:${port}`, port, close, closed, [Symbol.asyncDispose]: close };
+  return { url: `http://${address}:${port}`, port, close, closed, [Symbol.asyncDispose]: close };
 }
 
 async function passOn(socket: Socket, inside: number, wire: () => Promise<Wire>): Promise<void> {
   try {
-    const connected = await wire();
-    const stream = connected.openStream({ send: true, receive: true });
-    const duplex = duplexOf(stream);
-    duplex.on('error', () => {}); // it is destroyed, with the socket
-    socket.once('close', () => duplex.destroy());
-    await connected.call({ type: 'network.connect', port: inside, stream: stream.id }, 'ok');
-    relay(socket, duplex);
+    relay(socket, await dial(inside, wire));
   } catch (error) {
-    const isRefused = error instanceof AnswerError && error.code === 'ECONNREFUSED';
-    const reason = error instanceof Error ? error.message : String(error);
-    const told = isRefused
-      ? `nothing listens at port ${inside} in the sandbox. Start a server there, and ask again`
-      : reason;
-    socket.end(rawAnswer({ status: 502, reason: 'Bad Gateway', body: `berth: ${told}.\n` }));
+    const preview = { port: inside, openPorts: async () => openPorts(await wire()) };
+    socket.end(rawPage(await pageOf(error, preview)));
   }
 }

@@ -3,20 +3,15 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { expect } from 'vitest';
 import { WebSocket } from 'ws';
-import type { Sandbox } from '../../../src/sandbox/index.ts';
+import { listenInside } from '../../support/listen-inside.ts';
 import { test } from '../../support/sandbox-fixture.ts';
-
-/** Starts a program of Node that says when it listens. */
-async function start(sandbox: Sandbox, code: string): Promise<void> {
-  const server = await sandbox.spawn(['node', '-e', `${code}.listen(8080, '127.0.0.1', () => console.log('ready'))`]);
-  await once(server.stdout, 'data');
-}
 
 test('a server on the loopback of a sandbox is reached from this machine, with bodies of any size both ways', async ({
   sandbox,
 }) => {
-  await start(
+  await listenInside(
     sandbox,
+    8080,
     `require('http').createServer((request, response) => {
       if (request.method === 'GET') return response.end('hello ' + request.url + ' ' + request.headers.host);
       const hash = require('crypto').createHash('sha256');
@@ -38,8 +33,9 @@ test('a server on the loopback of a sandbox is reached from this machine, with b
 });
 
 test('events come as they are sent, and a WebSocket goes both ways', async ({ sandbox }) => {
-  await start(
+  await listenInside(
     sandbox,
+    8080,
     `require('http').createServer((request, response) => {
       response.writeHead(200, { 'content-type': 'text/event-stream' });
       response.write('data: first\\n\\n');
@@ -72,12 +68,12 @@ test('where nothing listens, a page says so; a server that comes later is reache
     'berth: nothing listens at port 8080 in the sandbox. Start a server there, and ask again.\n',
   ]);
   const code = `require('http').createServer((_, response) => response.end('here'))`;
-  await start(sandbox, code);
+  await listenInside(sandbox, 8080, code);
   expect(await (await fetch(exposed.url)).text()).toBe('here');
   await sandbox.stop();
-  expect((await fetch(exposed.url)).status).toBe(502);
+  expect((await fetch(exposed.url)).status).toBe(503);
   await sandbox.start();
-  await start(sandbox, code);
+  await listenInside(sandbox, 8080, code);
   expect(await (await fetch(exposed.url)).text()).toBe('here');
 });
 
@@ -85,7 +81,7 @@ test('what is closed is not reached any more, nor what is exposed of a sandbox t
   host,
 }) => {
   const sandbox = await host.create();
-  await start(sandbox, `require('net').createServer((socket) => socket.write('hi'))`);
+  await listenInside(sandbox, 8080, `require('net').createServer((socket) => socket.write('hi'))`);
   const [closed, left] = [await sandbox.expose(8080), await sandbox.expose(8080)];
   const socket = connect(closed.port, '127.0.0.1');
   await once(socket, 'data');

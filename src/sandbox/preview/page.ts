@@ -1,0 +1,62 @@
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
+import { rawAnswer } from '../network/raw-answer.ts';
+import { wantsHtml } from './access.ts';
+
+/** What a server of previews says itself: HTML for a browser, else text. */
+export interface Page {
+  status: number;
+  title: string;
+  /** A paragraph. */
+  text: string;
+  /** Above them it says what they are. */
+  links?: { title: string; to: readonly { label: string; url?: string | undefined }[] };
+  /** A browser is to look again in two seconds: what is missing may come. */
+  isForNow?: boolean;
+  headers?: Record<string, string>;
+}
+
+const style = `:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
+body { max-width: 44rem; margin: 4rem auto; padding: 0 1rem }
+h1 { font-size: 1.3rem } h2 { font-size: 1rem; margin: 1.5rem 0 0 } ul { padding-left: 1.2rem; margin: .3rem 0 }`;
+
+export function sendPage(request: IncomingMessage, response: ServerResponse, page: Page): void {
+  const isHtml = wantsHtml(request);
+  response.writeHead(page.status, {
+    'content-type': `text/${isHtml ? 'html' : 'plain'}; charset=utf-8`,
+    'cache-control': 'no-store',
+    'content-security-policy': `default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'`,
+    'x-content-type-options': 'nosniff',
+    'referrer-policy': 'no-referrer',
+    ...page.headers,
+  });
+  response.end(isHtml ? htmlOf(page) : textOf(page));
+}
+
+/** As the whole answer to a request that asked for another protocol. */
+export function rawPage(page: Page): string {
+  return rawAnswer({ status: page.status, reason: STATUS_CODES[page.status] ?? 'Error', body: textOf(page) });
+}
+
+function htmlOf({ title, text, links, isForNow }: Page): string {
+  const items = links?.to.map(({ label, url }) =>
+    url === undefined ? escaped(label) : `<a href="${escaped(url)}">${escaped(label)}</a>`,
+  );
+  return [
+    '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">',
+    isForNow ? '<meta http-equiv="refresh" content="2">' : '',
+    `<title>${escaped(title)}</title><style>${style}</style>`,
+    `<h1>${escaped(title)}</h1><p>${escaped(text)}</p>`,
+    links && items?.length ? `<h2>${links.title}</h2><ul>${items.map((item) => `<li>${item}</li>`).join('')}</ul>` : '',
+    '</html>\n',
+  ].join('');
+}
+
+function textOf({ title, text, links }: Page): string {
+  const lines = links?.to.map(({ label, url }) => `  ${url ?? label}\n`) ?? [];
+  const list = links && lines.length > 0 ? `${links.title}:\n${lines.join('')}` : '';
+  return `berth: ${title.charAt(0).toLowerCase()}${title.slice(1)}. ${text}\n${list}`;
+}
+
+function escaped(text: string): string {
+  return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
+}

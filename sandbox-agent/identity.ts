@@ -1,7 +1,7 @@
-import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
 import { agentGroup } from '../src/protocol/socket.ts';
 import { RequestError } from './errors.ts';
 import { setRootHasCapabilities, setThreadGroup, setThreadGroups, setThreadUser, setUndumpable } from './kernel.ts';
+import { readSmallFile } from './small-file.ts';
 
 /** Who runs a command. */
 export interface Identity {
@@ -50,20 +50,6 @@ function entries(path: string): string[][] {
   } catch {
     // An image without these files has no names: numbers still work.
     return [];
-  }
-}
-
-const maxFileBytes = 16 * 1024 * 1024;
-
-/** A command that is root may have put anything there: a FIFO would hold the sandbox-agent for ever. */
-function readSmallFile(path: string): string {
-  const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  try {
-    const stats = fstatSync(file);
-    if (!stats.isFile() || stats.size > maxFileBytes) throw new Error(`${path} is no file that has users or groups`);
-    return readFileSync(file, 'utf8');
-  } finally {
-    closeSync(file);
   }
 }
 

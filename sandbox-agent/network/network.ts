@@ -5,6 +5,8 @@ import type { WireStream } from '../../src/protocol/mux.ts';
 import { type NetworkServe, proxyPort } from '../../src/protocol/network.ts';
 import { RequestError } from '../errors.ts';
 import { Names } from './names.ts';
+import { Profile } from './profile.ts';
+import { Trust } from './trust.ts';
 
 /** Names and their ports that are listened at: each takes an open file, and any name may be asked for. */
 const mostServers = 512;
@@ -34,12 +36,15 @@ export class Network {
   readonly #waiting: Arrived[] = [];
   readonly #takers = new WeakMap<Outlet, ((arrived: Arrived) => void)[]>();
   /** The first that is attached is the one that programs go out through. */
-  #offers: (Pick<NetworkServe, 'env' | 'names'> & { outlet: Outlet })[] = [];
+  #offers: (Pick<NetworkServe, 'env' | 'names' | 'authority'> & { outlet: Outlet })[] = [];
   #names: Names | undefined;
+  readonly #trust = new Trust();
+  readonly #profile = new Profile();
   #lastChange: Promise<unknown> = Promise.resolve();
 
   /** What every command sees, below all other variables. */
   get env(): NetworkServe['env'] {
+    this.#trust.refresh();
     return this.#serving?.env ?? [];
   }
 
@@ -52,10 +57,10 @@ export class Network {
     return this.#offers.find(({ outlet }) => outlet.isAttached()) ?? this.#offers[0];
   }
 
-  serve({ env, names, takesOver }: Omit<NetworkServe, 'type' | 'requestId'>, outlet: Outlet): Promise<void> {
+  serve({ env, names, authority, takesOver }: Omit<NetworkServe, 'type' | 'requestId'>, outlet: Outlet): Promise<void> {
     return this.#inTurn(async () => {
       await this.#open();
-      const offer = { outlet, env, names };
+      const offer = { outlet, env, names, authority };
       const at = takesOver ? -1 : this.#offers.findIndex((one) => one.outlet === outlet);
       if (at !== -1) this.#offers[at] = offer;
       else {
@@ -94,9 +99,11 @@ export class Network {
     });
   }
 
-  /** Hands over what waits; to be called when a transport has come or gone. */
+  /** Has programs know who serves, and hands over what waits; to be called when a transport has come or gone. */
   dispatch(): void {
     const serving = this.#serving;
+    this.#trust.set(serving?.authority);
+    this.#profile.set(serving?.env);
     const takers = serving && this.#takers.get(serving.outlet);
     while (takers && takers.length > 0 && this.#waiting.length > 0) {
       const next = this.#waiting.shift();

@@ -7,6 +7,23 @@ export const port = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65
 /** Where the proxy of a sandbox listens, on its loopback: what is asked of it is answered by the host. */
 export const proxyPort = 3_128;
 
+/** What trusts the host's authority, in the sandbox. Any user of it can read these, and root alone can change them. */
+export const authorityFiles = {
+  directory: '/etc/berth',
+  /** The certificate alone. */
+  own: '/etc/berth/authority.pem',
+  /** It, and those that the image trusts. */
+  bundle: '/etc/berth/certificates.pem',
+  /** The same for Java. */
+  javaStore: '/etc/berth/certificates.jks',
+} as const;
+
+/** A certificate in PEM, and the hash of its subject by which OpenSSL looks for it. */
+const authority = v.strictObject({
+  certificate: v.pipe(v.string(), v.maxLength(16_384), v.startsWith('-----BEGIN CERTIFICATE-----')),
+  hash: v.pipe(v.string(), v.regex(/^[0-9a-f]{8}$/)),
+});
+
 /** As it stands in a rule: in lower case and ASCII; `*.` in front stands for any names below it, `*` for all. */
 const namePattern = v.pipe(v.string(), v.maxLength(253), v.regex(/^(\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*)$/));
 
@@ -23,6 +40,8 @@ export const networkServe = v.strictObject({
   takesOver: v.boolean(),
   /** Of every command that starts from now on, below all others. */
   env: environment,
+  /** Of whom servers are signed by whose requests are looked into: it is trusted, in the files of `authorityFiles`. */
+  authority: v.optional(authority),
   names: v.pipe(
     v.array(
       v.strictObject({

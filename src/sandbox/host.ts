@@ -11,7 +11,8 @@ import { abortError, BerthError } from '../errors.ts';
 import { type CollectReport, collect } from './collect.ts';
 import { SandboxExistsError, SandboxKeyConflictError, SandboxNotFoundError } from './errors.ts';
 import { differences, fingerprints, hash, keyLabel, optionsLabel } from './key.ts';
-import type { Resolve } from './network/decide.ts';
+import type { Authority } from './network/authority.ts';
+import type { Outside } from './network/gateway.ts';
 import { resolver } from './network/resolver.ts';
 import {
   type CheckedCreateOptions,
@@ -71,6 +72,11 @@ export interface SandboxHostOptions {
    * Default: as this machine does it
    */
   dns?: string[];
+  /**
+   * Certificates, in PEM, of authorities that a server may be signed by, beside those that Node trusts, where the host reads
+   * what is said to it: for secrets, and for rules with `methods` or `paths`. Default: none
+   */
+  ca?: string[];
   /** A pino logger. Default: to standard error, from the level `BERTH_LOG` on, else `warn` */
   logger?: Logger;
 }
@@ -80,7 +86,7 @@ export class SandboxHost implements AsyncDisposable {
   readonly #engine: Engine;
   readonly #state: StateDir;
   readonly #image: string | undefined;
-  readonly #resolve: Resolve;
+  readonly #outside: Outside;
   readonly #watch: EngineWatch;
   readonly #turns = new Turns(creationsAtOnce);
   readonly #pool: Pool | undefined;
@@ -91,14 +97,14 @@ export class SandboxHost implements AsyncDisposable {
     engine: Engine,
     state: StateDir,
     image: string | undefined,
-    resolve: Resolve,
+    outside: Outside,
     pool: CheckedPool,
     onPoolFailure: (error: unknown) => void,
   ) {
     this.#engine = engine;
     this.#state = state;
     this.#image = image;
-    this.#resolve = resolve;
+    this.#outside = outside;
     this.#watch = new EngineWatch(engine, { [hostLabel]: state.hostId });
     if (pool.size > 0) {
       this.#pool = new Pool(
@@ -141,7 +147,8 @@ export class SandboxHost implements AsyncDisposable {
         ...(docker && { docker }),
         ...(transport && { transport }),
       });
-      return new SandboxHost(engine, state, image, resolver(options.dns), pool, (error) =>
+      const outside = { resolve: resolver(options.dns), authority: authority(), ca: options.ca };
+      return new SandboxHost(engine, state, image, outside, pool, (error) =>
         logger.warn({ err: error }, 'a sandbox for the pool could not be made'),
       );
     } catch (error) {
@@ -510,7 +517,7 @@ export class SandboxHost implements AsyncDisposable {
       container,
       state: this.#state,
       watch: this.#watch,
-      resolve: this.#resolve,
+      outside: this.#outside,
       cwd: container.labels[cwdLabel] ?? '/workspace',
       onConnect: () => this.#open.add(sandbox),
       onClose: () => this.#open.delete(sandbox),
@@ -528,6 +535,15 @@ function labelsFor(labels: Readonly<Record<string, string>>): Record<string, str
   return Object.fromEntries(
     Object.entries(labels).map(([name, value]) => [workLabels.has(name) ? name : `${userLabelPrefix}${name}`, value]),
   );
+}
+
+/** One for the host, made when it is needed first: most never do, and its libraries take long to load. */
+function authority(): () => Promise<Authority> {
+  let made: Promise<Authority> | undefined;
+  return () => {
+    made ??= import('./network/authority.ts').then(({ Authority }) => Authority.make());
+    return made;
+  };
 }
 
 function throwIfAborted(signal: AbortSignal | undefined): void {

@@ -33,6 +33,7 @@ export type { Exposed } from './network/expose.ts';
 export type { NetworkDecision } from './network/gateway.ts';
 export type { NetworkPolicy, Rule, RuleOptions } from './network/policy.ts';
 export type { OpenPort, PortChange } from './network/ports.ts';
+export type { Secret } from './network/secrets.ts';
 export type {
   AttachOptions,
   AttachPtyOptions,

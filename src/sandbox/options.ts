@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto';
 import { isAbsolute } from 'node:path';
 import { Readable } from 'node:stream';
 import * as v from 'valibot';
@@ -313,6 +314,14 @@ const poolOptions = v.pipe(
   v.transform((given) => (typeof given === 'number' ? { size: given, limits: {} } : given)),
 );
 
+function isCertificate(pem: string): boolean {
+  try {
+    return new X509Certificate(pem) !== undefined;
+  } catch {
+    return false;
+  }
+}
+
 const anObject = v.custom<object>((value) => typeof value === 'object' && value !== null, 'is no object');
 export const hostOptions = v.strictObject({
   docker: v.optional(anObject),
@@ -320,6 +329,9 @@ export const hostOptions = v.strictObject({
   stateDir: v.optional(v.pipe(v.string(), v.minLength(1))),
   pool: v.optional(poolOptions, 0),
   dns: v.optional(v.pipe(v.array(v.string()), v.minLength(1))),
+  ca: v.optional(
+    v.pipe(v.array(v.pipe(v.string(), v.check(isCertificate, 'is no certificate in PEM'))), v.minLength(1)),
+  ),
   logger: v.optional(anObject),
 });
 

@@ -17,12 +17,12 @@ import {
 } from './errors.ts';
 import { FileSystem } from './fs/file-system.ts';
 import { keyLabel } from './key.ts';
-import type { Resolve } from './network/decide.ts';
 import { dial } from './network/dial.ts';
 import { type Exposed, expose, exposeWithToken } from './network/expose.ts';
-import { Gateway, type NetworkDecision } from './network/gateway.ts';
+import { Gateway, type NetworkDecision, type Outside } from './network/gateway.ts';
 import { type CompiledPolicy, type NetworkPolicy, networkPolicy } from './network/policy.ts';
 import { type OpenPort, openPorts, type PortChange, watchPorts } from './network/ports.ts';
+import { placeholder } from './network/secrets.ts';
 import {
   type AttachOptions,
   type AttachPtyOptions,
@@ -120,7 +120,7 @@ export class Sandbox implements AsyncDisposable {
   readonly #place: Place;
   readonly #watch: EngineWatch;
   readonly #pause: Pause;
-  readonly #resolve: Resolve;
+  readonly #outside: Outside;
   readonly #networkListeners = new Set<(decision: NetworkDecision) => void>();
   readonly #exposed = new Set<Exposed>();
   /** What was set here, with its secrets. */
@@ -143,7 +143,7 @@ export class Sandbox implements AsyncDisposable {
     container: Container;
     state: StateDir;
     watch: EngineWatch;
-    resolve: Resolve;
+    outside: Outside;
     cwd: string;
     onConnect: () => void;
     onClose: () => void;
@@ -158,7 +158,7 @@ export class Sandbox implements AsyncDisposable {
     this.#onClose = options.onClose;
     this.#onRemove = options.onRemove;
     this.#watch = options.watch;
-    this.#resolve = options.resolve;
+    this.#outside = options.outside;
     this.#pause = new Pause(this.id, options.container.state === 'paused');
     this.#place = { wire: () => this.#open(), pause: this.#pause, sessionId: rootSessionId, cwd: options.cwd };
     this.fs = new FileSystem(this.#place.wire, options.cwd);
@@ -516,9 +516,14 @@ export class Sandbox implements AsyncDisposable {
     const takesOver = this.#network !== undefined && this.#network.stamp === kept?.stamp;
     const policy = takesOver ? this.#network?.policy : readKept(kept);
     if (!policy && !this.#gateway) return;
-    this.#gateway ??= new Gateway(wire, this.#resolve, (decision) => {
-      for (const listener of this.#networkListeners) listener(decision);
-    });
+    this.#gateway ??= new Gateway(
+      wire,
+      this.#outside,
+      (name) => placeholder(this.#state.privateKey, this.id, name),
+      (decision) => {
+        for (const listener of this.#networkListeners) listener(decision);
+      },
+    );
     await this.#gateway.set(policy, { takesOver });
   }
 

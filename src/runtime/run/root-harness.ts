@@ -54,6 +54,7 @@ export class RootHarnesses {
         for (const server of Object.values(each.mcpServers)) addMcpSecrets(journal.masker, server);
         OpenHarness.checkTools(each, factory);
       }
+      journal.masker.add(...(factory.secrets ?? []));
       // By their text: an agent may make a factory for each of its runs.
       if (factory.warning !== undefined && !this.#warnings.has(factory.warning)) {
         this.#warnings.add(factory.warning);

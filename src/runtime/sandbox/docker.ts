@@ -33,7 +33,9 @@ const instanceIdleMs = 30 * 60 * 1000;
 export function docker(options: DockerOptions = {}): SandboxFactory {
   check('docker', dockerOptions, options);
   const { keep = false, ...create } = options;
+  const secrets = typeof create.network === 'object' ? (create.network.secrets ?? []) : [];
   return {
+    secrets: secrets.map(({ value }) => value),
     async createSandbox(request) {
       const { signal } = request;
       signal.throwIfAborted();

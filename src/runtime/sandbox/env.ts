@@ -142,6 +142,8 @@ export interface SandboxEnv extends SandboxDriver {
 export interface SandboxFactory {
   /** What whoever runs the program must know; written to the log once per runtime. */
   readonly warning?: string;
+  /** What its sandboxes never get, and is masked in what their work tells and keeps. */
+  readonly secrets?: readonly string[];
   /**
    * Tools for the model in place of the six built-in ones, made for each prompt.
    * @param options.subagents - those that the agent may give tasks to

@@ -5,7 +5,7 @@ export interface Target {
   /** A name or an address, as it was asked for. */
   host: string;
   port: number;
-  /** Of plain HTTP. Left out: nothing is known of what is going to be said. */
+  /** In HTTP. Left out: nothing is known of what is going to be said. */
   request?: { method: string; path: string };
 }
 
@@ -19,7 +19,7 @@ export type Resolve = (name: string) => Promise<string[]>;
 /** Decides on the name and on every address that it has now; who connects takes one of those, without asking again. */
 export async function decide(policy: CompiledPolicy, target: Target, resolve: Resolve): Promise<Decision> {
   const { host, port } = target;
-  const address = normalAddress(host.replace(/^\[(.*)\]$/, '$1'));
+  const address = addressOf(host);
   if (address !== undefined) {
     const rule = addressRule(policy, address, target);
     if (rule !== undefined) return { allowed: true, rule, host: address, addresses: [address] };
@@ -57,13 +57,32 @@ export function stillAllows(policy: CompiledPolicy, target: Target, address: str
   return nameRule(policy, name, target) !== undefined && (isByAddress || isPublic(address));
 }
 
+/**
+ * Whether requests to there are decided on one by one, as rules have conditions for them. `isBound`: a secret is for them,
+ * which is put in request by request.
+ */
+export function isByRequest({ isOpen, rules }: CompiledPolicy, { host, port }: Target, isBound: boolean): boolean {
+  if (isOpen) return isBound;
+  const known = normalHost(host) ?? '';
+  const fitting = rules.filter(
+    (rule) => rule.ports.has(port) && (rule.matchesName(known) || rule.matchesAddress(known)),
+  );
+  return fitting.length > 0 && (isBound || fitting.every(({ methods, paths }) => methods || paths));
+}
+
+/** A name or an address as rules compare it. `undefined`: it is neither. */
+export function normalHost(host: string): string | undefined {
+  return addressOf(host) ?? normalName(host);
+}
+
+function addressOf(host: string): string | undefined {
+  return normalAddress(host.replace(/^\[(.*)\]$/, '$1'));
+}
+
 /** What the name server in the sandbox gives addresses for, and where they are listened at. */
 export function namesOf({ isOpen, rules }: CompiledPolicy): { pattern: string; ports: number[] }[] {
   if (isOpen) return [{ pattern: '*', ports: openPorts }];
-  return rules.flatMap(({ pattern, ports, methods, paths }) =>
-    // Of a connection to an address nothing is known but that.
-    pattern === undefined || methods || paths ? [] : [{ pattern, ports: [...ports] }],
-  );
+  return rules.flatMap(({ pattern, ports }) => (pattern === undefined ? [] : [{ pattern, ports: [...ports] }]));
 }
 
 function nameRule(policy: CompiledPolicy, name: string, target: Target): string | undefined {
@@ -81,7 +100,17 @@ function fits({ ports, methods, paths }: CompiledRule, { port, request }: Target
   if (!methods && !paths) return true;
   if (!request) return false;
   const { method, path } = request;
-  return (!methods || methods.includes(method)) && (!paths || paths.some((prefix) => path.startsWith(prefix)));
+  if (methods && !methods.includes(method)) return false;
+  return !paths || (!mayClimb(path) && paths.some((prefix) => path.startsWith(prefix)));
+}
+
+/** Whether a server could take it for the path of something else, which it was not compared as. */
+function mayClimb(path: string): boolean {
+  const decoded = path
+    .replaceAll('%25', '%')
+    .replace(/%2e/gi, '.')
+    .replace(/%2f|%5c|\\/gi, '/');
+  return /(^|\/)\.\.(\/|;|$)/.test(decoded) || decoded.includes('%00');
 }
 
 function refusal(reason: string, { isOpen }: CompiledPolicy, { request }: Target, rule: string): Decision {

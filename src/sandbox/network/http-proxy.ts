@@ -1,143 +1,400 @@
 import {
   createServer,
-  request as httpRequest,
+  type IncomingHttpHeaders,
   type IncomingMessage,
   type Server,
   type ServerResponse,
 } from 'node:http';
-import type { Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
-import { pipeline } from 'node:stream';
-import type { Target } from './decide.ts';
-import { Refusal, relay } from './outgoing.ts';
+import {
+  createServer as createHttp2Server,
+  type Http2Server,
+  type IncomingHttpHeaders as IncomingHttp2Headers,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from 'node:http2';
+import { type Duplex, pipeline, type Readable, type Writable } from 'node:stream';
+import { createServer as createTlsServer } from 'node:tls';
+import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib';
+import type { Authority } from './authority.ts';
+import { normalHost, type Target } from './decide.ts';
+import { firstByte } from './first-byte.ts';
+import type { Gateway } from './gateway.ts';
+import { Mask, masked } from './mask.ts';
+import { Refusal } from './outgoing.ts';
 import { rawAnswer } from './raw-answer.ts';
+import type { Answer, Exchange, Upstream } from './upstream.ts';
 
-type Open = (target: Target) => Promise<Socket>;
-
-/** Of one connection only (RFC 9110, section 7.6.1), and what is meant for a proxy. */
+/** Of one connection only (RFC 9110, section 7.6.1), what is meant for a proxy, and what was answered already. */
 const hopByHop = new Set(
-  'connection keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer transfer-encoding upgrade'.split(
-    ' ',
-  ),
+  (
+    'connection keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer transfer-encoding upgrade ' +
+    'http2-settings expect'
+  ).split(' '),
 );
 
-/** Speaks HTTP with programs: tunnels by CONNECT, and requests for whole URLs. */
-export class HttpProxy {
-  readonly #server: Server;
-  readonly #open: Open;
+/** Where a connection leads whose requests are decided on one by one. */
+interface Destination {
+  host: string;
+  port: number;
+  isSecure: boolean;
+}
 
-  constructor(open: Open) {
-    this.#open = open;
-    this.#server = createServer();
-    this.#server.on('request', (request, response) => void this.#request(request, response));
+/** A request of a program, in either version of HTTP. */
+interface Incoming {
+  method: string;
+  /** A path, or to a proxy a URL. */
+  url: string;
+  /** Whom it says that it is for. */
+  authority: string | undefined;
+  headers: IncomingHttpHeaders;
+  /** Left out: it has none. */
+  body?: Readable;
+  isHttp2: boolean;
+  /** Left out: it came to the proxy. */
+  destination: Destination | undefined;
+}
+
+/** What a program is answered on. */
+interface Outgoing {
+  /** Begins the answer. @returns what its body goes to */
+  respond: (answer: Answer) => Writable;
+  /** Left as it is when the answer has begun; then it breaks off. */
+  refuse: (refusal: { status: number; body: string }) => void;
+  /** Also when it is closed already. */
+  onClose: (listener: () => void) => void;
+  destroy: () => void;
+}
+
+/** A request, as it is decided on and sent. */
+interface Asked {
+  target: Target;
+  isSecure: boolean;
+  method: string;
+  /** With the query. */
+  path: string;
+  headers: IncomingHttpHeaders;
+}
+
+/** Speaks HTTP with programs: as a proxy, and in place of the servers whose requests are decided on one by one. */
+export class HttpProxy {
+  readonly #gateway: Gateway;
+  readonly #upstream: Upstream;
+  readonly #authority: () => Promise<Authority>;
+  readonly #server: Server;
+  readonly #http2: Http2Server;
+  /** By the socket, or the session, of a connection in place of a server. */
+  readonly #destinations = new WeakMap<object, Destination>();
+
+  constructor(gateway: Gateway, upstream: Upstream, authority: () => Promise<Authority>) {
+    this.#gateway = gateway;
+    this.#upstream = upstream;
+    this.#authority = authority;
+    // However long a body takes, it is a program's matter.
+    this.#server = createServer({ requestTimeout: 0 });
+    this.#server.on('request', (request, response) => {
+      const destination = this.#destinations.get(request.socket);
+      void this.#request({ ...ofHttp1(request), destination }, onHttp1(response));
+    });
     this.#server.on('connect', (request, program: Duplex, head) => void this.#connect(request, program, head));
     this.#server.on('upgrade', (request, program: Duplex, head) => void this.#upgrade(request, program, head));
     this.#server.on('clientError', (_error, program: Duplex) => {
       if (program.writable) program.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n');
       else program.destroy();
     });
+    this.#http2 = createHttp2Server();
+    this.#http2.on('stream', (stream, headers) => {
+      const destination = stream.session && this.#destinations.get(stream.session);
+      void this.#request({ ...ofHttp2(stream, headers), destination }, onHttp2(stream));
+    });
+    this.#http2.on('sessionError', () => {}); // it is destroyed, with its streams
   }
 
+  /** As a proxy. */
   serve(program: Duplex): void {
     this.#server.emit('connection', program);
   }
 
-  async #connect({ url = '' }: IncomingMessage, program: Duplex, head: Buffer): Promise<void> {
+  /** In place of the server there, by TLS if the program begins with that. */
+  async serveFor(program: Duplex, { host, port }: { host: string; port: number }): Promise<void> {
+    program.on('error', () => {}); // it is destroyed, which whoever works on it notices
+    const first = await firstByte(program);
+    if (first === undefined) return;
+    if (first !== 0x16) {
+      this.#destinations.set(program, { host, port, isSecure: false });
+      this.#server.emit('connection', program);
+      return;
+    }
+    const certificate = await (await this.#authority()).certificateFor(host);
+    // One for each, as which one it shows is the connection's matter, not that of the name in the handshake.
+    const server = createTlsServer({ ...certificate, ALPNProtocols: ['h2', 'http/1.1', 'http/1.0'] });
+    server.once('tlsClientError', () => program.destroy()); // it does not trust us, say
+    server.once('secureConnection', (socket) => {
+      socket.on('error', () => program.destroy());
+      const destination = { host, port, isSecure: true };
+      if (socket.alpnProtocol === 'h2') {
+        const set = (session: ServerHttp2Session) => this.#destinations.set(session, destination);
+        this.#http2.once('session', set); // which is told of at once
+        this.#http2.emit('connection', socket);
+      } else {
+        this.#destinations.set(socket, destination);
+        this.#server.emit('connection', socket);
+      }
+    });
+    server.emit('connection', program);
+  }
+
+  async #connect({ url = '', socket }: IncomingMessage, program: Duplex, head: Buffer): Promise<void> {
     program.on('error', () => {}); // it is destroyed, which whoever works on it notices
     const [, host, port] = /^(.+):(\d{1,5})$/.exec(url) ?? [];
     try {
-      if (host === undefined) throw new Refusal(`CONNECT needs a host and a port, not ${JSON.stringify(url)}`);
-      const socket = await this.#open({ host, port: Number(port) });
-      program.write('HTTP/1.1 200 Connection established\r\n\r\n');
-      if (head.length > 0) program.unshift(head);
-      relay(program, socket);
+      if (host === undefined || this.#destinations.has(socket)) {
+        throw new Refusal(`CONNECT is for a proxy, and needs a host and a port, not ${JSON.stringify(url)}`);
+      }
+      await this.#gateway.tunnel(program, { host, port: Number(port) }, () => {
+        program.write('HTTP/1.1 200 Connection established\r\n\r\n');
+        if (head.length > 0) program.unshift(head);
+      });
     } catch (error) {
       program.end(rawAnswer(answerTo(error)));
     }
   }
 
-  async #request(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    let socket: Socket | undefined;
+  async #request(incoming: Incoming, outgoing: Outgoing): Promise<void> {
+    let cut = () => {};
     try {
-      const url = urlOf(request);
-      socket = await this.#open(targetOf(url, request));
-      const upstream = httpRequest({
-        createConnection: () => socket,
-        method: request.method,
-        path: `${url.pathname}${url.search}`,
-        headers: passedOn(request, url),
-        setHost: false,
-      });
-      upstream.on('upgrade', () => upstream.destroy()); // nobody asked for it
-      upstream.on('response', (answer) => {
-        response.writeHead(answer.statusCode ?? 502, answer.statusMessage, withoutHops(answer));
-        pipeline(answer, response, () => upstream.destroy());
-      });
-      upstream.on('error', (error) => {
-        if (response.headersSent) response.destroy();
-        else refuse(response, new Refusal(`the connection broke: ${error.message}`, '', { isFailure: true }));
-      });
-      response.on('close', () => upstream.destroy());
-      pipeline(request, upstream, () => {}); // what went wrong is told by `upstream`
+      const asked = askedBy(incoming);
+      const { exchange, forms } = await this.#exchange(asked, incoming, outgoing.destroy);
+      cut = exchange.cut;
+      outgoing.onClose(cut);
+      if (incoming.body)
+        pipeline(incoming.body, exchange.outgoing, () => {}); // what went wrong is told by the answer
+      else exchange.outgoing.end();
+      const { answer, through } = passOn(await exchange.answer, asked.method, forms);
+      if (answer.status === 101) throw new Refusal('the server changed the protocol unasked', '', { isFailure: true });
+      pipe([answer.body, ...through, outgoing.respond(answer)], cut);
     } catch (error) {
-      socket?.destroy();
-      refuse(response, error);
+      cut();
+      outgoing.refuse(answerTo(error));
     }
   }
 
-  /** A WebSocket, say: the request is passed on as it is, and then what both sides send. */
+  /** A WebSocket, say: when the server has agreed, what both sides send is passed on as it is. */
   async #upgrade(request: IncomingMessage, program: Duplex, head: Buffer): Promise<void> {
     program.on('error', () => {}); // it is destroyed, which whoever works on it notices
+    let cut = () => {};
     try {
-      const url = urlOf(request);
-      const socket = await this.#open(targetOf(url, request));
-      const headers = Object.entries({
-        ...passedOn(request, url),
-        connection: 'upgrade',
-        upgrade: request.headers.upgrade,
-      });
-      const lines = headers.flatMap(([name, value]) => [value ?? []].flat().map((one) => `${name}: ${one}`));
-      socket.write(
-        [`${request.method} ${url.pathname}${url.search} HTTP/1.1`, ...lines, '', ''].join('\r\n'),
-        'latin1',
+      const destination = this.#destinations.get(request.socket);
+      const { body: _, ...incoming } = { ...ofHttp1(request), destination };
+      const asked = askedBy(incoming);
+      // Of other protocols nobody knows what would be asked in them, and a server may do without.
+      const isWebSocket = request.headers.upgrade?.toLowerCase() === 'websocket';
+      const upgrade = { connection: 'upgrade', upgrade: 'websocket' };
+      if (isWebSocket) Object.assign(asked.headers, upgrade);
+      const { exchange, forms } = await this.#exchange(asked, incoming, () => program.destroy());
+      cut = exchange.cut;
+      program.once('close', cut);
+      exchange.outgoing.end();
+      const { answer, through } = passOn(await exchange.answer, asked.method, forms);
+      const isAgreed = answer.status === 101 && isWebSocket;
+      const headers = { ...answer.headers, ...(isAgreed ? upgrade : { connection: 'close' }) };
+      const lines = Object.entries(headers).flatMap(([name, value]) =>
+        [value ?? []].flat().map((one) => `${name}: ${one}`),
       );
-      if (head.length > 0) program.unshift(head);
-      relay(program, socket);
+      program.write([`HTTP/1.1 ${answer.status} ${answer.reason}`, ...lines, '', ''].join('\r\n'), 'latin1');
+      if (isAgreed && head.length > 0) program.unshift(head);
+      program.setMaxListeners(0); // it stands at both ends, and has been a server's
+      pipe([...(isAgreed ? [program] : []), answer.body, ...through, program], cut);
     } catch (error) {
+      cut();
       program.end(rawAnswer(answerTo(error)));
     }
   }
+
+  /** Decides, puts secrets in, and sends the head. */
+  async #exchange(
+    { target, isSecure, ...asked }: Asked,
+    { body, isHttp2 }: Pick<Incoming, 'body' | 'isHttp2'>,
+    onCut: () => void,
+  ): Promise<{ exchange: Exchange; forms: Buffer[] }> {
+    const allowed = await this.#gateway.allow(target);
+    const { host, addresses } = allowed;
+    const { port } = target;
+    const filled = this.#gateway.secrets?.fill({ host, port }, asked);
+    const head = { ...asked, ...filled, hasBody: body !== undefined };
+    const forms = filled?.forms ?? [];
+    if (forms.length > 0) {
+      // An answer that is masked has to be read.
+      head.headers['accept-encoding'] = 'identity';
+      delete head.headers['sec-websocket-extensions'];
+    }
+    let exchange: Exchange;
+    try {
+      exchange = await this.#upstream.exchange({ host, port, isSecure, addresses }, head, { isHttp2 });
+    } catch (error) {
+      this.#gateway.failed(allowed, error as Error); // of a connection
+      throw error;
+    }
+    const { address, bytes, closed } = exchange;
+    const cut = () => {
+      exchange.cut();
+      onCut();
+    };
+    const end = this.#gateway.begin(allowed, { address, bytes, cut, secrets: filled?.used ?? [] });
+    void closed.then(end);
+    return { exchange, forms };
+  }
 }
 
-/** @throws {Refusal} it is no request to a proxy */
-function urlOf({ url = '' }: IncomingMessage): URL {
-  if (/^http:\/\//i.test(url) && URL.canParse(url)) return new URL(url);
-  throw new Refusal('this is a proxy: ask it for a whole URL that begins with http://, or by CONNECT');
+/** @throws {Refusal} it is no request that is to be made here */
+function askedBy({ method, url, authority, headers: given, destination }: Incoming): Asked {
+  const headers = withoutHops(given);
+  if (!destination) {
+    if (!/^http:\/\//i.test(url) || !URL.canParse(url)) {
+      throw new Refusal('this is a proxy: ask it for a whole URL that begins with http://, or by CONNECT');
+    }
+    const { hostname, port, pathname, host } = new URL(url);
+    // The host of the URL is the one that is decided on, whatever the header says.
+    headers.host = host;
+    const target = { host: hostname, port: Number(port || 80), request: { method, path: pathname } };
+    return { target, isSecure: false, method, path: pathname + queryOf(url), headers };
+  }
+  const { host, port, isSecure } = destination;
+  if (authority !== undefined && !isFor(authority, destination)) {
+    const reason = `this connection is to ${host}:${port}: a request for ${authority.slice(0, 256)} needs another one`;
+    throw new Refusal(reason, '', { isMisdirected: true });
+  }
+  if (!url.startsWith('/')) throw new Refusal(`${JSON.stringify(url.slice(0, 256))} is no path`);
+  // As a server would take it: what is decided on is what is sent.
+  const { pathname } = new URL(`http://path.invalid/${url.split(/[?#]/)[0]}`.replace('invalid//', 'invalid/'));
+  headers.host = authority ?? host;
+  return {
+    target: { host, port, request: { method, path: pathname } },
+    isSecure,
+    method,
+    path: pathname + queryOf(url),
+    headers,
+  };
 }
 
-function targetOf({ hostname, port, pathname }: URL, { method = 'GET' }: IncomingMessage): Target {
-  return { host: hostname, port: Number(port || 80), request: { method, path: pathname } };
+function isFor(authority: string, { host, port, isSecure }: Destination): boolean {
+  const text = `${isSecure ? 'https' : 'http'}://${authority}`;
+  if (!URL.canParse(text)) return false;
+  const named = new URL(text);
+  return normalHost(named.hostname) === host && Number(named.port || (isSecure ? 443 : 80)) === port;
 }
 
-/** The host of the URL is the one that was decided on, whatever the header says. */
-function passedOn(request: IncomingMessage, { host }: URL): Record<string, string | string[] | undefined> {
-  return { ...withoutHops(request), host };
+function ofHttp1(request: IncomingMessage): Omit<Incoming, 'destination'> {
+  const { method = 'GET', url = '', headers } = request;
+  const { 'content-length': length, 'transfer-encoding': encoding } = headers;
+  const hasBody = encoding !== undefined || (length !== undefined && Number(length) > 0);
+  return { method, url, headers, authority: headers.host, isHttp2: false, ...(hasBody && { body: request }) };
 }
 
-function withoutHops({ headers }: IncomingMessage): Record<string, string | string[] | undefined> {
+function ofHttp2(stream: ServerHttp2Stream, given: IncomingHttp2Headers): Omit<Incoming, 'destination'> {
+  const { ':method': method = 'GET', ':path': url = '', ':authority': named, ...headers } = given;
+  const authority = named ?? headers.host;
+  return { method, url, headers, authority, isHttp2: true, ...(!stream.endAfterHeaders && { body: stream }) };
+}
+
+function onHttp1(response: ServerResponse): Outgoing {
+  response.on('error', () => {}); // who asked is gone
+  return {
+    respond: ({ status, reason, headers, trailers, body }) => {
+      response.writeHead(status, reason, headers);
+      // Before the end of the body is passed on.
+      body.once('end', () => response.addTrailers(trailers()));
+      return response;
+    },
+    refuse: ({ status, body }) => {
+      if (response.headersSent) return void response.destroy();
+      response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8' });
+      response.end(body);
+    },
+    onClose: (listener) => (response.closed ? listener() : response.once('close', listener)),
+    destroy: () => response.destroy(),
+  };
+}
+
+function onHttp2(stream: ServerHttp2Stream): Outgoing {
+  stream.on('error', () => {}); // who asked is gone
+  return {
+    respond: ({ status, headers, trailers }) => {
+      stream.respond({ ...headers, ':status': status }, { waitForTrailers: true });
+      stream.once('wantTrailers', () => stream.sendTrailers(trailers()));
+      return stream;
+    },
+    refuse: ({ status, body }) => {
+      if (stream.headersSent || stream.destroyed) return void stream.destroy();
+      stream.respond({ ':status': status, 'content-type': 'text/plain; charset=utf-8' });
+      stream.end(body);
+    },
+    onClose: (listener) => (stream.closed ? listener() : stream.once('close', listener)),
+    destroy: () => stream.destroy(),
+  };
+}
+
+/** From the first to the last; each is destroyed when one of them fails. */
+function pipe(streams: readonly (Readable | Writable | Duplex)[], onFailure: () => void): void {
+  pipeline(streams as [Readable, Duplex, Writable], (error) => {
+    if (error) onFailure();
+  });
+}
+
+/** What is passed on of an answer, and what its body goes through first. */
+function passOn(given: Answer, method: string, forms: readonly Buffer[]): { answer: Answer; through: Duplex[] } {
+  const { status, body } = given;
+  const headers = maskedFields(withoutHops(given.headers), forms);
+  const trailers = () => maskedFields(withoutHops(given.trailers()), forms);
+  const answer = { status, reason: masked(given.reason, forms), headers, trailers, body };
+  const { 'content-encoding': encoding = 'identity' } = headers;
+  const hasNoBody = method === 'HEAD' || status === 204 || status === 304;
+  if (forms.length === 0 || hasNoBody) return { answer, through: [] };
+  if (encoding === 'identity') return { answer, through: [new Mask(forms)] };
+  const decoder = decoders[encoding.toLowerCase()];
+  if (!decoder) {
+    throw new Refusal(`the server answered in ${encoding}, which can't be looked into for secrets`, '', {
+      isFailure: true,
+    });
+  }
+  delete headers['content-encoding'];
+  delete headers['content-length'];
+  return { answer, through: [decoder(), new Mask(forms)] };
+}
+
+function maskedFields(headers: IncomingHttpHeaders, forms: readonly Buffer[]): IncomingHttpHeaders {
+  if (forms.length === 0) return headers;
+  const fields = Object.entries(headers).map(([name, value]) => [
+    name,
+    typeof value === 'string' ? masked(value, forms) : value?.map((one) => masked(one, forms)),
+  ]);
+  return Object.fromEntries(fields);
+}
+
+const decoders: Record<string, () => Duplex> = {
+  gzip: createGunzip,
+  'x-gzip': createGunzip,
+  deflate: createInflate,
+  br: createBrotliDecompress,
+};
+
+/** As it was written, with its question mark. */
+function queryOf(url: string): string {
+  const [withoutFragment = ''] = url.split('#');
+  const at = withoutFragment.indexOf('?');
+  return at === -1 ? '' : withoutFragment.slice(at);
+}
+
+function withoutHops(headers: IncomingHttpHeaders): IncomingHttpHeaders {
   const named = new Set((headers.connection ?? '').toLowerCase().split(/\s*,\s*/));
-  return Object.fromEntries(Object.entries(headers).filter(([name]) => !hopByHop.has(name) && !named.has(name)));
-}
-
-function refuse(response: ServerResponse, error: unknown): void {
-  const { status, body } = answerTo(error);
-  response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8', connection: 'close' });
-  response.end(body);
+  return Object.fromEntries(
+    Object.entries(headers).filter(([name]) => !name.startsWith(':') && !hopByHop.has(name) && !named.has(name)),
+  );
 }
 
 function answerTo(error: unknown): { status: number; reason: string; body: string } {
-  const { message, hint = '', isFailure = true } = error as Partial<Refusal>;
+  const { message, hint = '', isFailure = true, isMisdirected } = error as Partial<Refusal>;
   const body = `berth: ${message ?? 'it failed'}.\n${hint === '' ? '' : `${hint}.\n`}`;
+  if (isMisdirected) return { status: 421, reason: 'Misdirected Request', body };
   return isFailure
     ? { status: 502, reason: 'Bad Gateway', body }
     : { status: 403, reason: 'Forbidden by policy', body };

@@ -8,8 +8,19 @@ export class Refusal extends Error {
   readonly hint: string;
   /** It was allowed, and could not be made. */
   readonly isFailure: boolean;
-  constructor(reason: string, hint = '', { isFailure = false } = {}) {
-    super(reason);
+  /** It came to a connection that leads somewhere else. */
+  readonly isMisdirected: boolean;
+  constructor(
+    reason: string,
+    hint = '',
+    {
+      isFailure = false,
+      isMisdirected = false,
+      cause,
+    }: { isFailure?: boolean; isMisdirected?: boolean; cause?: unknown } = {},
+  ) {
+    super(reason, cause === undefined ? undefined : { cause });
+    this.isMisdirected = isMisdirected;
     this.hint = hint;
     this.isFailure = isFailure;
   }
@@ -23,8 +34,20 @@ export function relay(one: Duplex, other: Duplex): void {
   });
 }
 
-/** To the first of these addresses that answers. */
-export function connect(addresses: readonly string[], port: number): Promise<Socket> {
+/**
+ * Connects to the first of these addresses that answers.
+ * @throws {Refusal} none does
+ */
+export async function connectTo(to: { host: string; addresses: readonly string[]; port: number }): Promise<Socket> {
+  try {
+    return await connect(to.addresses, to.port);
+  } catch (error) {
+    const reason = `${to.host}:${to.port} could not be reached: ${(error as Error).message}`;
+    throw new Refusal(reason, '', { isFailure: true, cause: error });
+  }
+}
+
+function connect(addresses: readonly string[], port: number): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = new Socket({ allowHalfOpen: true });
     const found = addresses.map((address) => ({ address, family: isIP(address) }));

@@ -3,6 +3,7 @@ import { domainToASCII } from 'node:url';
 import * as v from 'valibot';
 import { limits } from '../../protocol/limits.ts';
 import { port as portNumber } from '../../protocol/network.ts';
+import { type CompiledSecret, type Secret, secretOption } from './secrets.ts';
 
 /**
  * What a rule allows: a host, with the names below it where it begins with `*.`; an address; or a range of addresses in
@@ -13,9 +14,9 @@ export interface RuleOptions {
   host: string;
   /** Default: the one after the host, else 80 and 443 */
   ports?: readonly number[] | undefined;
-  /** Of requests in plain HTTP, and then nothing else is allowed: `GET`, say. Default: all, and other protocols too */
+  /** Of requests in HTTP, which are looked into for that, and then nothing else is allowed. Default: all, and other protocols */
   methods?: readonly string[] | undefined;
-  /** How the path of a request in plain HTTP begins, and then nothing else is allowed. Default: any, and other protocols */
+  /** How the path of such a request begins, and then nothing else is allowed. Default: any, and other protocols too */
   paths?: readonly string[] | undefined;
 }
 /** As text, or with options: `host` of those is the text. */
@@ -29,7 +30,10 @@ export type NetworkPolicy =
   | 'none'
   | 'open'
   | {
-      allow: readonly Rule[];
+      /** `'open'`: every public address. */
+      allow: readonly Rule[] | 'open';
+      /** That the host puts into requests. At most 64 */
+      secrets?: readonly Secret[];
       /** At once; others wait. 1 to 256. Default: 128 */
       maxConnections?: number;
       /** In both directions, of all connections since the policy was set: then all are cut, within 50 ms. Default: any number */
@@ -44,6 +48,8 @@ export interface CompiledRule {
   matchesAddress: (address: string) => boolean;
   /** As the name server in the sandbox takes it; left out for addresses. */
   pattern: string | undefined;
+  /** A single one. */
+  address: string | undefined;
   methods: readonly string[] | undefined;
   paths: readonly string[] | undefined;
 }
@@ -51,6 +57,7 @@ export interface CompiledRule {
 export interface CompiledPolicy {
   isOpen: boolean;
   rules: readonly CompiledRule[];
+  secrets: readonly CompiledSecret[];
   maxConnections: number;
   maxBytes: number;
 }
@@ -66,38 +73,70 @@ const ruleOptions = v.strictObject({
   methods: v.optional(v.pipe(v.array(v.pipe(v.string(), v.regex(/^[A-Z]+$/, 'is no method, as GET'))), v.minLength(1))),
   paths: v.optional(v.pipe(v.array(v.pipe(v.string(), v.startsWith('/'))), v.minLength(1))),
 });
-const rule = v.pipe(
-  // Not a union: that would not say what is wrong with the one that it is.
-  v.lazy(
-    (value): v.GenericSchema<Rule, v.InferOutput<typeof ruleOptions> | string> =>
-      typeof value === 'string' ? text : ruleOptions,
-  ),
-  v.rawTransform(({ dataset, addIssue, NEVER }): CompiledRule => {
-    const { value } = dataset;
+const toRule = <Given extends v.InferOutput<typeof ruleOptions> | string>() =>
+  v.rawTransform<Given, CompiledRule>(({ dataset: { value }, addIssue, NEVER }) => {
     try {
       return compile(typeof value === 'string' ? { host: value } : value);
     } catch (error) {
       addIssue({ message: (error as Error).message }); // `compile` throws nothing else
       return NEVER;
     }
-  }),
+  });
+const rule = v.pipe(
+  // Not a union: that would not say what is wrong with the one that it is.
+  v.lazy(
+    (value): v.GenericSchema<Rule, v.InferOutput<typeof ruleOptions> | string> =>
+      typeof value === 'string' ? text : ruleOptions,
+  ),
+  toRule(),
 );
 
 const named = v.picklist(['none', 'open']);
+/** Each is a variable of every command, and is looked for in every request to its hosts. */
+const mostSecrets = 64;
 const allowing = v.strictObject({
-  allow: v.pipe(v.array(rule), v.maxLength(limits.networkNames)),
+  allow: v.lazy(
+    (value): v.GenericSchema<readonly Rule[] | 'open', CompiledRule[] | 'open'> =>
+      (typeof value === 'string'
+        ? v.literal('open')
+        : v.pipe(v.array(rule), v.maxLength(limits.networkNames))) as never,
+  ),
+  secrets: v.optional(v.pipe(v.array(secretOption(v.pipe(text, toRule()))), v.maxLength(mostSecrets)), []),
   maxConnections: v.optional(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(256))),
   maxBytes: v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(1))),
 });
 type Checked = v.InferOutput<typeof named> | v.InferOutput<typeof allowing>;
 export const networkPolicy = v.pipe(
   v.lazy((value): v.GenericSchema<NetworkPolicy, Checked> => (typeof value === 'string' ? named : allowing) as never),
-  v.transform((policy): CompiledPolicy | undefined => {
+  v.rawTransform(({ dataset, addIssue }): CompiledPolicy | undefined => {
+    const policy = dataset.value;
     if (policy === 'none') return undefined;
-    const { allow = [], maxConnections = 128, maxBytes = Number.POSITIVE_INFINITY } = policy === 'open' ? {} : policy;
-    return { isOpen: policy === 'open', rules: allow, maxConnections, maxBytes };
+    const {
+      allow,
+      secrets = [],
+      maxConnections = 128,
+      maxBytes = Number.POSITIVE_INFINITY,
+    } = policy === 'open' ? { allow: policy } : policy;
+    const rules = allow === 'open' ? [] : allow;
+    for (const { name, hosts } of secrets) {
+      if (secrets.filter((other) => other.name === name).length > 1)
+        addIssue({ message: `has the secret ${name} twice` });
+      const lost = allow === 'open' ? undefined : hosts.find((host) => !rules.some((rule) => overlap(host, rule)));
+      if (lost) addIssue({ message: `has the secret ${name} for ${lost.text}, which no rule allows: add it to allow` });
+    }
+    return { isOpen: allow === 'open', rules, secrets, maxConnections, maxBytes };
   }),
 );
+
+/** Whether there is a place that both are for. */
+function overlap(one: CompiledRule, other: CompiledRule): boolean {
+  if (![...one.ports].some((port) => other.ports.has(port))) return false;
+  const isWithin = (a: CompiledRule, b: CompiledRule) =>
+    a.pattern === undefined
+      ? a.address !== undefined && b.matchesAddress(a.address)
+      : b.matchesName(a.pattern) || a.pattern === b.pattern;
+  return isWithin(one, other) || isWithin(other, one);
+}
 
 function compile({ host, ports, methods, paths }: v.InferOutput<typeof ruleOptions>): CompiledRule {
   const { name, port } = splitPort(host);
@@ -110,9 +149,13 @@ function compile({ host, ports, methods, paths }: v.InferOutput<typeof ruleOptio
     matchesName: () => false,
     matchesAddress: () => false,
     pattern: undefined,
+    address: undefined,
   };
   const [address = '', bits] = name.split('/');
-  if (isIP(address)) return { ...shared, matchesAddress: inRange(address, bits) };
+  if (isIP(address)) {
+    const single = bits === undefined ? normalAddress(address) : undefined;
+    return { ...shared, matchesAddress: inRange(address, bits), address: single };
+  }
   if (bits !== undefined)
     throw new Error('is no host and no range of addresses, as 10.0.0.0/8: leave out scheme and path');
   if (name === '*') throw new Error("would allow every name: say network: 'open' for that");

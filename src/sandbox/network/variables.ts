@@ -1,4 +1,4 @@
-import { proxyPort } from '../../protocol/network.ts';
+import { authorityFiles, proxyPort } from '../../protocol/network.ts';
 
 const http = `http://127.0.0.1:${proxyPort}`;
 const socks = `socks5h://127.0.0.1:${proxyPort}`;
@@ -21,12 +21,28 @@ export const proxyVariables: [name: string, value: string][] = [
   ['YARN_HTTPS_PROXY', http],
   ['CARGO_HTTP_PROXY', http],
   ['PIP_PROXY', http],
+  ['JAVA_TOOL_OPTIONS', javaProxy()],
+];
+
+/** What common programs look at to find whom to trust, where the host reads what they say to a server. */
+export const authorityVariables: [name: string, value: string][] = [
+  // Beside those that they bring.
+  ...['NODE_EXTRA_CA_CERTS', 'DENO_CERT'].map((name): [string, string] => [name, authorityFiles.own]),
+  // In place of those that they bring: OpenSSL, Go, uv and Ruby; Python's requests; pip; curl; git; cargo; the AWS tools; Nix.
+  ...[
+    ...['SSL_CERT_FILE', 'REQUESTS_CA_BUNDLE', 'PIP_CERT', 'CURL_CA_BUNDLE', 'GIT_SSL_CAINFO', 'CARGO_HTTP_CAINFO'],
+    ...['AWS_CA_BUNDLE', 'NIX_SSL_CERT_FILE'],
+  ].map((name): [string, string] => [name, authorityFiles.bundle]),
   [
     'JAVA_TOOL_OPTIONS',
-    ['http', 'https'].map((scheme) => `-D${scheme}.proxyHost=127.0.0.1 -D${scheme}.proxyPort=${proxyPort}`).join(' ') +
-      ' -Dhttp.nonProxyHosts=localhost|127.*|[::1]',
+    `${javaProxy()} -Djavax.net.ssl.trustStore=${authorityFiles.javaStore} -Djavax.net.ssl.trustStoreType=JKS`,
   ],
 ];
+
+function javaProxy(): string {
+  const proxy = (scheme: string) => `-D${scheme}.proxyHost=127.0.0.1 -D${scheme}.proxyPort=${proxyPort}`;
+  return `${proxy('http')} ${proxy('https')} -Dhttp.nonProxyHosts=localhost|127.*|[::1]`;
+}
 
 function pair(name: string, value: string): [string, string][] {
   return [

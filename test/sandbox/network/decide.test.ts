@@ -1,14 +1,20 @@
 import * as v from 'valibot';
 import { describe, expect, test } from 'vitest';
 import { decide, namesOf, stillAllows } from '../../../src/sandbox/network/decide.ts';
-import { isPublic, type NetworkPolicy, networkPolicy, normalAddress } from '../../../src/sandbox/network/policy.ts';
+import {
+  isPublic,
+  type NetworkPolicy,
+  networkPolicy,
+  normalAddress,
+  type Rule,
+} from '../../../src/sandbox/network/policy.ts';
 
 const compiled = (policy: NetworkPolicy) => {
   const result = v.parse(networkPolicy, policy);
   if (!result) throw new Error('none');
   return result;
 };
-const allowing = (...allow: Extract<NetworkPolicy, object>['allow']) => compiled({ allow });
+const allowing = (...allow: Rule[]) => compiled({ allow });
 
 /** What is decided, where each name has these addresses. */
 async function decided(
@@ -89,7 +95,7 @@ describe('a rule', () => {
     expect(await ask('GET', '/v2/')).toBe(false);
     // Of a tunnel nobody knows what goes through it.
     expect((await decided(policy, { host: 'api.test', port: 80 }, names)).allowed).toBe(false);
-    expect(namesOf(compiled(policy))).toEqual([]);
+    expect(namesOf(compiled(policy))).toEqual([{ pattern: 'api.test', ports: [80] }]); // where its requests are looked into
     expect(() => allowing({ host: 'api.test', method: 'GET' } as never)).toThrow();
     expect(() => allowing({ host: 'api.test:80', ports: [80] })).toThrow('twice');
   });

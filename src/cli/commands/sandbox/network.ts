@@ -30,7 +30,7 @@ function linesOf(policy: NetworkPolicy): string[] {
   if (typeof policy === 'string') return [policy];
   const { allow, maxConnections, maxBytes } = policy;
   return [
-    ...allow.map((rule) => `allow ${textOf(rule)}`),
+    ...(allow === 'open' ? [allow] : allow.map((rule) => `allow ${textOf(rule)}`)),
     ...(maxConnections === undefined ? [] : [`at most ${maxConnections} connections at once`]),
     ...(maxBytes === undefined ? [] : [`at most ${maxBytes} bytes`]),
   ];

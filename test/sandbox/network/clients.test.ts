@@ -1,3 +1,4 @@
+import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import type { RequestListener } from 'node:http';
@@ -5,8 +6,14 @@ import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { buffer } from 'node:stream/consumers';
+import { gzipSync } from 'node:zlib';
+import { execa } from 'execa';
+import { pack } from 'tar-stream';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { WebSocketServer } from 'ws';
 import { type Sandbox, SandboxHost } from '../../../src/sandbox/index.ts';
+import { gitBackend } from '../../support/git-backend.ts';
 import { type NameServer, openNameServer } from '../../support/name-server.ts';
 import { type TestAuthority, testAuthority } from '../../support/tls.ts';
 
@@ -54,17 +61,152 @@ async function sandboxFor(port: number): Promise<Sandbox> {
   return sandbox;
 }
 
-test('curl and fetch of Node reach a server over HTTPS, with a proxy and without one', async () => {
+/** A command for each way out: by the proxy that the variables name, and by the names alone. */
+const ways = (command: string): [way: string, command: string][] => [
+  ['by the proxy', command],
+  ['by names', `unset $(env | cut -d= -f1 | grep -i proxy); ${command}`],
+];
+
+test('curl and fetch of Node reach a server over HTTPS', async () => {
   const { port, url } = await serve((request, response) => void response.end(`hello ${request.url}`));
   const sandbox = await sandboxFor(port);
   const fetch = `fetch('${url}/x').then(async (answer) => console.log(await answer.text()))`;
-  for (const command of [
-    ['curl', '-sS', `${url}/x`],
-    ['curl', '-sS', '--noproxy', '*', `${url}/x`],
-    ['node', '-e', fetch],
-    ['env', '-u', 'NODE_USE_ENV_PROXY', 'node', '-e', fetch],
-  ]) {
+  for (const [way, command] of [...ways(`curl -sS ${url}/x`), ...ways(`node -e "${fetch}"`)]) {
     const { stdout, stderr } = await sandbox.exec(command);
-    expect([command, stdout.trim(), stderr]).toEqual([command, 'hello /x', '']);
+    expect([way, stdout.trim(), stderr]).toEqual([way, 'hello /x', '']);
   }
+});
+
+test('git clones from a server over HTTPS, and pushes to it, also more than it sends at once', async () => {
+  const { port, url } = await serve(gitBackend(join(stateDir, 'git')));
+  const repository = join(stateDir, 'git/project.git');
+  await execa('git', ['init', '--quiet', '--bare', '--initial-branch=main', repository]);
+  await execa('git', ['-C', repository, 'config', 'http.receivepack', 'true']);
+  const sandbox = await sandboxFor(port);
+  await sandbox.fs.writeFile('large', randomBytes(3 * 1024 * 1024));
+  const commit = (name: string) =>
+    `git -C ${name} add . && git -C ${name} -c user.name=a -c user.email=a@a.test commit -qm ${name} && git -C ${name} push -q origin HEAD:main`;
+  const steps = [
+    // As http.postBuffer is 1 MiB, this is sent in chunks.
+    `git clone -q ${url}/project.git first; cp large first && ${commit('first')}`,
+    `git clone -q ${url}/project.git second && cmp large second/large && echo more > second/more && ${commit('second')}`,
+    `git -C first pull -q origin main && cat first/more`,
+  ];
+  for (const [way, command] of ways(`rm -rf first second; ${steps.join(' && ')}`)) {
+    const { stdout, stderr, exitCode } = await sandbox.exec(command);
+    expect([way, stdout, stderr.replace(/^warning: You appear .*\n/, ''), exitCode]).toEqual([way, 'more\n', '', 0]);
+    await execa('git', ['-C', repository, 'update-ref', '-d', 'refs/heads/main']);
+  }
+});
+
+test('npm installs from a registry over HTTPS', async () => {
+  const tar = pack();
+  tar.entry({ name: 'package/package.json' }, JSON.stringify({ name: 'greeting', version: '1.0.0', main: 'main.js' }));
+  tar.entry({ name: 'package/main.js' }, "module.exports = 'installed'");
+  tar.finalize();
+  const tarball = gzipSync(await buffer(tar));
+  const integrity = `sha512-${createHash('sha512').update(tarball).digest('base64')}`;
+  const { port, url } = await serve((request, response) => {
+    const dist = { tarball: `${url}/greeting/-/greeting-1.0.0.tgz`, integrity };
+    const version = { name: 'greeting', version: '1.0.0', dist };
+    if (request.url === '/greeting/-/greeting-1.0.0.tgz') return void response.end(tarball);
+    if (request.url !== '/greeting') return void response.writeHead(404).end();
+    response.setHeader('content-type', 'application/json');
+    response.end(
+      JSON.stringify({ name: 'greeting', 'dist-tags': { latest: '1.0.0' }, versions: { '1.0.0': version } }),
+    );
+  });
+  const sandbox = await sandboxFor(port);
+  const install = `rm -rf node_modules package*.json ~/.npm && npm install --silent --registry ${url} greeting`;
+  for (const [way, command] of ways(`${install} && node -p "require('greeting')"`)) {
+    const { stdout, stderr } = await sandbox.exec(command);
+    expect([way, stdout.trim(), stderr]).toEqual([way, 'installed', '']);
+  }
+});
+
+test('apt reads a package list over HTTPS, and downloads from there', async () => {
+  let deb: Uint8Array = new Uint8Array();
+  const { port, url } = await serve((request, response) => {
+    const control = `Package: greeting\nVersion: 1\nArchitecture: all\nMaintainer: a\nDescription: a\n`;
+    const digest = createHash('sha256').update(deb).digest('hex');
+    if (request.url === '/./Packages') {
+      response.end(`${control}Filename: greeting.deb\nSize: ${deb.length}\nSHA256: ${digest}\n`);
+    } else if (request.url === '/greeting.deb') response.end(deb);
+    else response.writeHead(404).end();
+  });
+  const sandbox = await sandboxFor(port);
+  const control = 'Package: greeting\\nVersion: 1\\nArchitecture: all\\nMaintainer: a\\nDescription: a\\n';
+  const build = `mkdir -p deb/DEBIAN && printf '${control}' > deb/DEBIAN/control && dpkg-deb -b deb built.deb`;
+  expect((await sandbox.exec(build)).exitCode).toBe(0);
+  deb = await sandbox.fs.readFileBuffer('built.deb');
+  const options = [
+    ...['Dir::State=/tmp/apt/state', 'Dir::Cache=/tmp/apt/cache', 'Dir::Etc::SourceParts=/none'],
+    ...['Dir::Etc::SourceList=/tmp/apt/list', 'Acquire::https::CAInfo=/tmp/ca.pem'],
+  ];
+  const apt = `apt-get -q ${options.map((option) => `-o ${option}`).join(' ')}`;
+  const prepare = `rm -rf /tmp/apt *_all.deb; mkdir -p /tmp/apt/state/lists/partial /tmp/apt/cache/archives/partial && echo 'deb [trusted=yes] ${url} ./' > /tmp/apt/list`;
+  for (const [way, command] of ways(
+    `${prepare} && ${apt} update && ${apt} download greeting && cmp built.deb greeting_1_all.deb`,
+  )) {
+    const { stdout, stderr, exitCode } = await sandbox.exec(command);
+    expect([way, exitCode, `${stdout}${stderr}`]).toEqual([way, 0, expect.stringContaining('Get:')]);
+  }
+});
+
+test('a stream of events over HTTPS comes as it is sent, and ends when the client wants no more', async () => {
+  let ended = 0;
+  const { port, url } = await serve((_, response) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    response.write('data: 0\n\n');
+    let count = 0;
+    const timer = setInterval(() => response.write(`data: ${++count}\n\n`), 20);
+    response.on('close', () => {
+      ended++;
+      clearInterval(timer);
+    });
+  });
+  const sandbox = await sandboxFor(port);
+  const read = `
+    const answer = await fetch('${url}');
+    let text = '';
+    for await (const chunk of answer.body.pipeThrough(new TextDecoderStream())) if ((text += chunk).includes('data: 3')) break;
+    console.log(text.split('\\n\\n').slice(0, 4).join(' '));`;
+  await sandbox.fs.writeFile('read.mjs', read);
+  const commands = [...ways('node read.mjs'), ...ways(`curl -sSN ${url} | grep -m 4 data | tr '\\n' ' '`)];
+  for (const [way, command] of commands) {
+    const { stdout, stderr } = await sandbox.exec(command);
+    expect([way, stdout.trim(), stderr]).toEqual([
+      way,
+      'data: 0 data: 1 data: 2 data: 3',
+      expect.not.stringContaining('rror'),
+    ]);
+  }
+  await expect.poll(() => ended).toBe(commands.length);
+});
+
+test('a WebSocket over TLS carries messages both ways, also large ones, and its end', async () => {
+  const { port, server, url } = await serve((_, response) => void response.writeHead(404).end());
+  const sockets = new WebSocketServer({ server });
+  onTestFinished(() => sockets.close());
+  const codes: number[] = [];
+  sockets.on('connection', (socket) => {
+    socket.on('message', (data, isBinary) => socket.send(data, { binary: isBinary }));
+    socket.on('close', (code) => codes.push(code));
+  });
+  const sandbox = await sandboxFor(port);
+  const script = `
+    const socket = new WebSocket('${url.replace('https', 'wss')}/');
+    const large = 'x'.repeat(1_000_000);
+    const wanted = ['one', large, 'two'];
+    socket.onopen = () => { for (const text of wanted) socket.send(text); };
+    socket.onmessage = ({ data }) => {
+      if (data !== wanted.shift()) throw new Error('another one came');
+      if (wanted.length === 0) socket.close(4000);
+    };
+    socket.onclose = ({ code }) => console.log(code);`;
+  for (const [way, command] of ways(`node -e "${script.replaceAll('$', '\\$')}"`)) {
+    const { stdout, stderr } = await sandbox.exec(command);
+    expect([way, stdout.trim(), stderr]).toEqual([way, '4000', '']);
+  }
+  await expect.poll(() => codes).toEqual([4000, 4000]);
 });

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
-import { createServer } from 'node:http';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -87,6 +87,33 @@ test('is kept with the sandbox: who connects later has it, until it is set anew 
   await open.remove();
   expect(await readdir(join(stateDir, 'networks'))).toEqual([]);
   expect((await (await four.create({ id })).info()).network).toBe('none');
+});
+
+test('is kept without its secrets: they are put in as long as the process lives that set it, and by no other one', async () => {
+  const seen: unknown[] = [];
+  const listener = ({ headers }: IncomingMessage) => seen.push(headers.authorization);
+  server.on('request', listener);
+  onTestFinished(() => void server.off('request', listener));
+  const one = await openHost();
+  const sandbox = await one.create({
+    network: {
+      allow: [`127.0.0.1:${port}`],
+      secrets: [{ name: 'TOKEN', value: 'the-secret-value', hosts: [`127.0.0.1:${port}`] }],
+    },
+  });
+  const command = `curl -sS --noproxy '' -H "Authorization: $TOKEN" http://127.0.0.1:${port}/`;
+  expect((await sandbox.info()).network).toEqual({ allow: [`127.0.0.1:${port}`] });
+  const files = await readdir(stateDir, { recursive: true, withFileTypes: true });
+  for (const file of files.filter((found) => found.isFile())) {
+    expect(await readFile(join(file.parentPath, file.name), 'latin1')).not.toContain('the-secret-value');
+  }
+  const other = await (await openHost()).connect(sandbox.id);
+  expect((await other.exec(command)).stdout).toBe('hello');
+  await other.exec(['sh', '-c', command.replace('$TOKEN', 'other')]);
+  const placeholder = (await other.exec('echo $TOKEN')).stdout.trim();
+  await one.close();
+  expect((await other.exec(command.replace('$TOKEN', placeholder))).stdout).toBe('hello');
+  expect(seen).toEqual(['the-secret-value', 'other', placeholder]);
 });
 
 test('programs go out through who set it; who connects besides takes nothing from him, and goes on when he ends', async () => {

@@ -1,0 +1,71 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { expect, test } from 'vitest';
+import { SandboxHost } from '../../src/sandbox/index.ts';
+import { openNameServer } from '../support/name-server.ts';
+import { testAuthority } from '../support/tls.ts';
+
+const pieceBytes = 1024 * 1024;
+const pieces = 1024;
+
+test('1 GiB comes in and goes out at the same time over HTTPS, exactly, and is never held as a whole', async () => {
+  await using nameServer = await openNameServer({ 'web.test': ['127.0.0.1'] });
+  const authority = await testAuthority();
+  let sent = createHash('sha256');
+  let received = '';
+  const server = createServer(await authority.certificateFor('web.test'), async (request, response) => {
+    if (request.method === 'PUT') {
+      const hash = createHash('sha256');
+      await pipeline(request, hash);
+      received = hash.digest('hex');
+      return void response.end();
+    }
+    sent = createHash('sha256');
+    const piece = randomBytes(pieceBytes);
+    const body = function* () {
+      for (let number = 0; number < pieces; number++) {
+        // Another one each time: what is lost, doubled or in another order is seen.
+        const next = Buffer.from(piece);
+        next.writeUInt32BE(number);
+        sent.update(next);
+        yield next;
+      }
+    };
+    await pipeline(Readable.from(body()), response);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const stateDir = await mkdtemp(join(tmpdir(), 'berth-test-large-'));
+  const host = await SandboxHost.open({ stateDir, dns: [nameServer.address] });
+  const before = process.memoryUsage().rss;
+  let most = 0;
+  const meter = setInterval(() => {
+    most = Math.max(most, process.memoryUsage().rss);
+  }, 100);
+  try {
+    await using sandbox = await host.create({ network: { allow: [`web.test:${port}`, `127.0.0.1:${port}`] } });
+    await sandbox.fs.writeFile('ca.pem', authority.ca);
+    const url = `https://web.test:${port}/`;
+    const command = `curl -sS --cacert ca.pem ${url} | curl -sS --cacert ca.pem -T - ${url}`;
+    for (const way of ['', 'unset $(env | cut -d= -f1 | grep -i proxy); ']) {
+      received = '';
+      expect(await sandbox.exec(way + command)).toMatchObject({ exitCode: 0, stdout: '', stderr: '' });
+      expect(received).toBe(sent.digest('hex'));
+    }
+    expect(most - before).toBeLessThan((pieces * pieceBytes) / 4);
+  } finally {
+    clearInterval(meter);
+    await host.close();
+    server.closeAllConnections();
+    server.close();
+    await rm(stateDir, { recursive: true, force: true });
+  }
+});

@@ -694,7 +694,7 @@ export const sections: Section[] = [
       '7.3-tool-parts': 'Results of tools are merged into their call: `output-available` or `output-error`.',
       '7.3-tool-value': 'An output that was validated is given as value, else as text.',
       '7.3-file': 'An image is given as `file`, with type and size, without its bytes.',
-      '7.3-signals': later('signals', 'Signals are messages of their own kind, given with the role `user`.'),
+      '7.3-signals': 'Signals are messages of their own kind, given with the role `user`.',
       '7.3-attachments': 'Images are stored once, outside messages and events, with type, size and digest.',
       '7.3-attachments-fixed': 'They never change: `AttachmentConflictError`.',
       '7.3-attachments-checked': 'They are checked when read: `AttachmentIntegrityError`.',

@@ -20,7 +20,7 @@ import { Steps } from '../run/step.ts';
 import type { WorkOutcome } from '../sandbox/env.ts';
 import { canonicalJson, type JsonValue } from '../schema/snapshot.ts';
 import type { PromptResult } from '../session/session.ts';
-import { signalText } from '../session/signal.ts';
+import { type Signal, signalText } from '../session/signal.ts';
 
 /** How often it is looked whether another process has let go of an instance, or settled a submission. */
 const pollMs = 200;
@@ -57,7 +57,7 @@ interface Admitted {
 type Progress = { startedAt?: string; endedAt?: string } & ({ result?: PromptResult } | { error: RecordedError });
 
 interface Submission {
-  text: string;
+  said: string | Signal;
   images: ImagePart[];
   scope: { dispatchId: string; submissionId: string };
   signal: AbortSignal;
@@ -170,7 +170,7 @@ export class AgentInstance {
     const urgent = new AbortController();
     if (this.#stop.signal.aborted) stop.abort(this.#stop.signal.reason); // closed while it was taken in
     const submission: Submission = {
-      text: this.#text(payload, { dispatchId, acceptedAt }),
+      said: this.#said(payload, { dispatchId, acceptedAt }),
       images: payload.images,
       scope: { dispatchId, submissionId },
       signal: stop.signal,
@@ -184,11 +184,11 @@ export class AgentInstance {
     return receipt;
   }
 
-  #text(payload: Payload, receipt: { dispatchId: string; acceptedAt: string }): string {
+  #said(payload: Payload, receipt: { dispatchId: string; acceptedAt: string }): string | Signal {
     if ('message' in payload) return payload.message;
     const { agent, instance: id } = this.#owner;
     const attributes = { type: 'dispatch_input', agent, id, session: 'default', ...receipt };
-    return signalText('dispatch', attributes, canonicalJson(payload.input, 2));
+    return { tag: 'dispatch', attributes, content: canonicalJson(payload.input, 2) };
   }
 
   /** Works on a submission when its turn has come, and says how it ended. An answer that is complete stays so. */
@@ -232,7 +232,7 @@ export class AgentInstance {
   }
 
   async #work(submission: Submission, meter: UsageMeter): Promise<PromptResult> {
-    const { text, images, scope, signal } = submission;
+    const { said, images, scope, signal } = submission;
     const { fence } = this.#journal.lease ?? {};
     // Others have had it meanwhile, so there is more in the store than here.
     if (fence !== undefined && this.#fence !== undefined && fence > this.#fence + 1) await this.#closeHarness();
@@ -252,7 +252,9 @@ export class AgentInstance {
     try {
       const session = await root.session();
       const steps = new Steps(this.#journal, lane(scope.submissionId));
-      return await session.promptAs({ scope, meter, steps }, text, { images, signal: stop.signal });
+      const asSignal = typeof said === 'string' ? undefined : said;
+      const text = typeof said === 'string' ? said : signalText(said);
+      return await session.promptAs({ scope, meter, steps }, text, { images, signal: stop.signal }, asSignal);
     } catch (error) {
       throw stop.signal.reason === timeout ? timeout : error;
     } finally {

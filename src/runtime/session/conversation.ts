@@ -7,15 +7,14 @@ import { attachmentId, withImageIds, withImages, withoutImages } from './attachm
 import { AttachmentConflictError } from './errors.ts';
 import { type HistoryMessage, toHistory } from './history.ts';
 import type { Preamble } from './preamble.ts';
-import { signalText } from './signal.ts';
+import { type Signal, signalText } from './signal.ts';
 
 /** What is added to a conversation. */
 export type NewRecord =
   | { type: 'user'; message: UserMessage }
   | { type: 'assistant'; message: AssistantMessage }
   | { type: 'tool'; message: ToolMessage }
-  /** A message that is not from a person. */
-  | { type: 'signal'; tag: string; attributes: Readonly<Record<string, string>>; content: string }
+  | ({ type: 'signal'; images?: readonly ImagePart[] } & Signal)
   | ({ type: 'compaction' } & Compaction)
   | ({ type: 'preamble'; configuration: string } & Preamble);
 
@@ -42,14 +41,15 @@ export function messageRecord(message: Message): NewRecord {
   }
 }
 
-/** Adds a message that did not come as a stream, and tells of it. */
+/** Adds a message that did not come as a stream, and tells of it. @param record - of the same content */
 export async function say(
   conversation: Conversation,
   message: UserMessage | AssistantMessage,
   emit: Emit,
+  record = messageRecord(message),
 ): Promise<void> {
   emit({ type: 'message_start', message });
-  await conversation.append(messageRecord(message));
+  await conversation.append(record);
   emit({ type: 'message_end', message });
 }
 
@@ -247,7 +247,7 @@ export function toMessage(record: ConversationRecord): Message[] {
     case 'preamble':
       return [];
     case 'signal':
-      return [userMessage(signalText(record.tag, record.attributes, record.content))];
+      return [userMessage(signalText(record), record.images)];
     default:
       return [record.message];
   }
@@ -256,13 +256,13 @@ export function toMessage(record: ConversationRecord): Message[] {
 function toSummaryMessage({ summary, files }: Compaction): Message {
   const lists = [list('Files read', files.read), list('Files changed', files.changed)];
   const content = [summary, ...lists.filter((text) => text !== '')].join('\n\n');
-  return userMessage(signalText('compaction', { type: 'context_summary' }, content));
+  return userMessage(signalText({ tag: 'compaction', attributes: { type: 'context_summary' }, content }));
 }
 
 function list(title: string, paths: string[]): string {
   return paths.length === 0 ? '' : [`${title}:`, ...paths.map((path) => `- ${path}`)].join('\n');
 }
 
-function userMessage(text: string): UserMessage {
-  return { role: 'user', content: [{ type: 'text', text }] };
+function userMessage(text: string, images: readonly ImagePart[] = []): UserMessage {
+  return { role: 'user', content: [{ type: 'text', text }, ...images] };
 }

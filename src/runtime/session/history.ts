@@ -53,8 +53,9 @@ export function toHistory(records: readonly ConversationRecord[]): HistoryMessag
         ];
       }
       case 'signal': {
-        const text = signalText(record.tag, record.attributes, record.content);
-        return [{ id, role: 'user', parts: [{ type: 'text', text, state: 'done' }], metadata: { timestamp } }];
+        const said = { type: 'text', text: signalText(record) } as const;
+        const parts = [said, ...(record.images ?? [])].map((part) => toPart(part, results));
+        return [{ id, role: 'user', parts, metadata: { timestamp } }];
       }
       default:
         return []; // a result stands in its call, a summary repeats what is there, a preamble is no message

@@ -21,6 +21,7 @@ import type { HistoryMessage } from './history.ts';
 import { runPrompt } from './prompt.ts';
 import type { PromptOptions, PromptResult, Session, SkillOptions, TaskOptions } from './session.ts';
 import { runShell } from './shell.ts';
+import type { Signal } from './signal.ts';
 import { checkSkill, runSkill } from './skill.ts';
 import { recordedPrompt } from './structured-result.ts';
 
@@ -75,11 +76,15 @@ export class OpenSession implements Session {
     return this.promptAs({}, text, options);
   }
 
-  /** A prompt as a part of other work than that of the harness: with the scope of a submission, counted for it. */
+  /**
+   * A prompt as a part of other work than that of the harness: with the scope of a submission, counted for it.
+   * @param signal - that the text is of
+   */
   promptAs(
     part: { scope?: EventScope; meter?: UsageMeter; steps?: Steps },
     text: string,
     options: PromptOptions,
+    signal?: Signal,
   ): CallHandle<PromptResult & { data?: unknown }> {
     return this.operation<PromptResult & { data?: unknown }>({
       kind: 'prompt',
@@ -90,7 +95,7 @@ export class OpenSession implements Session {
         checkPrompt(text, options);
         checkText(text, options.images);
       },
-      work: (operation) => runPrompt(this, text, options, operation),
+      work: (operation) => runPrompt(this, text, options, operation, { signal }),
       recorded: recordedPrompt,
     });
   }

@@ -11,18 +11,20 @@ import { messageRecord, say } from './conversation.ts';
 import type { OpenSession } from './open-session.ts';
 import { promptTools } from './preamble.ts';
 import type { PromptOptions, PromptResult } from './session.ts';
+import type { Signal } from './signal.ts';
 import { StructuredResult } from './structured-result.ts';
 
 /**
- * Adds a user message to the conversation and lets the model work until it stops.
- * @param further - skills besides those of the agent, whose files the model can read
+ * Adds a user message, or one that is not from a person, to the conversation and lets the model work until it stops.
+ * @param about.further - skills besides those of the agent, whose files the model can read
+ * @param about.signal - that the text is of
  */
 export async function runPrompt(
   session: OpenSession,
   text: string,
   options: PromptOptions,
   operation: Operation,
-  further: readonly SkillReference[] = [],
+  { further = [], signal: said }: { further?: readonly SkillReference[]; signal?: Signal | undefined } = {},
 ): Promise<PromptResult & { data?: unknown }> {
   const { harness, conversation } = session;
   const { signal, emit, place } = operation;
@@ -40,11 +42,12 @@ export async function runPrompt(
   await preamble(); // before the user's message is told of
   if (signal.aborted) throw abortError(signal.reason);
 
-  const asked = structured ? `${text}\n\n${structured.footer}` : text;
   // Copies: what the application does to its own afterwards must not change what was said.
   const images = (options.images ?? []).map(({ data, mimeType }) => ({ type: 'image', data, mimeType }) as const);
-  const content = [{ type: 'text', text: asked } as const, ...images];
-  await say(conversation, { role: 'user', content }, emit);
+  const asked = structured ? `${text}\n\n${structured.footer}` : text;
+  const message = { role: 'user' as const, content: [{ type: 'text', text: asked } as const, ...images] };
+  const record = said ? { type: 'signal' as const, ...said, images } : messageRecord(message);
+  await say(conversation, message, emit, record);
   const startedAt = performance.now();
   emit({ type: 'agent_start' });
   const end = (error?: unknown) =>

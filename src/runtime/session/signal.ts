@@ -1,5 +1,13 @@
-/** A message that is not from a person, as a model gets it: runtime-contract.md, section 4.1. */
-export function signalText(tag: string, attributes: Readonly<Record<string, string>>, content: string): string {
+/** A message that is not from a person. */
+export interface Signal {
+  /** Of the element that a model gets it as: runtime-contract.md, section 4.1. */
+  tag: string;
+  attributes: Readonly<Record<string, string>>;
+  content: string;
+}
+
+/** As a model gets it. */
+export function signalText({ tag, attributes, content }: Signal): string {
   const shown = Object.entries(attributes).map(([name, value]) => ` ${name}="${escaped(value)}"`);
   return `<${tag}${shown.join('')}>\n${escaped(content)}\n</${tag}>`;
 }

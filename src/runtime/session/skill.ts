@@ -33,7 +33,9 @@ export async function runSkill(
 ): Promise<PromptResult & { data?: unknown }> {
   const { place, emit } = operation;
   const text = await skillText(place, skill, () => knownSkills(place, eventLog(emit)));
-  return runPrompt(session, text + argumentsText(args), options, operation, typeof skill === 'string' ? [] : [skill]);
+  return runPrompt(session, text + argumentsText(args), options, operation, {
+    further: typeof skill === 'string' ? [] : [skill],
+  });
 }
 
 /** @throws {InvalidRequestError} JSON can't hold them */

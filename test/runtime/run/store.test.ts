@@ -17,6 +17,7 @@ import type { RuntimeEvent } from '../../../src/runtime/events/event.ts';
 import { OperationFailedError } from '../../../src/runtime/model/errors.ts';
 import { createRuntime } from '../../../src/runtime/run/runtime.ts';
 import { local } from '../../../src/runtime/sandbox/local.ts';
+import { toHistory } from '../../../src/runtime/session/history.ts';
 import { scriptedModel } from '../../../src/testing/scripted-model.ts';
 import { eventsOf, test } from '../../support/runtime.ts';
 import { gate } from '../model/conversation-of.ts';
@@ -373,4 +374,47 @@ test('the time that runs are kept is checked', async () => {
       'runRetention',
     );
   }
+});
+
+// contract: 7.3-signals
+test('what an application dispatches as data is kept as a signal, with its images; readers and the model get it as a user’s', async ({
+  directory,
+}) => {
+  const data = Buffer.from('not really an image').toString('base64');
+  const image = { type: 'image', data, mimeType: 'image/png' } as const;
+  const model = scriptedModel(['one', 'two']);
+  const helper = defineAgent(() => ({ model }), { name: 'helper' });
+  const earlier = await open(directory);
+  await (await earlier.dispatch(helper, { instance: 'a', input: { b: 1, a: '<' }, images: [image] })).result();
+  await earlier.close();
+  await using later = await open(directory);
+  await (await later.dispatch(helper, { instance: 'a', message: 'Go on.' })).result();
+  const [before, after] = model.requests;
+  expect(before?.messages[0]?.content).toMatchObject([
+    { text: expect.stringMatching(/^<dispatch /) },
+    { type: 'text' },
+    image,
+  ]);
+  expect(after?.messages[0]).toEqual(before?.messages[0]);
+  await using store = await SqliteStore.open(join(directory, 'runtime.db'));
+  const owner = { agent: 'helper', instance: 'a' };
+  const [conversation] = await store.conversations(owner, { limit: 10 });
+  const records = (await store.records(owner, conversation?.id ?? '', { limit: 10 })).map(({ json }) =>
+    JSON.parse(json),
+  );
+  expect(records.map(({ type }) => type)).toEqual(['preamble', 'signal', 'assistant', 'user', 'assistant']);
+  expect(records[1]).toMatchObject({
+    tag: 'dispatch',
+    attributes: { type: 'dispatch_input' },
+    content: '{\n  "a": "<",\n  "b": 1\n}',
+  });
+  expect(
+    toHistory(records.map((record) => (record.type === 'signal' ? { ...record, images: [image] } : record)))[0],
+  ).toMatchObject({
+    role: 'user',
+    parts: [
+      { type: 'text', text: expect.stringContaining('&lt;') },
+      { type: 'file', mediaType: 'image/png' },
+    ],
+  });
 });

@@ -11,7 +11,7 @@ const { output } = await cruise(['src', 'sandbox-agent'], options, undefined, {
 if (typeof output === 'string') throw new Error(output);
 const { totalCruised, violations } = output.summary;
 for (const { rule, from, to } of violations) console.error(`${rule.severity} ${rule.name}: ${from} → ${to}`);
-const folders = ['src/protocol/', 'src/engine/', 'src/sandbox/', 'src/runtime/', 'sandbox-agent/'];
+const folders = ['src/protocol/', 'src/engine/', 'src/sandbox/', 'src/runtime/', 'src/server/', 'sandbox-agent/'];
 const unseen = folders.filter((folder) => !output.modules.some(({ source }) => source.startsWith(folder)));
 if (unseen.length > 0) console.error(`no module was seen in ${unseen.join(', ')}`);
 if (violations.length > 0 || unseen.length > 0) process.exit(1);

@@ -20,6 +20,15 @@ export class Interruption {
     process.on('SIGINT', this.#interrupt).on('SIGTERM', this.#interrupt);
   }
 
+  /** Resolves with that, for a command that goes on until then. */
+  get ended(): Promise<number> {
+    return new Promise((resolve) => {
+      const end = () => resolve(this.code ?? 0);
+      if (this.code !== undefined) end();
+      else this.signal.addEventListener('abort', end, { once: true });
+    });
+  }
+
   get signal(): AbortSignal {
     return this.#abort.signal;
   }

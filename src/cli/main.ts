@@ -198,6 +198,26 @@ sandbox
     exitCode = await logs(id, processId, options);
   });
 sandbox
+  .command('ports')
+  .description('list the ports at which servers listen in a sandbox; to look does not keep it from being idle')
+  .argument('<id>')
+  .addOption(json)
+  .action(async (id, options) => {
+    const { ports } = await import('./commands/sandbox/ports.ts');
+    exitCode = await ports(id, options);
+  });
+sandbox
+  .command('expose')
+  .description('reach a server in a sandbox at a port of this machine, until Ctrl-C; prints the URL')
+  .argument('<id>')
+  .argument('<port>', 'at which it listens in the sandbox', number)
+  .option('--token [token]', 'let in only who brings it, by HTTP (default: a new one)')
+  .addOption(json)
+  .action(async (id, port, options) => {
+    const { expose } = await import('./commands/sandbox/expose.ts');
+    exitCode = await expose(id, port, options);
+  });
+sandbox
   .command('stats')
   .description('say what a sandbox uses, over one second; to look does not keep it from being idle')
   .argument('<id>')
@@ -215,6 +235,18 @@ sandbox
   .action(async (ids, options) => {
     const { changeState } = await import('./commands/sandbox/change-state.ts');
     exitCode = await changeState('remove', ids, options);
+  });
+
+program
+  .command('serve')
+  .description('serve the ports of all sandboxes by name, http://PORT-ID.localhost:7070/, until Ctrl-C')
+  .option('--host <host>', 'the address or the name of this machine to listen at', '127.0.0.1')
+  .option('--port <port>', 'to listen at; 0: any', number, 7070)
+  .option('--token [token]', 'let in only who brings it (default: a new one, unless the host is the loopback)')
+  .addOption(json)
+  .action(async (options) => {
+    const { serve } = await import('./commands/serve.ts');
+    exitCode = await serve(options);
   });
 
 const image = program.command('image').description('the images that Berth ships').helpCommand(false);

@@ -1,6 +1,6 @@
-import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
+import { newToken } from '../preview/access.ts';
 import { rawPage } from '../preview/page.ts';
 import { PreviewServer, pageOf } from '../preview/server.ts';
 import type { Wire } from '../wire.ts';
@@ -53,11 +53,6 @@ export async function exposeWithToken(
   const { port, closed } = server;
   const close = () => server.close();
   return { url: `http://${address}:${port}`, port, token, close, closed, [Symbol.asyncDispose]: close };
-}
-
-/** Of 192 bits. */
-function newToken(): string {
-  return randomBytes(24).toString('base64url');
 }
 
 /**

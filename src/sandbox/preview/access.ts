@@ -1,4 +1,4 @@
-import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
+import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
 import type { Page } from './page.ts';
@@ -31,6 +31,11 @@ export const tokenHeader = 'x-berth-token';
 /** Anything that needs no encoding, in a URL or a header; what is shorter can be guessed. */
 export const tokenPattern = /^[A-Za-z0-9._~-]{16,256}$/;
 export const tokenRule = 'is not 16 to 256 of A-Z, a-z, 0-9, ., _, ~, -';
+
+/** Of 192 bits. */
+export function newToken(): string {
+  return randomBytes(24).toString('base64url');
+}
 
 /** Cookies do not know of ports: each server of previews has a name of its own for its cookie. */
 const cookieName = /^berth_\d+$/;
@@ -111,7 +116,12 @@ function splitHost(host: string): { name: string; port: number } {
  */
 function isHere(name: string, { name: own }: Access): boolean {
   const names = ['localhost', ...(own ? [own] : [])];
-  return isIP(name.replace(/^\[|\]$/g, '')) !== 0 || names.some((one) => name === one || name.endsWith(`.${one}`));
+  return isAddress(name) || names.some((one) => name === one || name.endsWith(`.${one}`));
+}
+
+/** @param name - of a host, as a URL has it */
+export function isAddress(name: string): boolean {
+  return isIP(name.replace(/^\[|\]$/g, '')) !== 0;
 }
 
 /** Whether the page of another site asks: what it says of itself it can't change. */

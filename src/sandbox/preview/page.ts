@@ -8,8 +8,7 @@ export interface Page {
   title: string;
   /** A paragraph. */
   text: string;
-  /** Above them it says what they are. */
-  links?: { title: string; to: readonly { label: string; url?: string | undefined }[] };
+  lists?: readonly { title: string; links: readonly { label: string; url?: string | undefined }[] }[];
   /** A browser is to look again in two seconds: what is missing may come. */
   isForNow?: boolean;
   headers?: Record<string, string>;
@@ -37,24 +36,22 @@ export function rawPage(page: Page): string {
   return rawAnswer({ status: page.status, reason: STATUS_CODES[page.status] ?? 'Error', body: textOf(page) });
 }
 
-function htmlOf({ title, text, links, isForNow }: Page): string {
-  const items = links?.to.map(({ label, url }) =>
-    url === undefined ? escaped(label) : `<a href="${escaped(url)}">${escaped(label)}</a>`,
-  );
+function htmlOf({ title, text, lists = [], isForNow }: Page): string {
+  const item = ({ label, url }: { label: string; url?: string | undefined }) =>
+    `<li>${url === undefined ? escaped(label) : `<a href="${escaped(url)}">${escaped(label)}</a>`}</li>`;
   return [
     '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">',
     isForNow ? '<meta http-equiv="refresh" content="2">' : '',
     `<title>${escaped(title)}</title><style>${style}</style>`,
     `<h1>${escaped(title)}</h1><p>${escaped(text)}</p>`,
-    links && items?.length ? `<h2>${links.title}</h2><ul>${items.map((item) => `<li>${item}</li>`).join('')}</ul>` : '',
+    ...lists.map((list) => `<h2>${escaped(list.title)}</h2><ul>${list.links.map(item).join('')}</ul>`),
     '</html>\n',
   ].join('');
 }
 
-function textOf({ title, text, links }: Page): string {
-  const lines = links?.to.map(({ label, url }) => `  ${url ?? label}\n`) ?? [];
-  const list = links && lines.length > 0 ? `${links.title}:\n${lines.join('')}` : '';
-  return `berth: ${title.charAt(0).toLowerCase()}${title.slice(1)}. ${text}\n${list}`;
+function textOf({ title, text, lists = [] }: Page): string {
+  const lines = lists.flatMap((list) => [`${list.title}:`, ...list.links.map(({ label, url }) => `  ${url ?? label}`)]);
+  return [`berth: ${title.charAt(0).toLowerCase()}${title.slice(1)}. ${text}`, ...lines, ''].join('\n');
 }
 
 function escaped(text: string): string {

@@ -124,13 +124,13 @@ export class PreviewServer implements AsyncDisposable {
 export async function pageOf(error: unknown, preview: Pick<Preview, 'port' | 'openPorts'> | undefined): Promise<Page> {
   if (error instanceof NothingListens && preview) {
     const open = await preview.openPorts().catch(() => []);
-    const to = open.map(({ port, url }) => ({ label: `port ${port}`, url }));
+    const links = open.map(({ port, url }) => ({ label: `port ${port}`, url }));
     return {
       status: 502,
       title: `Nothing listens at port ${preview.port} in the sandbox`,
       text: 'Start a server there, and ask again.',
       isForNow: true,
-      links: { title: 'Servers listen at', to },
+      ...(links.length > 0 && { lists: [{ title: 'Servers listen at', links }] }),
     };
   }
   if (error instanceof BadAnswer) {

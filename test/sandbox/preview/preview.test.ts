@@ -25,6 +25,7 @@ async function ask({ port }: Exposed, path: string, options: RequestOptions & { 
   const { body, ...rest } = options;
   const asked = httpRequest({ host: '127.0.0.1', port, path, ...rest });
   asked.end(body);
+  asked.on('error', () => {}); // told by `once`; with the end of a test that of a body that nobody reads
   const [answer]: [IncomingMessage] = (await once(asked, 'response')) as [IncomingMessage]; // of node:http
   return { status: answer.statusCode, headers: answer.headers, body: await text(answer) };
 }

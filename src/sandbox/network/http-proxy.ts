@@ -280,7 +280,9 @@ function isFor(authority: string, { host, port, isSecure }: Destination): boolea
   const text = `${isSecure ? 'https' : 'http'}://${authority}`;
   if (!URL.canParse(text)) return false;
   const named = new URL(text);
-  return normalHost(named.hostname) === host && Number(named.port || (isSecure ? 443 : 80)) === port;
+  // libgit2, of cargo, leaves out the port also where it is not the usual one.
+  const isSamePort = !/:\d+$/.test(authority) || Number(named.port || (isSecure ? 443 : 80)) === port;
+  return normalHost(named.hostname) === host && isSamePort;
 }
 
 function ofHttp1(request: IncomingMessage): Omit<Incoming, 'destination'> {

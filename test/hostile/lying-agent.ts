@@ -82,7 +82,7 @@ export class LyingAgent implements AsyncDisposable {
 
   #converse(socket: WebSocket, connection: Socket): void {
     const decoder = new FrameDecoder();
-    const { wire, grant } = lyingWire(socket, connection, (rejoining) => {
+    const { wire, hear } = lyingWire(socket, connection, (rejoining) => {
       this.#rejoining = rejoining;
     });
     let before = Promise.resolve();
@@ -120,12 +120,10 @@ export class LyingAgent implements AsyncDisposable {
     let authenticated = false;
     const take = (frame: Frame) => {
       if (authenticated && frame.kind !== 'ack') this.#received += 1;
-      if (frame.kind === 'credit') {
-        grant(frame.stream, frame.bytes);
-      } else if (frame.kind === 'data') {
+      hear(frame);
+      if (frame.kind === 'credit' || frame.kind === 'ack') return;
+      if (frame.kind === 'data') {
         tell([{ kind: 'credit', stream: frame.stream, bytes: frame.payload.length }]);
-      } else if (frame.kind === 'ack') {
-        return;
       } else if (frame.kind !== 'message') {
         tell(this.#atEndOfInput.get(frame.stream) ?? []);
         this.#atEndOfInput.delete(frame.stream);

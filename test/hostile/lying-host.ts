@@ -121,7 +121,7 @@ export class LyingHost {
     const closed = new Promise<void>((resolve) => connection.once('close', resolve));
     socket.on('error', () => {});
     const decoder = new FrameDecoder();
-    const { wire, grant } = lyingWire(socket, connection, () => {});
+    const { wire, hear } = lyingWire(socket, connection, () => {});
     const [data]: Buffer[] = await once(socket, 'message');
     for (const frame of decoder.push(data ?? Buffer.alloc(0))) {
       if (frame.kind !== 'message') continue;
@@ -139,7 +139,7 @@ export class LyingHost {
     let unacknowledged = 0;
     socket.on('message', (bytes: Buffer) => {
       for (const frame of decoder.push(bytes)) {
-        if (frame.kind === 'credit') grant(frame.stream, frame.bytes);
+        hear(frame);
         if (frame.kind !== 'ack' && ++unacknowledged > 100) {
           wire.say({ kind: 'ack', frames: unacknowledged });
           unacknowledged = 0;

@@ -17,7 +17,7 @@ export interface LyingWire {
   raw(bytes: Uint8Array): void;
   /** Resolves when the other side reads on; `false`: it has closed the connection. */
   drained(): Promise<boolean>;
-  /** Resolves when the other side grants so many bytes more of a stream; `false`: it has closed the connection. */
+  /** Resolves when the other side grants so many bytes more of a stream, or wants no more of it; `false`: it has closed the connection. */
   granted(stream: number, bytes: number): Promise<boolean>;
   /** Reads nothing any more. */
   deafen(): void;
@@ -51,7 +51,7 @@ export function lyingWire(
   socket: WebSocket,
   connection: Socket,
   onBreak: (rejoining: Rejoining) => void,
-): { wire: LyingWire; grant: (stream: number, bytes: number) => void } {
+): { wire: LyingWire; hear: (frame: Frame) => void } {
   const grants = new Map<number, number>();
   let onGrant = () => {};
   const closed = new Promise<void>((resolve) => connection.once('close', resolve));
@@ -90,9 +90,12 @@ export function lyingWire(
     },
     close: () => connection.destroy(),
   };
-  const grant = (stream: number, bytes: number) => {
-    grants.set(stream, (grants.get(stream) ?? limits.window) + bytes);
+  const hear = (frame: Frame) => {
+    if (frame.kind !== 'credit' && frame.kind !== 'reset') return;
+    // Of what it wants no more it grants no more: it has to take what comes all the same.
+    const bytes = frame.kind === 'credit' ? frame.bytes : Number.POSITIVE_INFINITY;
+    grants.set(frame.stream, (grants.get(frame.stream) ?? limits.window) + bytes);
     onGrant();
   };
-  return { wire, grant };
+  return { wire, hear };
 }

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import {
   createServer,
   type IncomingHttpHeaders,
@@ -31,6 +32,9 @@ const hopByHop = new Set(
     'http2-settings expect'
   ).split(' '),
 );
+
+/** Of one connection of a program, at once: in HTTP/2 others wait; of HTTP/1.1 nobody asks that many without an answer. */
+const mostRequests = 100;
 
 /** Where a connection leads whose requests are decided on one by one. */
 interface Destination {
@@ -84,6 +88,8 @@ export class HttpProxy {
   readonly #http2: Http2Server;
   /** By the socket, or the session, of a connection in place of a server. */
   readonly #destinations = new WeakMap<object, Destination>();
+  /** Requests that are not answered yet, by the socket that they came on. */
+  readonly #open = new WeakMap<object, number>();
 
   constructor(gateway: Gateway, upstream: Upstream, authority: () => Promise<Authority>) {
     this.#gateway = gateway;
@@ -92,6 +98,7 @@ export class HttpProxy {
     // However long a body takes, it is a program's matter.
     this.#server = createServer({ requestTimeout: 0 });
     this.#server.on('request', (request, response) => {
+      if (!this.#isWithinBounds(request.socket, response)) return void request.socket.destroy();
       const destination = this.#destinations.get(request.socket);
       void this.#request({ ...ofHttp1(request), destination }, onHttp1(response));
     });
@@ -101,7 +108,7 @@ export class HttpProxy {
       if (program.writable) program.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n');
       else program.destroy();
     });
-    this.#http2 = createHttp2Server();
+    this.#http2 = createHttp2Server({ settings: { maxConcurrentStreams: mostRequests } });
     this.#http2.on('stream', (stream, headers) => {
       const destination = stream.session && this.#destinations.get(stream.session);
       void this.#request({ ...ofHttp2(stream, headers), destination }, onHttp2(stream));
@@ -178,24 +185,31 @@ export class HttpProxy {
     }
   }
 
-  /** A WebSocket, say: when the server has agreed, what both sides send is passed on as it is. */
+  /** A WebSocket: when the server has agreed, what both sides send is passed on as it is. */
   async #upgrade(request: IncomingMessage, program: Duplex, head: Buffer): Promise<void> {
     program.on('error', () => {}); // it is destroyed, which whoever works on it notices
+    const { body, ...incoming } = { ...ofHttp1(request), destination: this.#destinations.get(request.socket) };
+    if (request.method !== 'GET' || request.headers.upgrade?.toLowerCase() !== 'websocket' || body) {
+      // Of other protocols nobody knows what would be asked in them, and a server may do without.
+      program.unshift(Buffer.concat([headWithoutUpgrade(request), head]));
+      this.#server.emit('connection', program);
+      return;
+    }
     let cut = () => {};
     try {
-      const destination = this.#destinations.get(request.socket);
-      const { body: _, ...incoming } = { ...ofHttp1(request), destination };
       const asked = askedBy(incoming);
-      // Of other protocols nobody knows what would be asked in them, and a server may do without.
-      const isWebSocket = request.headers.upgrade?.toLowerCase() === 'websocket';
       const upgrade = { connection: 'upgrade', upgrade: 'websocket' };
-      if (isWebSocket) Object.assign(asked.headers, upgrade);
+      Object.assign(asked.headers, upgrade);
       const { exchange, forms } = await this.#exchange(asked, incoming, () => program.destroy());
       cut = exchange.cut;
       program.once('close', cut);
       exchange.outgoing.end();
       const { answer, through } = passOn(await exchange.answer, asked.method, forms);
-      const isAgreed = answer.status === 101 && isWebSocket;
+      const isAgreed = answer.status === 101;
+      // One that says so, and goes on to speak HTTP, could be asked for anything.
+      if (isAgreed && answer.headers['sec-websocket-accept'] !== acceptOf(request)) {
+        throw new Refusal('the server changed to something else than WebSocket', '', { isFailure: true });
+      }
       const headers = { ...answer.headers, ...(isAgreed ? upgrade : { connection: 'close' }) };
       const lines = Object.entries(headers).flatMap(([name, value]) =>
         [value ?? []].flat().map((one) => `${name}: ${one}`),
@@ -208,6 +222,14 @@ export class HttpProxy {
       cut();
       program.end(rawAnswer(answerTo(error)));
     }
+  }
+
+  /** One that is asked for more and more before it has answered would have to keep all of that. */
+  #isWithinBounds(connection: object, response: ServerResponse): boolean {
+    const open = (this.#open.get(connection) ?? 0) + 1;
+    this.#open.set(connection, open);
+    response.once('close', () => this.#open.set(connection, (this.#open.get(connection) ?? 1) - 1));
+    return open <= mostRequests;
   }
 
   /** Decides, puts secrets in, and sends the head. */
@@ -292,6 +314,21 @@ function ofHttp1(request: IncomingMessage): Omit<Incoming, 'destination'> {
   return { method, url, headers, authority: headers.host, isHttp2: false, ...(hasBody && { body: request }) };
 }
 
+/** As it came, without the offer of another protocol. */
+function headWithoutUpgrade({ method, url, httpVersion, rawHeaders }: IncomingMessage): Buffer {
+  const lines = [`${method} ${url} HTTP/${httpVersion}`];
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    if (rawHeaders[i]?.toLowerCase() !== 'upgrade') lines.push(`${rawHeaders[i]}: ${rawHeaders[i + 1]}`);
+  }
+  return Buffer.from([...lines, '', ''].join('\r\n'), 'latin1');
+}
+
+/** What a server that speaks WebSocket answers (RFC 6455, section 4.2.2). */
+function acceptOf({ headers }: IncomingMessage): string {
+  const key = `${headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`;
+  return createHash('sha1').update(key).digest('base64');
+}
+
 function ofHttp2(stream: ServerHttp2Stream, given: IncomingHttp2Headers): Omit<Incoming, 'destination'> {
   const { ':method': method = 'GET', ':path': url = '', ':authority': named, ...headers } = given;
   const authority = named ?? headers.host;
@@ -326,7 +363,7 @@ function onHttp2(stream: ServerHttp2Stream): Outgoing {
       return stream;
     },
     refuse: ({ status, body }) => {
-      if (stream.headersSent || stream.destroyed) return void stream.destroy();
+      if (stream.headersSent || stream.closed || stream.destroyed) return void stream.destroy();
       stream.respond({ ':status': status, 'content-type': 'text/plain; charset=utf-8' });
       stream.end(body);
     },

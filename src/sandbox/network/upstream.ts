@@ -7,7 +7,7 @@ import {
 } from 'node:http';
 import { type ClientHttp2Session, type ClientHttp2Stream, connect as connectSession } from 'node:http2';
 import { isIP, type Socket } from 'node:net';
-import { pipeline, type Readable, Transform, type Writable } from 'node:stream';
+import { type Duplex, pipeline, type Readable, Transform, type Writable } from 'node:stream';
 import { connect as connectTls, rootCertificates, type TLSSocket } from 'node:tls';
 import { connectTo, Refusal } from './outgoing.ts';
 
@@ -57,6 +57,10 @@ export interface Exchange {
 /** Connections that nothing is asked on are kept so long: less than the 5 s after which many servers close them. */
 const keptMs = 4_000;
 const handshakeMs = 30_000;
+/** Of HTTP/1.1, at once; requests that need another one wait. */
+const mostConnections = 256;
+/** What a server may be asked twice to the same effect (RFC 9110, section 9.2.2). */
+const repeatable = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
 
 /** The connections of one sandbox to servers; kept for a moment, for the next request to the same place. */
 export class Upstream {
@@ -115,14 +119,54 @@ export class Upstream {
   }
 
   async #overOne(place: Place, head: Head): Promise<Exchange> {
+    let sent = await this.#send(place, head);
+    let isCut = false;
+    const { address } = sent;
+    const answered = async (): Promise<Answer> => {
+      for (;;) {
+        try {
+          return await sent.answer;
+        } catch (error) {
+          // A server may close a connection that was kept just when it is asked again.
+          if (isCut || !sent.isKept || head.hasBody || !repeatable.has(head.method)) throw error;
+          sent = await this.#send({ ...place, addresses: [address] }, head);
+          if (isCut) sent.cut();
+          sent.request.end();
+        }
+      }
+    };
+    const answer = answered();
+    return {
+      outgoing: sent.request,
+      answer,
+      address,
+      bytes: () => sent.bytes(),
+      cut: () => {
+        isCut = true;
+        sent.cut();
+      },
+      closed: answer.then(
+        () => sent.closed,
+        () => sent.closed,
+      ),
+    };
+  }
+
+  async #send(place: Place, head: Head) {
     const { method, path, hasBody } = head;
     const headers = { ...head.headers };
-    // What has no length needs an end of its own: without one what follows would be taken for a request.
+    // What has no length needs an end of its own: without one what follows would be taken for a request. And of a length
+    // without a body the next request would be taken for that.
     if (hasBody && headers['content-length'] === undefined) headers['transfer-encoding'] = 'chunked';
+    if (!hasBody && headers['content-length'] !== undefined) headers['content-length'] = '0';
     const request = requestOne({ ...optionsFor(place), agent: this.#agent, method, path, headers, setHost: false });
+    if (hasBody) request.flushHeaders(); // a server may answer before the first byte of it
+    let upgraded: Duplex | undefined;
+    let isOver = false;
     const answer = new Promise<Answer>((resolve, reject) => {
       request.once('response', (message) => resolve(answerOf(message)));
       request.once('upgrade', (message, socket, rest) => {
+        upgraded = socket;
         if (rest.length > 0) socket.unshift(rest);
         resolve({ ...answerOf(message), body: socket });
       });
@@ -130,16 +174,25 @@ export class Upstream {
       request.once('close', () => reject(new Error('it was closed')));
     });
     answer.catch(() => {}); // told to who waits for it
+    const closed = new Promise<void>((resolve) => {
+      const end = () => {
+        isOver = true;
+        resolve();
+      };
+      request.once('close', () => (upgraded && !upgraded.closed ? upgraded.once('close', end) : end()));
+    });
     const socket = await socketOf(request);
     const counted = raw.get(socket) ?? socket;
     const before = { out: counted.bytesWritten, in: counted.bytesRead };
     return {
-      outgoing: request,
+      request,
       answer,
+      closed,
+      isKept: request.reusedSocket,
       address: counted.remoteAddress ?? '',
       bytes: () => ({ out: counted.bytesWritten - before.out, in: counted.bytesRead - before.in }),
-      cut: () => socket.destroy(),
-      closed: new Promise((resolve) => request.once('close', resolve)),
+      // Afterwards the connection is kept, or another request's.
+      cut: () => void (isOver || socket.destroy()),
     };
   }
 
@@ -259,7 +312,7 @@ class KeepingAgent extends Agent {
   readonly #open: (place: Place) => Promise<Socket>;
 
   constructor(open: (place: Place) => Promise<Socket>) {
-    super({ keepAlive: true, maxFreeSockets: 16, timeout: keptMs });
+    super({ keepAlive: true, maxFreeSockets: 16, maxTotalSockets: mostConnections, timeout: keptMs });
     this.#open = open;
   }
 

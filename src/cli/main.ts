@@ -165,9 +165,7 @@ for (const [name, description] of changes) {
 }
 sandbox
   .command('network')
-  .description(
-    'say what programs in a sandbox may reach, or set it, while a process such as sandbox exec has the sandbox',
-  )
+  .description('say what programs in a sandbox may reach, or set it')
   .argument('<id>')
   .addArgument(new Argument('[policy]', 'in place of rules').choices(policies))
   .option('--allow <rule>', `what may be reached, ${ruleHelp}`, collect, [])

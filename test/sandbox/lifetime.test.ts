@@ -35,7 +35,7 @@ describe('an idle sandbox', () => {
   });
 
   test('is not one that is only looked at', async ({ host }) => {
-    await using sandbox = await host.create({ idleTimeout });
+    await using sandbox = await host.create({ idleTimeout, network: 'open' });
     let over = false;
     const end = ended(sandbox).finally(() => {
       over = true;
@@ -48,6 +48,7 @@ describe('an idle sandbox', () => {
       sandbox.processes(),
       sandbox.ports(),
       host.connect(sandbox.id),
+      sandbox.setNetwork('open'),
     ];
     // At the end some fail, and at once: the others let time go on.
     while (!over) await Promise.allSettled(looks());

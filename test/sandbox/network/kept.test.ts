@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { type NetworkDecision, type Sandbox, SandboxHost } from '../../../src/sandbox/index.ts';
+import { cutWire } from '../../support/cutting-proxy.ts';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 const server = createServer((request, response) => {
@@ -154,6 +155,28 @@ test('that is set by one holds for all: also where another one goes on when he e
   expect((await first.exec('env | grep -ci proxy')).stdout.trim()).toBe('0');
   await third.setNetwork({ allow: [`127.0.0.1:${port}`] });
   expect(await ask(first)).toBe('hello');
+});
+
+test('programs go out through another one while a transport is broken, and through the first when it is back', async () => {
+  const [one, two] = [await openHost(), await openHost()];
+  const { id } = await one.create({ network: { allow: [`127.0.0.1:${port}`] } });
+  const other = await two.connect(id);
+  await one.close();
+  await using proxy = await cutWire(stateDir, id, () => undefined);
+  const setter = await (await openHost()).connect(id);
+  await setter.setNetwork({ allow: [`127.0.0.1:${port}`] });
+  const [ofSetter, ofOther] = [decisionsOf(setter), decisionsOf(other)];
+  expect(await ask(other)).toBe('hello');
+  await expect.poll(() => ofSetter.length).toBe(1);
+  proxy.refuse(true);
+  // It was cut, and tries to come back.
+  await expect.poll(() => proxy.connections).toBeGreaterThan(1);
+  expect(await ask(other)).toBe('hello');
+  await expect.poll(() => ofOther.length).toBe(1);
+  proxy.refuse(false);
+  expect(await ask(setter)).toBe('hello');
+  await expect.poll(() => ofSetter.length).toBe(2);
+  expect(ofOther).toHaveLength(1);
 });
 
 test('goes on at once through another one when a process was killed that programs went out through', async () => {

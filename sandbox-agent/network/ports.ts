@@ -47,6 +47,19 @@ function listeningPorts(isProxyOurs: boolean): ListeningPort[] {
   return [...found.values()].sort((one, other) => one.port - other.port).slice(0, limits.listeningPorts);
 }
 
+let seen: ListeningPort[] | undefined;
+
+/** As `listeningPorts`; all who ask in one turn of the event loop get the same: of them there may be thousands. */
+function look(isProxyOurs: boolean): ListeningPort[] {
+  if (!seen) {
+    seen = listeningPorts(isProxyOurs);
+    setImmediate(() => {
+      seen = undefined;
+    });
+  }
+  return seen;
+}
+
 /** Resolves with them at once, or when they are no longer those that are `known`, at the latest after `waitMs`. */
 export async function portsBeside(
   { known, waitMs }: NetworkPorts,
@@ -54,7 +67,7 @@ export async function portsBeside(
   signal: AbortSignal,
 ): Promise<ListeningPort[]> {
   for (const since = performance.now(); ; ) {
-    const ports = listeningPorts(isProxyOurs());
+    const ports = look(isProxyOurs());
     const isKnown = known?.length === ports.length && ports.every(({ port }, i) => port === known[i]);
     const leftMs = since + waitMs - performance.now();
     if (!isKnown || leftMs <= 0) return ports;

@@ -47,7 +47,13 @@ export { DefinitionError, type DefinitionIssue, ToolNameConflictError } from './
 export { defineTool, type ToolContext, type ToolDefinition, type ToolOptions } from './runtime/define/tool.ts';
 export { defineWorkflow, type WorkflowDefinition } from './runtime/define/workflow.ts';
 export * from './runtime/errors.ts';
-export { type EventOf, IMAGE_DATA_OMITTED, type RecordedError, type RuntimeEvent } from './runtime/events/event.ts';
+export {
+  type EventBody,
+  type EventOf,
+  IMAGE_DATA_OMITTED,
+  type RecordedError,
+  type RuntimeEvent,
+} from './runtime/events/event.ts';
 export type { Log } from './runtime/events/log.ts';
 export { pinoSink } from './runtime/events/pino.ts';
 export type { CallHandle } from './runtime/harness/call-handle.ts';
@@ -66,7 +72,23 @@ export {
   ProviderRegistrationError,
   TurnLimitError,
 } from './runtime/model/errors.ts';
-export type { ImagePart, Model, ModelEvent, ModelRequest, ThinkingLevel, Usage } from './runtime/model/model.ts';
+export type {
+  AssistantMessage,
+  FinishReason,
+  ImagePart,
+  Message,
+  Model,
+  ModelEvent,
+  ModelRequest,
+  ModelTool,
+  TextPart,
+  ThinkingLevel,
+  ThinkingPart,
+  ToolCallPart,
+  ToolMessage,
+  Usage,
+  UserMessage,
+} from './runtime/model/model.ts';
 export { type ProviderRegistration, registerProvider } from './runtime/model/providers.ts';
 export { dispatch, invoke, observe } from './runtime/run/default-runtime.ts';
 export type { InvokeOptions } from './runtime/run/invoke.ts';
@@ -90,9 +112,12 @@ export type {
   SandboxFactory,
   SandboxProcess,
   SandboxRequest,
+  WorkOutcome,
 } from './runtime/sandbox/env.ts';
+export type { Files } from './runtime/sandbox/files.ts';
 export { type LocalOptions, local } from './runtime/sandbox/local.ts';
 export { type VirtualOptions, virtual } from './runtime/sandbox/virtual.ts';
+export type { JsonValue } from './runtime/schema/snapshot.ts';
 export { AttachmentConflictError, AttachmentIntegrityError } from './runtime/session/errors.ts';
 export type { HistoryMessage } from './runtime/session/history.ts';
 export type { PromptOptions, PromptResult, Session, SkillOptions, TaskOptions } from './runtime/session/session.ts';
@@ -108,5 +133,8 @@ export {
 export { AttachmentNotAvailableError, SubagentNotDeclaredError } from './runtime/subagents/errors.ts';
 export * from './sandbox/errors.ts';
 export type { GrepOptions, Match } from './sandbox/fs/file-system.ts';
+export type { NetworkDecision } from './sandbox/network/gateway.ts';
+export type { NetworkPolicy, Rule, RuleOptions } from './sandbox/network/policy.ts';
+export type { Secret } from './sandbox/network/secrets.ts';
 export type { ExecResult } from './sandbox/process/result.ts';
 export { RecordingError, RecordingMismatchError } from './testing/errors.ts';

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { mkdtemp, open, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, open, readdir, readFile, readlink, rm } from 'node:fs/promises';
 import { createServer as createHttpServer, type IncomingHttpHeaders, type RequestListener } from 'node:http';
 import { createSecureServer, type Http2ServerRequest, type Http2ServerResponse } from 'node:http2';
 import { createServer as createHttpsServer } from 'node:https';
@@ -393,11 +393,7 @@ test('nothing in the sandbox has the secret: no environment, no memory, no file,
   // That it would be found: what stands in its place is.
   const placeholder = (await sandbox.exec('printf %s "$API_KEY"')).stdout;
   let seen = 0;
-  const { stdout: listed } = await execa('docker', ['top', container, '-o', 'pid']);
-  for (const pid of listed
-    .split('\n')
-    .slice(1)
-    .map((line) => line.trim())) {
+  for (const pid of await processesBeside(init)) {
     const environment = await readFile(`/proc/${pid}/environ`);
     expect(holds(environment)).toBe(false);
     for (const region of await memoryOf(pid)) {
@@ -424,6 +420,15 @@ test('nothing in the sandbox has the secret: no environment, no memory, no file,
   expect(holds(traffic)).toBe(false);
   expect(traffic.includes(Buffer.from(`me:${placeholder}`).toString('base64'))).toBe(true);
 });
+
+/** All in the sandbox of this one. */
+async function processesBeside(init: string): Promise<string[]> {
+  const namespaceOf = (pid: string) => readlink(`/proc/${pid}/ns/pid`).catch(() => undefined); // it may have ended
+  const own = await namespaceOf(init);
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
+  const namespaces = await Promise.all(pids.map(namespaceOf));
+  return pids.filter((_, i) => namespaces[i] === own);
+}
 
 /** What a process has in its memory, region by region. */
 async function memoryOf(pid: string): Promise<Buffer[]> {

@@ -60,13 +60,14 @@ test('the connection to a server is kept, and one that the server has closed mea
     const path = said.split(' ')[1];
     seen.push(`${connection} ${path}`);
     if (path === '/repos/3' && connection === 1) socket.destroy();
+    else if (path === '/repos/4') socket.end(ok);
     else socket.write(ok);
   });
   const { sandbox } = await sandboxWith(readsOnly(port));
   const url = `https://api.test:${port}/repos`;
-  const { stdout } = await sandbox.exec(`curl -sS --http1.1 ${url}/1 ${url}/2 ${url}/3 ${url}/4`);
-  expect(stdout).toBe('okokokok');
-  expect(seen).toEqual(['1 /repos/1', '1 /repos/2', '1 /repos/3', '2 /repos/3', '2 /repos/4']);
+  const { stdout } = await sandbox.exec(`curl -sS --http1.1 ${url}/1 ${url}/2 ${url}/3 ${url}/4 ${url}/5`);
+  expect(stdout).toBe('ok'.repeat(5));
+  expect(seen).toEqual(['1 /repos/1', '1 /repos/2', '1 /repos/3', '2 /repos/3', '2 /repos/4', '3 /repos/5']);
 });
 
 test('a server that agrees to a WebSocket and goes on to speak HTTP is not asked for anything else', async () => {

@@ -3,8 +3,10 @@ import { beforeAll, expect, test } from 'vitest';
 import { floodAgent, fuzzAgent } from '../hostile/agent-fuzz.ts';
 import { floodAll } from '../hostile/floods.ts';
 import { type FuzzOptions, fuzz } from '../hostile/fuzz.ts';
+import { fuzzRequests } from '../hostile/request-fuzz.ts';
 import { fuzzTars } from '../hostile/tar-fuzz.ts';
 import { openHost } from '../support/sandbox-fixture.ts';
+import { openWayOut } from '../support/way-out.ts';
 
 const { BERTH_FUZZ_SEED, BERTH_FUZZ_MINUTES = '10', BERTH_FUZZ_PATH } = process.env;
 const seed = BERTH_FUZZ_SEED === undefined ? randomInt(2 ** 31) : Number(BERTH_FUZZ_SEED);
@@ -43,3 +45,10 @@ test('a host that asks without end and takes no answer loses its connection', as
 });
 
 test('any archive becomes its target or an error of ours', () => fuzzTars(during(0.05)));
+
+test('programs and servers say anything for long where requests are looked into, and leave the host small', async () => {
+  await using out = await openWayOut();
+  const before = process.memoryUsage().rss;
+  await fuzzRequests(out, during(0.15));
+  expect(process.memoryUsage().rss - before).toBeLessThan(500 * MiB);
+});

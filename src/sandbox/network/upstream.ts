@@ -73,7 +73,7 @@ export class Upstream {
   constructor(ca: readonly string[] | undefined) {
     this.#ca = ca;
     this.#agent = new KeepingAgent((place) =>
-      place.isSecure ? this.connectTls(place, ['http/1.1']) : connectTo(place),
+      place.isSecure ? this.connectTls(place, ['http/1.1']) : connectForRequests(place),
     );
   }
 
@@ -95,7 +95,7 @@ export class Upstream {
   /** @throws {Refusal} it can't be connected to, or is not whom it should be */
   async connectTls(place: Place, protocols: string[]): Promise<TLSSocket> {
     const { host, port } = place;
-    const socket = await connectTo(place);
+    const socket = await connectForRequests(place);
     return new Promise((resolve, reject) => {
       const secure = connectTls({
         socket,
@@ -225,6 +225,13 @@ export class Upstream {
     });
     return session;
   }
+}
+
+/** @throws {Refusal} */
+async function connectForRequests(place: Place): Promise<Socket> {
+  const socket = await connectTo(place);
+  socket.allowHalfOpen = false; // else one that the server has closed would be kept, and asked again
+  return socket;
 }
 
 /** The connection below one of TLS. */

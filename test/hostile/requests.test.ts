@@ -134,3 +134,30 @@ test('a program that asks for more and more without an answer is cut off', async
   expect(await say(sandbox, { to: `api.test:${port}`, say: many })).toBe('');
   expect(asked).toBeLessThanOrEqual(100);
 });
+
+test('an answer that could hide a secret from the host is refused, and no part of one is asked for', async () => {
+  const value = 'ghp_0123456789abcdef';
+  const heads: Record<string, string> = {
+    '/name': `HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-${value}: 1\r\n\r\n`,
+    '/coded': 'HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n',
+    '/hop': `HTTP/1.1 200 OK\r\nConnection: content-encoding\r\nContent-Encoding: zstd\r\nContent-Length: 2\r\n\r\nok`,
+    '/range': ok,
+  };
+  let seen = '';
+  const port = await serveBytes((socket, said) => {
+    seen += said;
+    const [, path = ''] = said.split(' ');
+    socket.write(heads[path] ?? ok);
+  });
+  const place = `api.test:${port}`;
+  const secrets = [{ name: 'KEY', value, hosts: [place] }];
+  const { sandbox } = await sandboxWith({ allow: [place, `127.0.0.1:${port}`], secrets });
+  const get = async (path: string) =>
+    (await sandbox.exec(`curl -sS -i -H "X-Key: $KEY" -H 'Range: bytes=3-9' https://${place}${path}`)).stdout;
+  expect(await get('/name')).toContain(`x-${'*'.repeat(value.length)}: 1`);
+  expect(await get('/coded')).toContain('the server answered in gzip, chunked');
+  expect(await get('/hop')).toContain('the server answered in zstd');
+  expect(await get('/range')).toContain(' 200');
+  expect(seen).toContain(`x-key: ${value}`);
+  expect(seen).not.toContain('range:');
+});

@@ -245,8 +245,9 @@ export class HttpProxy {
     const head = { ...asked, ...filled, hasBody: body !== undefined };
     const forms = filled?.forms ?? [];
     if (forms.length > 0) {
-      // An answer that is masked has to be read.
+      // An answer that is masked has to be read, and whole: of two parts neither may be one.
       head.headers['accept-encoding'] = 'identity';
+      delete head.headers.range;
       delete head.headers['sec-websocket-extensions'];
     }
     let exchange: Exchange;
@@ -385,15 +386,16 @@ function passOn(given: Answer, method: string, forms: readonly Buffer[]): { answ
   const headers = maskedFields(withoutHops(given.headers), forms);
   const trailers = () => maskedFields(withoutHops(given.trailers()), forms);
   const answer = { status, reason: masked(given.reason, forms), headers, trailers, body };
-  const { 'content-encoding': encoding = 'identity' } = headers;
+  // Also where it says that this is of one connection only.
+  const { 'content-encoding': encoding = 'identity', 'transfer-encoding': transfer = 'chunked' } = given.headers;
   const hasNoBody = method === 'HEAD' || status === 204 || status === 304;
   if (forms.length === 0 || hasNoBody) return { answer, through: [] };
-  if (encoding === 'identity') return { answer, through: [new Mask(forms)] };
   const decoder = decoders[encoding.toLowerCase()];
-  if (!decoder) {
-    throw new Refusal(`the server answered in ${encoding}, which can't be looked into for secrets`, '', {
-      isFailure: true,
-    });
+  const isChunked = transfer.toLowerCase() === 'chunked';
+  if (isChunked && encoding.toLowerCase() === 'identity') return { answer, through: [new Mask(forms)] };
+  if (!decoder || !isChunked) {
+    const reason = `the server answered in ${isChunked ? encoding : transfer}, which can't be looked into for secrets`;
+    throw new Refusal(masked(reason, forms), '', { isFailure: true });
   }
   delete headers['content-encoding'];
   delete headers['content-length'];
@@ -402,8 +404,10 @@ function passOn(given: Answer, method: string, forms: readonly Buffer[]): { answ
 
 function maskedFields(headers: IncomingHttpHeaders, forms: readonly Buffer[]): IncomingHttpHeaders {
   if (forms.length === 0) return headers;
+  // Names have become lower case.
+  const ofNames = forms.map((form) => Buffer.from(form.toString('latin1').toLowerCase(), 'latin1'));
   const fields = Object.entries(headers).map(([name, value]) => [
-    name,
+    masked(name, ofNames),
     typeof value === 'string' ? masked(value, forms) : value?.map((one) => masked(one, forms)),
   ]);
   return Object.fromEntries(fields);

@@ -20,7 +20,8 @@ export class Mask extends Transform {
 
   override _transform(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null, data?: Buffer) => void) {
     const bytes = this.#held.length === 0 ? chunk : Buffer.concat([this.#held, chunk]);
-    const ranges = this.#find(bytes);
+    const ranges = find(bytes, this.#forms);
+    if (this.#found > 0) ranges.push({ start: 0, end: this.#found });
     const cut = this.#beginOfRest(bytes);
     const told = stars(bytes.subarray(0, cut), ranges);
     this.#held = Buffer.from(bytes.subarray(cut)); // not a view of a large chunk
@@ -30,16 +31,6 @@ export class Mask extends Transform {
 
   override _flush(done: (error?: Error | null, data?: Buffer) => void) {
     done(null, stars(this.#held, [{ start: 0, end: this.#found }]));
-  }
-
-  #find(bytes: Buffer): { start: number; end: number }[] {
-    const ranges = this.#found > 0 ? [{ start: 0, end: this.#found }] : [];
-    for (const form of this.#forms) {
-      for (let start = bytes.indexOf(form); start !== -1; start = bytes.indexOf(form, start + 1)) {
-        ranges.push({ start, end: start + form.length });
-      }
-    }
-    return ranges;
   }
 
   /** Where the longest end begins that is the beginning of a form. */
@@ -56,11 +47,21 @@ export class Mask extends Transform {
   }
 }
 
-/** The text with stars in place of each form. */
+/** The text, in Latin-1, with stars in place of each form. */
 export function masked(text: string, forms: readonly Buffer[]): string {
-  let result = text;
-  for (const form of forms) result = result.replaceAll(form.toString('latin1'), '*'.repeat(form.length));
-  return result;
+  if (forms.length === 0) return text;
+  const bytes = Buffer.from(text, 'latin1');
+  return stars(bytes, find(bytes, forms)).toString('latin1');
+}
+
+function find(bytes: Buffer, forms: readonly Buffer[]): { start: number; end: number }[] {
+  const ranges: { start: number; end: number }[] = [];
+  for (const form of forms) {
+    for (let start = bytes.indexOf(form); start !== -1; start = bytes.indexOf(form, start + 1)) {
+      ranges.push({ start, end: start + form.length });
+    }
+  }
+  return ranges;
 }
 
 function stars(bytes: Buffer, ranges: readonly { start: number; end: number }[]): Buffer {

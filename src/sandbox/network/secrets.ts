@@ -158,18 +158,51 @@ export class Secrets {
   }
 }
 
-/** As it may be said again. */
+/** As it may be said again: by what servers commonly write a header, a URL, JSON or HTML with, or encode bytes. */
 function formsOf(value: string): Buffer[] {
+  const hex = (character: string, digits = 2) => character.charCodeAt(0).toString(16).padStart(digits, '0');
   const inUrl = encodeURIComponent(value);
-  const all = [value, inUrl, inUrl.replaceAll('%20', '+'), JSON.stringify(value).slice(1, -1), asHtml(value)];
-  for (const encoding of ['base64', 'base64url', 'hex'] as const) all.push(Buffer.from(value).toString(encoding));
-  // A longer one first: where one is the beginning of the other, all of it is masked.
-  return [...new Set(all)].sort((a, b) => b.length - a.length).map((form) => Buffer.from(form));
+  // As RFC 3986 has it, and with paths left as they are.
+  const strict = inUrl.replace(/[!'()*]/g, (character) => `%${hex(character).toUpperCase()}`);
+  const urls = [inUrl, strict].flatMap((url) => [url, url.replaceAll('%2F', '/')]);
+  const json = JSON.stringify(value).slice(1, -1);
+  const inHtml = (entities: Record<string, string>) =>
+    value.replace(/[&<>"'+`=/]/g, (character) => entities[character] ?? character);
+  const html = { '&': '&amp;', '<': '&lt;', '>': '&gt;' };
+  const all = [
+    value,
+    ...urls.flatMap((url) => [url, url.replace(/%../g, (code) => code.toLowerCase())]).flatMap(withPlus),
+    json,
+    json.replaceAll('/', '\\/'),
+    ...['<>&', "<>&'", '<>&\'"+/'].map((some) =>
+      [...value].map((one) => (some.includes(one) ? `\\u${hex(one, 4)}` : JSON.stringify(one).slice(1, -1))).join(''),
+    ),
+    inHtml(html),
+    inHtml({ ...html, '"': '&quot;' }),
+    inHtml({ ...html, '"': '&quot;', "'": '&#39;' }),
+    inHtml({ ...html, '"': '&quot;', "'": '&#x27;' }),
+    inHtml({ ...html, '"': '&quot;', "'": '&#039;' }),
+    inHtml({ ...html, '"': '&#34;', "'": '&#39;', '+': '&#43;' }),
+    inHtml({ ...html, '"': '&quot;', "'": '&#39;', '/': '&#x2F;', '`': '&#x60;', '=': '&#x3D;' }),
+    Buffer.from(value).toString('hex'),
+    Buffer.from(value).toString('hex').toUpperCase(),
+    ...inBase64(value),
+  ];
+  return [...new Set(all)].map((form) => Buffer.from(form));
 }
 
-function asHtml(value: string): string {
-  const entities: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' };
-  return value.replace(/[&<>"']/g, (character) => entities[character] ?? character);
+function withPlus(url: string): string[] {
+  return [url, url.replaceAll('%20', '+')];
+}
+
+/** What says it wherever it stands in what is encoded: the characters at its ends depend on what is beside it, too. */
+function inBase64(value: string): string[] {
+  return [0, 1, 2].flatMap((before) => {
+    const bytes = Buffer.concat([Buffer.alloc(before), Buffer.from(value)]);
+    const from = Math.ceil((before * 8) / 6);
+    const to = Math.floor((bytes.length * 8) / 6);
+    return (['base64', 'base64url'] as const).map((encoding) => bytes.toString(encoding).slice(from, to));
+  });
 }
 
 function fits(where: string | boolean, name: string): boolean {

@@ -129,6 +129,8 @@ function containerConfig(
       // To run commands as their user, to end them, and to give them their directory.
       CapAdd: ['CHOWN', 'KILL', 'SETGID', 'SETPCAP', 'SETUID'],
       SecurityOpt: ['no-new-privileges'],
+      // Servers may listen at any port, as the name server of the sandbox-agent does: Docker's own default, and not Podman's.
+      Sysctls: { 'net.ipv4.ip_unprivileged_port_start': '0' },
       Init: false,
       ...(spec.runtime !== undefined && { Runtime: spec.runtime }),
       Memory: spec.limits.memory,

@@ -1,4 +1,7 @@
+import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -48,6 +51,36 @@ export function testSandboxes(
       expect(await sandbox.fs.readFile('again/copied/sent')).toBe('from the host');
     } finally {
       await rm(folder, { recursive: true, force: true });
+    }
+  });
+
+  test('lets programs reach what its policy allows, and has them trust the host that puts a secret in', async () => {
+    const seen: (string | undefined)[] = [];
+    const server = createServer((request, response) => {
+      seen.push(request.headers.authorization);
+      response.end('reached');
+    });
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    try {
+      const place = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+      const secrets = [{ name: 'TOKEN', value: 'not-in-the-sandbox', hosts: [place] }];
+      await using sandbox = await host().create({
+        ...options,
+        network: { allow: [place, 'allowed.test:443'], secrets },
+      });
+      const ask = `curl -sS --noproxy '' -H "Authorization: Bearer $TOKEN" http://${place}/`;
+      expect(await sandbox.exec(ask)).toMatchObject({ stdout: 'reached', stderr: '' });
+      expect(seen).toEqual(['Bearer not-in-the-sandbox']);
+      expect((await sandbox.exec(`curl -sS http://refused.test/`)).stdout).toContain('no rule allows refused.test:80');
+      expect((await sandbox.exec('getent hosts allowed.test; getent hosts refused.test')).stdout).toMatch(
+        /^127\.64\.\S+ +allowed\.test\n$/,
+      );
+      expect(
+        (await sandbox.exec('grep -lr "Berth: the host" /etc/ssl/certs/ca-certificates.crt "$SSL_CERT_FILE"')).stdout,
+      ).toBe('/etc/ssl/certs/ca-certificates.crt\n/etc/berth/certificates.pem\n');
+    } finally {
+      server.close();
     }
   });
 

@@ -1,4 +1,7 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { defineAction } from '../../../src/runtime/define/action.ts';
 import { defineAgent } from '../../../src/runtime/define/agent.ts';
 import { defineWorkflow } from '../../../src/runtime/define/workflow.ts';
@@ -23,7 +26,10 @@ afterAll(() => opened[Symbol.asyncDispose]());
 /** `docker()` with the host of this file, whatever the runtime has. */
 function dockerHere(options?: Parameters<typeof docker>[0]): SandboxFactory {
   const factory = docker(options);
-  return { createSandbox: (request) => factory.createSandbox({ ...request, host: async () => opened.host }) };
+  return {
+    ...factory,
+    createSandbox: (request) => factory.createSandbox({ ...request, host: async () => opened.host }),
+  };
 }
 
 sandboxContract({ describe, test, beforeAll, afterAll }, { name: 'docker()', factory: () => dockerHere() });
@@ -56,6 +62,37 @@ test('a command with a key is started once: later calls join it', async () => {
   } finally {
     await env.close();
   }
+});
+
+test('what its programs reach is told in the events of the run, and a secret of its network stands in none of them', async () => {
+  const seen: (string | undefined)[] = [];
+  const server = createServer((request, response) => {
+    seen.push(request.headers.authorization);
+    response.end('reached');
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  onTestFinished(() => void server.close());
+  const place = `127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const secret = { name: 'TOKEN', value: 'known-outside-only', hosts: [place] };
+  const ask = defineWorkflow({
+    name: 'ask',
+    agent: defineAgent(() => ({ sandbox: dockerHere({ network: { allow: [place], secrets: [secret] } }) })),
+    run: async ({ harness, log }) => {
+      log.info(`with ${secret.value}`);
+      const command = `curl -sS --noproxy '' -H "Authorization: Bearer $TOKEN" http://${place}/`;
+      return (await harness.shell(command)).stdout;
+    },
+  });
+  await using runtime = await createRuntime({ store: ':memory:' });
+  const run = await runtime.invoke(ask);
+  expect(await run.result()).toBe('reached');
+  expect(seen).toEqual(['Bearer known-outside-only']);
+  const events = await eventsOf(run);
+  const told = ofType(events, 'sandbox').filter(({ kind }) => kind === 'network');
+  expect(told).toMatchObject([{ host: '127.0.0.1', allowed: true, method: 'GET', path: '/', secrets: ['TOKEN'] }]);
+  expect(JSON.stringify(events)).toContain('with <masked>');
+  expect(JSON.stringify(events)).not.toContain(secret.value);
 });
 
 // contract: 10.2-docker-run, 10.2-docker-keep, 11-nothing-left

@@ -1,4 +1,14 @@
-import { lstatSync, mkdirSync, readdirSync, readlinkSync, realpathSync, rmSync, statSync, symlinkSync } from 'node:fs';
+import {
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readlinkSync,
+  realpathSync,
+  rmSync,
+  type Stats,
+  statSync,
+  symlinkSync,
+} from 'node:fs';
 import { authorityFiles, type NetworkServe } from '../../src/protocol/network.ts';
 import { asRoot } from '../identity.ts';
 import { readSmallFile, replaceSmallFile } from '../small-file.ts';
@@ -46,13 +56,13 @@ export class Trust {
     } catch (error) {
       // Programs refuse the connections that the host looks into, and say that they do not trust it.
       console.error('the authority of the host can’t be made known:', error);
-      this.#made = this.#state(certificate);
+      this.#made = asRoot(() => this.#state(certificate));
     }
   }
 
   #state(certificate: string): string {
     const seen = [...systemBundles, authorityFiles.bundle].map((path) => {
-      const stats = statSync(path, { throwIfNoEntry: false });
+      const stats = look(path);
       return stats && [stats.ino, stats.size, stats.mtimeMs];
     });
     return JSON.stringify([certificate, seen]);
@@ -96,9 +106,18 @@ function link(directory: string, name: string): void {
 }
 
 function isFile(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isFile() === true;
+  return look(path)?.isFile() === true;
 }
 
 function isDirectory(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+  return look(path)?.isDirectory() === true;
+}
+
+/** A command that is root may have put a link to itself there, say: that is nothing. */
+function look(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch {
+    return undefined;
+  }
 }

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { newToken } from '../preview/access.ts';
-import { rawPage } from '../preview/page.ts';
+import { sendRawPage } from '../preview/page.ts';
 import { PreviewServer, pageOf } from '../preview/server.ts';
 import type { Wire } from '../wire.ts';
 import { dial } from './dial.ts';
@@ -85,6 +85,6 @@ async function passOn(socket: Socket, inside: number, wire: () => Promise<Wire>)
     relay(socket, await dial(inside, wire));
   } catch (error) {
     const preview = { port: inside, openPorts: async () => openPorts(await wire()) };
-    socket.end(rawPage(await pageOf(error, preview)));
+    sendRawPage(socket, await pageOf(error, preview));
   }
 }

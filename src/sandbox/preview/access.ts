@@ -73,7 +73,7 @@ export function admit(request: IncomingMessage, access: Access): Asked | Page {
     }
     // Who has the token may ask from wherever.
     if (isShown) return asked;
-    if (!isSame(cookiesOf(request).get(cookie.name), cookie.value)) {
+    if (!cookiesOf(request, cookie.name).some((value) => isSame(value, cookie.value))) {
       return {
         status: 401,
         title: 'A token is needed',
@@ -96,9 +96,14 @@ export function admit(request: IncomingMessage, access: Access): Asked | Page {
 export function ownCookies(header: string): string {
   return header
     .split(';')
-    .filter((pair) => !cookieName.test(pair.split('=')[0]?.trim() ?? ''))
+    .filter((pair) => !isTokenCookie(pair))
     .join(';')
     .trim();
+}
+
+/** @param pair - `NAME=VALUE`, whatever follows */
+export function isTokenCookie(pair: string): boolean {
+  return cookieName.test(pair.split('=')[0]?.trim() ?? '');
 }
 
 export function wantsHtml({ headers }: IncomingMessage): boolean {
@@ -116,8 +121,14 @@ function splitHost(host: string): { name: string; port: number } {
  */
 function isHere(name: string, { name: own }: Access): boolean {
   const names = ['localhost', ...(own ? [own] : [])];
-  return isAddress(name) || names.some((one) => name === one || name.endsWith(`.${one}`));
+  return (isAddress(name) && !unsaid.test(name)) || names.some((one) => name === one || name.endsWith(`.${one}`));
 }
+
+/**
+ * Addresses that lead to this machine, too, and are asked for without `Sec-Fetch-Site`, as browsers don't take them for its
+ * loopback: of what another site's page asks there, an image or a script, nothing would tell it from a program.
+ */
+const unsaid = /^(0\.0\.0\.0$|\[::\]$|\[::ffff:)/;
 
 /** @param name - of a host, as a URL has it */
 export function isAddress(name: string): boolean {
@@ -150,9 +161,10 @@ function cookieValue(token: string, host: string): string {
   return createHmac('sha256', token).update(host).digest('base64url');
 }
 
-function cookiesOf({ headers }: IncomingMessage): Map<string, string> {
-  const pairs = (headers.cookie ?? '').split(';').map((pair) => pair.trim().split('='));
-  return new Map(pairs.map(([name = '', ...value]) => [name, value.join('=')]));
+/** All of that name: a page of another sandbox may have set one for a domain that both are in. */
+function cookiesOf({ headers }: IncomingMessage, name: string): string[] {
+  const pairs = (headers.cookie ?? '').split(';').map((pair) => pair.trim());
+  return pairs.filter((pair) => pair.startsWith(`${name}=`)).map((pair) => pair.slice(name.length + 1));
 }
 
 /** In a time that says nothing of where they differ. */

@@ -2,7 +2,7 @@ import { type ClientRequest, request as httpRequest, type IncomingMessage, type 
 import type { Socket } from 'node:net';
 import { type Duplex, pipeline } from 'node:stream';
 import { relay } from '../network/outgoing.ts';
-import { type Asked, ownCookies, tokenHeader, tokenParameter } from './access.ts';
+import { type Asked, isTokenCookie, ownCookies, tokenHeader, tokenParameter } from './access.ts';
 
 /** Of the head of a request or an answer; what is larger is refused. Node's own is 16 KiB, which cookies may fill. */
 export const maxHeadBytes = 64 * 1024;
@@ -27,6 +27,9 @@ const hopByHop = new Set(
   ),
 );
 
+/** What would be said for more than the one server: of its site, which others are part of, or of a connection that is not its own. */
+const ofOthers = ['clear-site-data', 'strict-transport-security'];
+
 /** Who asked, and for what, as a proxy says it: what a client says there is dropped. */
 const forwarded = /^(x-forwarded-.*|forwarded|x-real-ip)$/;
 
@@ -44,9 +47,8 @@ export async function forward(
   asked: Asked,
   upstream: Upstream,
 ): Promise<void> {
-  const connection = await upstream.dial();
+  const connection = await dialFor(response, upstream);
   const sent = send(request, asked, upstream, connection, {});
-  endWith(response, sent, connection);
   if (hasBody(request)) sent.flushHeaders(); // the server may answer before there is a body
   // Not `pipeline`: where the server answers without reading it all, that would end the client's connection.
   request.pipe(sent);
@@ -68,14 +70,14 @@ export async function forwardUpgrade(
   asked: Asked,
   upstream: Upstream,
 ): Promise<void> {
-  const connection = await upstream.dial();
+  const connection = await dialFor(socket, upstream);
   const sent = send(request, asked, upstream, connection, { connection: 'Upgrade', upgrade: request.headers.upgrade });
-  endWith(socket, sent, connection);
   const upgraded = new Promise<{ answer: IncomingMessage; first: Buffer }>((resolve) => {
     sent.once('upgrade', (answer, _duplex, first) => resolve({ answer, first }));
   });
   sent.end();
-  const answer = await Promise.race([answerTo(sent), upgraded]);
+  const unwatch = whenEnded(socket, () => socket.destroy());
+  const answer = await Promise.race([answerTo(sent), upgraded]).finally(unwatch);
   if ('first' in answer) {
     const { upgrade } = answer.answer.headers;
     socket.write(headOf(answer.answer, upstream, { connection: 'Upgrade', upgrade }), 'latin1');
@@ -87,20 +89,34 @@ export async function forwardUpgrade(
   // Its end is that of the connection: what follows on it is no request that was let in.
   socket.write(headOf(answer, upstream, { connection: 'close' }), 'latin1');
   pipeline(answer, socket, () => {}); // as above
+  socket.resume();
 }
 
 export function hasBody(request: IncomingMessage): boolean {
   return isChunked(request) || Number(request.headers['content-length'] ?? 0) > 0;
 }
 
-/** Whatever is still under way; a server that does not close its side keeps nothing. */
-function endWith(client: ServerResponse | Duplex, sent: ClientRequest, connection: Duplex): void {
-  const end = () => {
-    sent.destroy();
+/** Connects for a client, and ends that with it, whatever is still under way: a server that does not close its side keeps nothing. */
+async function dialFor(client: ServerResponse | Duplex, { dial }: Upstream): Promise<Duplex> {
+  const connection = await dial();
+  if (client.destroyed) {
     connection.destroy();
+    throw new Error('who asked is gone');
+  }
+  client.once('close', () => connection.destroy());
+  return connection;
+}
+
+/**
+ * Notices that the client has closed its side while nothing is read of it: what it says before it is answered is kept.
+ * @returns ends that
+ */
+function whenEnded(client: Duplex, onEnd: () => void): () => void {
+  const look = () => {
+    if (client.readableLength === 0) client.read();
   };
-  if (client.destroyed) end();
-  else client.once('close', end);
+  client.on('readable', look).once('end', onEnd);
+  return () => client.off('readable', look).off('end', onEnd);
 }
 
 function send(
@@ -132,6 +148,8 @@ function send(
       ...more,
     },
   });
+  connection.once('close', () => sent.destroy());
+  sent.maxHeadersCount = 0; // as of requests
   sent.on('error', () => {}); // told by `answerTo`; later on it is the answer that breaks off
   return sent;
 }
@@ -165,10 +183,11 @@ function requestHeaders(request: IncomingMessage, prefix: string): Headers {
 function answerHeaders(answer: IncomingMessage, { prefix }: Upstream): Headers {
   const headers = endToEnd(answer);
   const { 'set-cookie': cookies, location } = answer.headers;
-  delete headers['set-cookie'];
+  for (const name of ['set-cookie', ...ofOthers]) delete headers[name];
   if (prefix === '') {
-    // One for a domain would be one for other sandboxes, too.
-    if (cookies) headers['set-cookie'] = cookies.map((cookie) => cookie.replace(/;\s*domain\s*=[^;]*/gi, ''));
+    // One for a domain would be one for other sandboxes, too; one in place of the token's would lock out who has that.
+    const own = cookies?.filter((cookie) => !isTokenCookie(cookie));
+    if (own) headers['set-cookie'] = own.map((cookie) => cookie.replace(/;\s*domain\s*=[^;]*/gi, ''));
     return headers;
   }
   if (location?.startsWith('/') && !location.startsWith('//') && !location.startsWith(`${prefix}/`)) {

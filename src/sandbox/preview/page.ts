@@ -1,4 +1,5 @@
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
+import type { Duplex } from 'node:stream';
 import { rawAnswer } from '../network/raw-answer.ts';
 import { wantsHtml } from './access.ts';
 
@@ -31,9 +32,10 @@ export function sendPage(request: IncomingMessage, response: ServerResponse, pag
   response.end(isHtml ? htmlOf(page) : textOf(page));
 }
 
-/** As the whole answer to a request that asked for another protocol. */
-export function rawPage(page: Page): string {
-  return rawAnswer({ status: page.status, reason: STATUS_CODES[page.status] ?? 'Error', body: textOf(page) });
+/** As the whole and last answer on a connection that no server of Node answers on. */
+export function sendRawPage(socket: Duplex, page: Page): void {
+  socket.end(rawAnswer({ status: page.status, reason: STATUS_CODES[page.status] ?? 'Error', body: textOf(page) }));
+  socket.resume(); // behind what nobody reads its end would not be noticed
 }
 
 function htmlOf({ title, text, lists = [], isForNow }: Page): string {

@@ -6,7 +6,7 @@ import { SandboxDiedError, SandboxNotFoundError, SandboxPausedError } from '../e
 import { NothingListens } from '../network/dial.ts';
 import { type Access, type Asked, admit } from './access.ts';
 import { BadAnswer, forward, forwardUpgrade, hasBody, maxHeadBytes, type Upstream } from './forward.ts';
-import { type Page, rawPage, sendPage } from './page.ts';
+import { type Page, sendPage, sendRawPage } from './page.ts';
 
 /** A server in a sandbox, and what is said of the others there when it is not. */
 export interface Preview extends Upstream {
@@ -25,6 +25,9 @@ export interface PreviewServerOptions extends Access {
   find: (asked: Asked) => Promise<Preview | Page>;
 }
 
+/** Requests of one connection that wait for the answer to another one; who sends more does not want theirs. */
+const mostWaiting = 100;
+
 interface Found {
   asked: Asked;
   preview: Preview;
@@ -36,6 +39,8 @@ export class PreviewServer implements AsyncDisposable {
   readonly #options: PreviewServerOptions;
   /** Connections that speak something else by now: the server of Node does not end them. */
   readonly #upgraded = new Set<Duplex>();
+  /** How many wait, by their connection. */
+  readonly #waiting = new WeakMap<Duplex, number>();
   readonly closed: Promise<void>;
 
   private constructor(options: PreviewServerOptions) {
@@ -43,6 +48,7 @@ export class PreviewServer implements AsyncDisposable {
     // A body may take as long as it takes.
     this.#server = createServer({ maxHeaderSize: maxHeadBytes, requestTimeout: 0 });
     this.#server.maxConnections = options.mostConnections;
+    this.#server.maxHeadersCount = 0; // the bytes are bounded; of more headers Node would drop some, and not the body that they tell of
     this.#server.on('request', (request, response) => void this.#answer(request, response));
     this.#server.on('upgrade', (request, socket: Duplex, head) => void this.#upgrade(request, socket, head));
     this.closed = once(this.#server, 'close').then(() => {});
@@ -85,6 +91,7 @@ export class PreviewServer implements AsyncDisposable {
     response.on('error', () => {}); // who asked is gone
     let found: Found | Page | undefined;
     try {
+      await this.#turn(request, response);
       found = await this.#find(request);
       if ('status' in found) sendPage(request, response, found);
       else await forward(request, response, found.asked, found.preview);
@@ -95,6 +102,22 @@ export class PreviewServer implements AsyncDisposable {
     }
   }
 
+  /**
+   * Requests that come on a connection before an answer (pipelining) are passed on one after the other: of an answer that
+   * others stand before Node does not tell that who asked is gone.
+   */
+  async #turn({ socket }: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (response.socket) return;
+    const add = (count: number) => {
+      const waiting = (this.#waiting.get(socket) ?? 0) + count;
+      this.#waiting.set(socket, waiting);
+      return waiting;
+    };
+    if (add(1) > mostWaiting) socket.destroy();
+    await once(response, 'socket');
+    add(-1);
+  }
+
   async #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
     this.#upgraded.add(socket);
     socket.once('close', () => this.#upgraded.delete(socket));
@@ -102,10 +125,10 @@ export class PreviewServer implements AsyncDisposable {
     let found: Found | Page | undefined;
     try {
       found = await this.#find(request);
-      if ('status' in found) socket.end(rawPage(found));
+      if ('status' in found) sendRawPage(socket, found);
       else await forwardUpgrade(request, socket, head, found.asked, found.preview);
     } catch (error) {
-      socket.end(rawPage(await pageOf(error, found && 'preview' in found ? found.preview : undefined)));
+      sendRawPage(socket, await pageOf(error, found && 'preview' in found ? found.preview : undefined));
     }
   }
 

@@ -21,12 +21,13 @@ export class Connected {
    * @throws {SandboxNotFoundError}
    */
   async with<Result>(id: string, work: (sandbox: Sandbox) => Promise<Result>): Promise<Result> {
+    const finding = this.#find(id);
     try {
-      return await work(await this.#find(id));
+      return await work(await finding);
     } catch (error) {
       const isGone =
         error instanceof SandboxNotFoundError || (error instanceof SandboxDiedError && error.meta.reason === 'removed');
-      if (isGone) this.#forget(id);
+      if (isGone) this.#forget(id, finding);
       const isAnew =
         error instanceof WireClosedError || (error instanceof SandboxDiedError && error.meta.reason === 'restarted');
       if (!isGone && !isAnew) throw error;
@@ -39,13 +40,14 @@ export class Connected {
     if (known) return known;
     const finding = this.#host.find(id);
     this.#known.set(id, finding);
-    finding.catch(() => this.#known.delete(id));
+    finding.catch(() => this.#forget(id, finding));
     return finding;
   }
 
-  #forget(id: string): void {
-    const known = this.#known.get(id);
+  /** Not the one that another request has found in its place meanwhile. */
+  #forget(id: string, gone: Promise<Sandbox>): void {
+    if (this.#known.get(id) !== gone) return;
     this.#known.delete(id);
-    known?.then((sandbox) => sandbox.close()).catch(() => {}); // it is gone
+    gone.then((sandbox) => sandbox.close()).catch(() => {}); // it is gone
   }
 }

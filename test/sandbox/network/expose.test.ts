@@ -77,6 +77,15 @@ test('where nothing listens, a page says so; a server that comes later is reache
   expect(await (await fetch(exposed.url)).text()).toBe('here');
 });
 
+test('what was answered that nothing listens takes no place of others', async ({ sandbox }) => {
+  await using exposed = await sandbox.expose(8080);
+  for (let i = 0; i < 30; i++) {
+    const answers = await Promise.all(Array.from({ length: 10 }, () => fetch(exposed.url)));
+    expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 502));
+    await Promise.all(answers.map((answer) => answer.text()));
+  }
+});
+
 test('what is closed is not reached any more, nor what is exposed of a sandbox that is let go; no port is refused', async ({
   host,
 }) => {

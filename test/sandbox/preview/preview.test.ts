@@ -145,6 +145,9 @@ test('who is not asked for by a name of this machine, or asks from another site,
     'evil@localhost',
     '127.0.0.1.evil.example',
     'localhost.',
+    `0.0.0.0:${exposed.port}`,
+    `[::]:${exposed.port}`,
+    `[::ffff:7f00:1]:${exposed.port}`,
   ]) {
     expect(await status({ host, ...withToken })).toBe(421);
   }
@@ -355,6 +358,99 @@ test('a hostile answer ends its request with 502, and no other', async ({ sandbo
   const early = await ask(exposed, '/early', { method: 'POST', headers: withToken, body: 'x'.repeat(8 * MiB) });
   expect(early).toMatchObject({ status: 413, body: 'big' });
   expect((await ask(exposed, '/', { headers: withToken })).body).toBe('good');
+});
+
+test('a client that goes before it is answered leaves no connection to the server, however it asked', async ({
+  sandbox,
+}) => {
+  const server = await listenInside(
+    sandbox,
+    8080,
+    `require('net').createServer((socket) => {
+      globalThis.open = (globalThis.open ?? 0) + 1;
+      socket.on('error', () => {}).on('close', () => { open--; });
+      socket.on('data', (data) => {
+        if (!String(data).startsWith('GET /open ')) return console.log('asked');
+        const body = String(open - 1);
+        socket.end('HTTP/1.1 200 OK\\r\\nContent-Length: ' + body.length + '\\r\\n\\r\\n' + body);
+      });
+    })`,
+  );
+  const exposed = await expose(sandbox);
+  const head = `GET / HTTP/1.1\r\nHost: localhost\r\nX-Berth-Token: ${token}\r\n`;
+  const open = async () => (await ask(exposed, '/open', { headers: withToken })).body;
+  for (const asks of [
+    `${head}\r\n`,
+    `${head}\r\n`.repeat(3),
+    `${head}Connection: upgrade\r\nUpgrade: websocket\r\n\r\n`,
+  ]) {
+    const socket = connect(exposed.port, '127.0.0.1');
+    socket.write(asks);
+    await once(server.stdout, 'data');
+    expect(await open()).toBe('1');
+    socket.destroy();
+    await expect.poll(open).toBe('0');
+  }
+  const atOnce = connect(exposed.port, '127.0.0.1').on('error', () => {});
+  await once(atOnce, 'connect');
+  atOnce.write(`${head}\r\n`, () => atOnce.destroy());
+  // Nobody would take that many answers.
+  const flood = connect(exposed.port, '127.0.0.1').on('error', () => {});
+  flood.write(`${head}\r\n`.repeat(200));
+  await once(flood, 'close');
+  await expect.poll(open).toBe('0');
+});
+
+test('of a head with thousands of fields none is lost, and so no body is taken for a request', async ({ sandbox }) => {
+  await listenInside(
+    sandbox,
+    8080,
+    `require('net').createServer((socket) => {
+      let seen = '';
+      socket.on('error', () => {}).on('data', (data) => {
+        seen += data;
+        if (!seen.endsWith('the end')) return;
+        const more = 'a: b\\r\\n'.repeat(2500) + 'X-Last: it\\r\\nContent-Length: ' + seen.length;
+        socket.end('HTTP/1.1 200 OK\\r\\n' + more + '\\r\\n\\r\\n' + seen);
+      });
+    })`,
+  );
+  const { port } = await expose(sandbox);
+  const socket = connect(port, '127.0.0.1');
+  const body = 'GET / HTTP/1.1\r\n\r\nthe end';
+  const fields = `${'a: b\r\n'.repeat(2500)}X-Last: it\r\nContent-Length: ${body.length}\r\nConnection: close`;
+  socket.write(`GET / HTTP/1.1\r\nHost: localhost\r\nX-Berth-Token: ${token}\r\n${fields}\r\n\r\n${body}`);
+  const [head = '', seen = '', ...rest] = (await text(socket)).split('\r\n\r\n');
+  expect(head).toMatch(/\r\nx-last: it\r\n/);
+  expect(seen).toMatch(/\r\nx-last: it\r\ncontent-length: 25\r\n/);
+  expect(rest.join('\r\n\r\n')).toBe(body);
+});
+
+test('a server has no say over the token, nor over what other servers have in a browser', async ({ sandbox }) => {
+  const cookie = `berth_' + request.headers.host.split(':')[1] + '=x`;
+  await listenInside(
+    sandbox,
+    8080,
+    `http.createServer((request, answer) => {
+      answer.writeHead(200, {
+        'set-cookie': ['a=1', '${cookie}; Path=/', ' ${cookie}'],
+        'clear-site-data': '"*"',
+        'strict-transport-security': 'max-age=31536000; includeSubDomains',
+      }).end();
+    })`,
+  );
+  const exposed = await expose(sandbox);
+  const { headers } = await ask(exposed, '/', { headers: withToken });
+  expect(headers['set-cookie']).toEqual(['a=1']);
+  expect(Object.keys(headers)).not.toContain('clear-site-data');
+  expect(Object.keys(headers)).not.toContain('strict-transport-security');
+  // A page of another sandbox may have one sent beside it, before it or behind it.
+  const page = await ask(exposed, `/?berth_token=${token}`, { headers: { accept: 'text/html' } });
+  const [pair = ''] = page.headers['set-cookie']?.[0]?.split(';') ?? [];
+  const [name] = pair.split('=');
+  for (const sent of [`${name}=x; ${pair}`, `${pair}; ${name}=x`]) {
+    expect((await ask(exposed, '/', { headers: { cookie: sent } })).status).toBe(200);
+  }
 });
 
 test('where nothing listens, a page says so, with the ports at which servers do; a sandbox that is stopped has another one', async ({

@@ -9,7 +9,7 @@ import type { Sandbox, SandboxHost } from '../../../src/sandbox/index.ts';
 import type { PreviewServer } from '../../../src/sandbox/preview/server.ts';
 import { servePreviews } from '../../../src/server/preview/serve.ts';
 import { listenInside } from '../../support/listen-inside.ts';
-import { test } from '../../support/sandbox-fixture.ts';
+import { openHost, test } from '../../support/sandbox-fixture.ts';
 
 const token = 'a-token.of_this~test';
 
@@ -99,16 +99,22 @@ test('what is not there, or does not run, is said', async ({ host, sandbox }) =>
   expect((await ask(server, here(sandbox, 3000))).status).toBe(200);
 });
 
-test('a sandbox that is removed and made again with its id is the new one', async ({ host }) => {
-  const server = await serve(host);
-  const id = 'preview-again';
-  for (const said of ['first', 'second']) {
-    await using sandbox = await host.create({ id });
-    await listenInside(sandbox, 3000, `http.createServer((_, answer) => answer.end('${said}'))`);
-    expect((await ask(server, here(sandbox, 3000))).body).toBe(said);
-  }
-  expect((await ask(server, `3000-${id}.localhost`)).status).toBe(404);
-});
+test.each(['unix', 'exec'] as const)(
+  'a sandbox that is removed and made again with its id is the new one, over %s',
+  async (transport) => {
+    await using opened = await openHost(transport);
+    const { host } = opened;
+    const server = await serve(host);
+    const id = 'preview-again';
+    for (const said of ['first', 'second']) {
+      await using sandbox = await host.create({ id });
+      await listenInside(sandbox, 3000, `http.createServer((_, answer) => answer.end('${said}'))`);
+      const asked = Array.from({ length: 20 }, () => ask(server, here(sandbox, 3000)));
+      expect((await Promise.all(asked)).map(({ body }) => body)).toEqual(asked.map(() => said));
+    }
+    expect((await ask(server, `3000-${id}.localhost`)).status).toBe(404);
+  },
+);
 
 test('the index has the sandboxes that run, with their ports', async ({ host, sandbox }) => {
   await using stopped = await host.create({ id: 'preview-stopped' });

@@ -46,7 +46,7 @@ import type { ExecResult } from './process/result.ts';
 import { attachPty, openPty, type Pty } from './pty/pty.ts';
 import { requestError } from './request-error.ts';
 import { Session } from './session/session.ts';
-import type { KeptNetwork, StateDir } from './state-dir.ts';
+import type { StateDir } from './state-dir.ts';
 import type { Change, EngineWatch } from './watch.ts';
 import { Wire } from './wire.ts';
 
@@ -514,7 +514,7 @@ export class Sandbox implements AsyncDisposable {
     const kept = this.#state.network(this.id);
     // Who set it has its secrets, and goes before others.
     const takesOver = this.#network !== undefined && this.#network.stamp === kept?.stamp;
-    const policy = takesOver ? this.#network?.policy : readKept(kept);
+    const policy = takesOver ? this.#network?.policy : kept && v.parse(networkPolicy, kept.policy);
     if (!policy && !this.#gateway) return;
     this.#gateway ??= new Gateway(
       wire,
@@ -613,12 +613,6 @@ function whyEnded({ state, end }: ContainerDetails): SandboxEnd | undefined {
     if (exitCode === endCodes[reason]) return { reason, exitCode };
   }
   return { reason: 'exited', exitCode };
-}
-
-/** One of a later version, which this one does not know, allows nothing. */
-function readKept(kept: KeptNetwork | undefined): CompiledPolicy | undefined {
-  const read = v.safeParse(networkPolicy, kept?.policy ?? 'none');
-  return read.success ? read.output : undefined;
 }
 
 export function toInfo(container: Container | ContainerDetails, stateDir: StateDir): SandboxInfo {

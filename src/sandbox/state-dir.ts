@@ -12,9 +12,10 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { homedir } from 'node:os';
 import { basename, join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
+import * as v from 'valibot';
 import { connectUnix, withSocketPath } from '../engine/transport/unix.ts';
 import { StateDirError } from './errors.ts';
-import type { NetworkPolicy } from './network/policy.ts';
+import { type NetworkPolicy, networkPolicy } from './network/policy.ts';
 
 /** `BERTH_STATE_DIR`, else `$XDG_STATE_HOME/berth`, else `~/.local/state/berth`. */
 export function defaultStateDir(env: NodeJS.ProcessEnv = process.env): string {
@@ -149,13 +150,13 @@ export class StateDir {
 
   /** At once: who reads it and does what it says does not do that later than who has read what was written after it. */
   network(sandboxId: string): KeptNetwork | undefined {
-    let text: string;
     try {
-      text = readFileSync(this.#networkFile(sandboxId), 'utf8');
+      const kept: KeptNetwork = JSON.parse(readFileSync(this.#networkFile(sandboxId), 'utf8'));
+      // One of a later version, which this one does not know, allows nothing.
+      return v.is(networkPolicy, kept.policy) ? kept : undefined;
     } catch {
-      return undefined;
+      return undefined; // nor does what is lost, as when the machine went down just when it was written
     }
-    return JSON.parse(text); // our own file
   }
 
   /**

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -88,6 +88,20 @@ test('is kept with the sandbox: who connects later has it, until it is set anew 
   await open.remove();
   expect(await readdir(join(stateDir, 'networks'))).toEqual([]);
   expect((await (await four.create({ id })).info()).network).toBe('none');
+});
+
+test('allows nothing where what is kept of it can not be read, which is in the way of nothing else', async () => {
+  const { id } = await (await openHost()).create({ network: { allow: [`127.0.0.1:${port}`] } });
+  for (const text of ['', '{"stamp":"1","pol', 'null', '{"stamp":"1","policy":{"allow":"all"}}']) {
+    await writeFile(join(stateDir, 'networks', id), text);
+    const host = await openHost();
+    expect((await host.list()).find((one) => one.id === id)?.network).toBe('none');
+    const sandbox = await host.connect(id);
+    expect((await sandbox.info()).network).toBe('none');
+  }
+  const sandbox = await (await openHost()).connect(id);
+  await sandbox.setNetwork({ allow: [`127.0.0.1:${port}`] });
+  expect(await ask(sandbox)).toBe('hello');
 });
 
 test('is kept without its secrets: they are put in as long as the process lives that set it, and by no other one', async () => {

@@ -100,7 +100,7 @@ export class HttpProxy {
     this.#server.on('request', (request, response) => {
       if (!this.#isWithinBounds(request.socket, response)) return void request.socket.destroy();
       const destination = this.#destinations.get(request.socket);
-      void this.#request({ ...ofHttp1(request), destination }, onHttp1(response));
+      void this.#request({ ...ofHttp1(request), destination }, onHttp1(request, response));
     });
     this.#server.on('connect', (request, program: Duplex, head) => void this.#connect(request, program, head));
     this.#server.on('upgrade', (request, program: Duplex, head) => void this.#upgrade(request, program, head));
@@ -336,7 +336,7 @@ function ofHttp2(stream: ServerHttp2Stream, given: IncomingHttp2Headers): Omit<I
   return { method, url, headers, authority, isHttp2: true, ...(!stream.endAfterHeaders && { body: stream }) };
 }
 
-function onHttp1(response: ServerResponse): Outgoing {
+function onHttp1({ socket }: IncomingMessage, response: ServerResponse): Outgoing {
   response.on('error', () => {}); // who asked is gone
   return {
     respond: ({ status, reason, headers, trailers, body }) => {
@@ -350,7 +350,15 @@ function onHttp1(response: ServerResponse): Outgoing {
       response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8' });
       response.end(body);
     },
-    onClose: (listener) => (response.closed ? listener() : response.once('close', listener)),
+    onClose: (listener) => {
+      if (response.closed || socket.destroyed) return listener();
+      // Of an answer that others stand before Node does not tell that its connection has ended.
+      socket.setMaxListeners(0).once('close', listener);
+      response.once('close', () => {
+        socket.off('close', listener);
+        listener();
+      });
+    },
     destroy: () => response.destroy(),
   };
 }

@@ -319,3 +319,20 @@ test('a rule that is none is refused before a sandbox is made', async () => {
   });
   expect(await host.list()).toEqual([]);
 });
+
+test('a program that goes leaves no requests behind that it had asked for one behind the other', async () => {
+  const { port, server } = await serve(() => {});
+  const { sandbox } = await sandboxWith({ allow: [`127.0.0.1:${port}`] });
+  const asked = once(server, 'request');
+  const code = `
+    const { hostname, port } = new URL(process.env.http_proxy);
+    const socket = require('net').connect(port, hostname);
+    socket.write('GET http://127.0.0.1:${port}/ HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n'.repeat(20));
+    process.stdin.once('end', () => socket.destroy()).resume();`;
+  const program = await sandbox.spawn(['node', '-e', code]);
+  await asked;
+  const open = () => new Promise((resolve) => server.getConnections((_error, count) => resolve(count)));
+  await expect.poll(open).toBe(20);
+  program.stdin.end();
+  await expect.poll(open).toBe(0);
+});

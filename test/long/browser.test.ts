@@ -73,7 +73,7 @@ async function startIn(sandbox: Sandbox): Promise<AsyncIterator<string>> {
 async function browse(url: string): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'berth-test-browser-'));
   const options = ['--headless=new', '--no-sandbox', '--no-first-run', `--user-data-dir=${folder}`];
-  const browser = execa('chromium', [...options, url], { reject: false });
+  const browser = execa('chromium', [...options, url], { reject: false, env: { TMPDIR: folder } });
   onTestFinished(async () => {
     browser.kill();
     await browser;

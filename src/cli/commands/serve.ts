@@ -28,8 +28,8 @@ export async function serve({ host: address, port, token: given, json }: Options
       const hint = cause.code === 'EADDRINUSE' ? 'It is taken: choose another one with --port' : cause.message;
       throw new UsageError(`Port ${port} of ${address} can't be listened at. ${hint}.`, { cause });
     });
-    const isOfAll = address === '0.0.0.0' || address === '::';
-    const name = isLoopback(address) || isOfAll ? 'localhost' : isIP(address) === 6 ? `[${address}]` : address;
+    const isLocalhost = ['localhost', '127.0.0.1', '::1', '0.0.0.0', '::'].includes(address);
+    const name = isLocalhost ? 'localhost' : isIP(address) === 6 ? `[${address}]` : address;
     const url = `http://${name}:${server.port}/`;
     if (json) printJson({ url, port: server.port, ...(token !== undefined && { token }) });
     else process.stdout.write(`${url}${token === undefined ? '' : `?berth_token=${token}`}\n`);

@@ -20,18 +20,11 @@ import type { Authority } from './authority.ts';
 import { normalHost, type Target } from './decide.ts';
 import { firstByte } from './first-byte.ts';
 import type { Gateway } from './gateway.ts';
+import { hasBody, hopsOf } from './http-fields.ts';
 import { Mask, masked } from './mask.ts';
 import { Refusal } from './outgoing.ts';
 import { rawAnswer } from './raw-answer.ts';
 import type { Answer, Exchange, Upstream } from './upstream.ts';
-
-/** Of one connection only (RFC 9110, section 7.6.1), what is meant for a proxy, and what was answered already. */
-const hopByHop = new Set(
-  (
-    'connection keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer transfer-encoding upgrade ' +
-    'http2-settings expect'
-  ).split(' '),
-);
 
 /** Of one connection of a program, at once: in HTTP/2 others wait; of HTTP/1.1 nobody asks that many without an answer. */
 const mostRequests = 100;
@@ -310,9 +303,7 @@ function isFor(authority: string, { host, port, isSecure }: Destination): boolea
 
 function ofHttp1(request: IncomingMessage): Omit<Incoming, 'destination'> {
   const { method = 'GET', url = '', headers } = request;
-  const { 'content-length': length, 'transfer-encoding': encoding } = headers;
-  const hasBody = encoding !== undefined || (length !== undefined && Number(length) > 0);
-  return { method, url, headers, authority: headers.host, isHttp2: false, ...(hasBody && { body: request }) };
+  return { method, url, headers, authority: headers.host, isHttp2: false, ...(hasBody(request) && { body: request }) };
 }
 
 /** As it came, without the offer of another protocol. */
@@ -436,10 +427,8 @@ function queryOf(url: string): string {
 }
 
 function withoutHops(headers: IncomingHttpHeaders): IncomingHttpHeaders {
-  const named = new Set((headers.connection ?? '').toLowerCase().split(/\s*,\s*/));
-  return Object.fromEntries(
-    Object.entries(headers).filter(([name]) => !name.startsWith(':') && !hopByHop.has(name) && !named.has(name)),
-  );
+  const isHop = hopsOf(headers.connection);
+  return Object.fromEntries(Object.entries(headers).filter(([name]) => !name.startsWith(':') && !isHop(name)));
 }
 
 function answerTo(error: unknown): { status: number; reason: string; body: string } {

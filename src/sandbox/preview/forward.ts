@@ -1,6 +1,7 @@
 import { type ClientRequest, request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { type Duplex, pipeline } from 'node:stream';
+import { hasBody, hopsOf } from '../network/http-fields.ts';
 import { relay } from '../network/outgoing.ts';
 import { type Asked, isTokenCookie, ownCookies, tokenHeader, tokenParameter } from './access.ts';
 
@@ -19,13 +20,6 @@ export interface Upstream {
    */
   prefix: string;
 }
-
-/** Of one connection only: RFC 9110, section 7.6.1. An `expect` has been answered here. */
-const hopByHop = new Set(
-  'connection keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer transfer-encoding upgrade expect'.split(
-    ' ',
-  ),
-);
 
 /** What would be said for more than the one server: of its site, which others are part of, or of a connection that is not its own. */
 const ofOthers = ['clear-site-data', 'strict-transport-security'];
@@ -92,10 +86,6 @@ export async function forwardUpgrade(
   socket.resume();
 }
 
-export function hasBody(request: IncomingMessage): boolean {
-  return isChunked(request) || Number(request.headers['content-length'] ?? 0) > 0;
-}
-
 /** Connects for a client, and ends that with it, whatever is still under way: a server that does not close its side keeps nothing. */
 async function dialFor(client: ServerResponse | Duplex, { dial }: Upstream): Promise<Duplex> {
   const connection = await dial();
@@ -144,7 +134,7 @@ function send(
       'x-forwarded-port': String(localPort),
       ...(prefix !== '' && { 'x-forwarded-prefix': prefix }),
       connection: 'close',
-      ...(isChunked(request) && { 'transfer-encoding': 'chunked' }),
+      ...(request.headers['transfer-encoding'] !== undefined && { 'transfer-encoding': 'chunked' }),
       ...more,
     },
   });
@@ -199,14 +189,9 @@ function answerHeaders(answer: IncomingMessage, { prefix }: Upstream): Headers {
 }
 
 function endToEnd({ headersDistinct, headers }: IncomingMessage): Headers {
-  const named = new Set((headers.connection ?? '').toLowerCase().split(/\s*,\s*/));
-  named.delete('content-length'); // it says where the body ends
-  const kept = Object.entries(headersDistinct).filter(([name]) => !hopByHop.has(name) && !named.has(name));
+  const isHop = hopsOf(headers.connection);
+  const kept = Object.entries(headersDistinct).filter(([name]) => !isHop(name));
   return Object.fromEntries(kept.map(([name, values = []]) => [name, values.length === 1 ? values[0] : values]));
-}
-
-function isChunked({ headers }: IncomingMessage): boolean {
-  return headers['transfer-encoding'] !== undefined;
 }
 
 /** For a connection that no server of Node answers on. */

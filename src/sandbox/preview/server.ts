@@ -4,8 +4,9 @@ import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { SandboxDiedError, SandboxNotFoundError, SandboxPausedError } from '../errors.ts';
 import { NothingListens } from '../network/dial.ts';
+import { hasBody } from '../network/http-fields.ts';
 import { type Access, type Asked, admit } from './access.ts';
-import { BadAnswer, forward, forwardUpgrade, hasBody, maxHeadBytes, type Upstream } from './forward.ts';
+import { BadAnswer, forward, forwardUpgrade, maxHeadBytes, type Upstream } from './forward.ts';
 import { type Page, sendPage, sendRawPage } from './page.ts';
 
 /** A server in a sandbox, and what is said of the others there when it is not. */

@@ -90,6 +90,7 @@ export class HttpProxy {
     this.#authority = authority;
     // However long a body takes, it is a program's matter.
     this.#server = createServer({ requestTimeout: 0 });
+    this.#server.maxHeadersCount = 0; // as the bytes are bounded; of more Node would drop some, as what a body is read by
     this.#server.on('request', (request, response) => {
       if (!this.#isWithinBounds(request.socket, response)) return void request.socket.destroy();
       const destination = this.#destinations.get(request.socket);

@@ -160,6 +160,7 @@ export class Upstream {
     if (hasBody && headers['content-length'] === undefined) headers['transfer-encoding'] = 'chunked';
     if (!hasBody && headers['content-length'] !== undefined) headers['content-length'] = '0';
     const request = requestOne({ ...optionsFor(place), agent: this.#agent, method, path, headers, setHost: false });
+    request.maxHeadersCount = 0; // as of requests
     if (hasBody) request.flushHeaders(); // a server may answer before the first byte of it
     let upgraded: Duplex | undefined;
     let isOver = false;

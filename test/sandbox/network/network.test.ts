@@ -261,6 +261,19 @@ describe('a connection', () => {
     expect(received).toBe(digest);
   });
 
+  test('carries a body whose length stands behind thousands of fields, and an answer with as many', async () => {
+    const { port } = await serve((request, response) => {
+      const many = Array.from({ length: 2_100 }, () => ['a', '1']).flat();
+      response.writeHead(200, [...many, 'x-last', 'here']);
+      request.pipe(response);
+    });
+    const { sandbox } = await sandboxWith({ allow: [`web.test:${port}`, `127.0.0.1:${port}`] });
+    const fields = 'for i in $(seq 2100); do printf "a: 1\\n"; done > fields';
+    const { stdout } = await sandbox.exec(`${fields}; curl -sS -i -H @fields -d body http://web.test:${port}/`);
+    expect(stdout).toMatch(/^x-last: here\r$/m);
+    expect(stdout).toMatch(/body$/);
+  });
+
   test('that a new policy does not allow is cut, another one goes on', async () => {
     const { port } = await serve((_request, response) => {
       response.writeHead(200);

@@ -1,8 +1,9 @@
 import { createServer, type Server, Socket } from 'node:net';
-import { pipeline } from 'node:stream';
+import type { Duplex } from 'node:stream';
 import { duplexOf } from '../../src/protocol/duplex.ts';
 import type { WireStream } from '../../src/protocol/mux.ts';
 import { type NetworkServe, proxyPort } from '../../src/protocol/network.ts';
+import { relay } from '../../src/protocol/relay.ts';
 import { RequestError } from '../errors.ts';
 import { Names } from './names.ts';
 import { Profile } from './profile.ts';
@@ -189,10 +190,6 @@ export async function connectInside(port: number): Promise<Socket> {
 
 /** Passes on what comes, both ways, until both have ended; a failure of one is the other's. */
 export function join(socket: Socket, stream: WireStream): void {
-  const duplex = duplexOf(stream);
-  pipeline(socket, duplex, socket, (error) => {
-    duplex.destroy();
-    if (error) socket.resetAndDestroy();
-    else socket.destroy();
-  });
+  const abort = (side: Duplex) => (side === socket ? socket.resetAndDestroy() : side.destroy());
+  relay(socket, duplexOf(stream), { abort });
 }

@@ -22,7 +22,7 @@ import { firstByte } from './first-byte.ts';
 import type { Gateway } from './gateway.ts';
 import { hasBody, hopsOf } from './http-fields.ts';
 import { Mask, masked } from './mask.ts';
-import { Refusal } from './outgoing.ts';
+import { Refusal, relay } from './outgoing.ts';
 import { rawAnswer } from './raw-answer.ts';
 import type { Answer, Exchange, Upstream } from './upstream.ts';
 
@@ -127,13 +127,16 @@ export class HttpProxy {
     }
     const certificate = await (await this.#authority()).certificateFor(host);
     // One for each, as which one it shows is the connection's matter, not that of the name in the handshake.
-    const server = createTlsServer({ ...certificate, ALPNProtocols: ['h2', 'http/1.1', 'http/1.0'] });
+    // HTTP/2 is for who offers nothing else: git and others with libcurl 7.88 (Debian 12) at times stand still in HTTP/2
+    // when what they send is more than a window.
+    const server = createTlsServer({ ...certificate, ALPNProtocols: ['http/1.1', 'http/1.0', 'h2'] });
     server.once('tlsClientError', () => program.destroy()); // it does not trust us, say
     server.once('secureConnection', (socket) => {
       socket.on('error', () => program.destroy());
       const destination = { host, port, isSecure: true };
       if (socket.alpnProtocol === 'h2') {
         const set = (session: ServerHttp2Session) => this.#destinations.set(session, destination);
+        socket.allowHalfOpen = false; // as of the program's connection: a session does not end with its side
         this.#http2.once('session', set); // which is told of at once
         this.#http2.emit('connection', socket);
       } else {
@@ -211,7 +214,9 @@ export class HttpProxy {
       program.write([`HTTP/1.1 ${answer.status} ${answer.reason}`, ...lines, '', ''].join('\r\n'), 'latin1');
       if (isAgreed && head.length > 0) program.unshift(head);
       program.setMaxListeners(0); // it stands at both ends, and has been a server's
-      pipe([...(isAgreed ? [program] : []), answer.body, ...through, program], cut);
+      if (isAgreed)
+        relay(program, answer.body as Duplex, through); // of a 101 it is the connection
+      else pipe([answer.body, ...through, program], cut);
     } catch (error) {
       cut();
       program.end(rawAnswer(answerTo(error)));

@@ -1,5 +1,7 @@
 import { isIP, Socket } from 'node:net';
-import { type Duplex, pipeline } from 'node:stream';
+import type { Duplex } from 'node:stream';
+import { TLSSocket } from 'node:tls';
+import { relay as relayStreams } from '../../protocol/relay.ts';
 
 const connectMs = 30_000;
 
@@ -26,12 +28,14 @@ export class Refusal extends Error {
   }
 }
 
-/** Passes on what comes, both ways, until both have ended. */
-export function relay(one: Duplex, other: Duplex): void {
-  pipeline(one, other, one, () => {
-    one.destroy();
-    other.destroy();
-  });
+/** Passes on what comes, both ways; what breaks off on one side does so on the other, and does not look like an end. */
+export function relay(one: Duplex, other: Duplex, through: readonly Duplex[] = []): void {
+  relayStreams(one, other, { through, abort });
+}
+
+function abort(stream: Duplex): void {
+  if (stream instanceof Socket && !(stream instanceof TLSSocket)) stream.resetAndDestroy();
+  else stream.destroy();
 }
 
 /**

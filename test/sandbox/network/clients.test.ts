@@ -240,3 +240,31 @@ test.each(kinds)(
     await expect.poll(() => codes).toEqual([4000, 4000]);
   },
 );
+
+test.each(kinds)(
+  'all that a server sent over a WebSocket before it closed comes to a program that is slow to read, $kind',
+  async (kind) => {
+    const { port, server, url } = await serve((_, response) => void response.writeHead(404).end());
+    const sockets = new WebSocketServer({ server });
+    onTestFinished(() => sockets.close());
+    const messages = 24;
+    sockets.on('connection', (socket, request) => {
+      for (let i = 0; i < messages; i++) socket.send(Buffer.alloc(1_000_000));
+      socket.close(4000);
+      request.socket.destroySoon(); // when it is sent, whatever the program says
+    });
+    const sandbox = await sandboxFor(port, kind);
+    const script = `
+    const socket = new WebSocket('${url.replace('https', 'wss')}/');
+    let messages = 0;
+    socket.onmessage = () => {
+      messages++;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50);
+    };
+    socket.onclose = ({ code }) => console.log(messages, code);`;
+    for (const [way, command] of ways(`node -e "${script}"`)) {
+      const { stdout, stderr } = await sandbox.exec(command);
+      expect([way, stdout.trim(), stderr]).toEqual([way, `${messages} 4000`, '']);
+    }
+  },
+);

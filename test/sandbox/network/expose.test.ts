@@ -103,3 +103,25 @@ test('what is closed is not reached any more, nor what is exposed of a sandbox t
     await expect(sandbox.expose(port)).rejects.toMatchObject({ name: 'InvalidOptionsError' });
   }
 });
+
+test('what breaks off inside does so outside, and does not look like an end', async ({ sandbox }) => {
+  await listenInside(
+    sandbox,
+    8080,
+    `require('net').createServer((socket) => {
+      socket.on('error', () => {});
+      socket.write('a part of it');
+      socket.once('data', (text) => String(text) === 'end' ? socket.end() : socket.resetAndDestroy());
+    })`,
+  );
+  await using exposed = await sandbox.expose(8080);
+  const askedFor = async (what: string) => {
+    const socket = connect(exposed.port, '127.0.0.1');
+    const [text] = await once(socket, 'data');
+    expect(String(text)).toBe('a part of it');
+    socket.write(what);
+    return once(socket, 'end');
+  };
+  expect(await askedFor('end')).toEqual([]);
+  await expect(askedFor('reset')).rejects.toMatchObject({ code: 'ECONNRESET' });
+});

@@ -36,7 +36,7 @@ import { unpack } from './fs/unpack.ts';
 import { watch } from './fs/watch.ts';
 import { writeFile } from './fs/write.ts';
 import type { Lifetime } from './lifetime.ts';
-import { connectInside, join, type Network, type Outlet } from './network/network.ts';
+import { type Network, type Outlet, passIn, passOut } from './network/network.ts';
 import { portsBeside } from './network/ports.ts';
 import { killsBeyond } from './process/memory.ts';
 import type { Attachment } from './process/output.ts';
@@ -352,12 +352,12 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
       case 'network.accept': {
         const stream = accept(request.stream, 'both');
         const { socket, to } = await sandbox.network.accept(outlet);
-        join(socket, stream);
+        passOut(socket, stream);
         return { type: 'network.accepted', requestId, ...(to && { to }) };
       }
       case 'network.connect': {
         const stream = accept(request.stream, 'both');
-        join(await connectInside(request.port), stream);
+        await passIn(request.port, stream);
         return ok;
       }
       case 'network.ports': {

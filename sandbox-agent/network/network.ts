@@ -171,7 +171,7 @@ export class Network {
 }
 
 /** Connects to a server in the sandbox, at whichever of the loopback's addresses it listens. */
-export async function connectInside(port: number): Promise<Socket> {
+async function connectInside(port: number): Promise<Socket> {
   const errors: NodeJS.ErrnoException[] = [];
   for (const host of ['127.0.0.1', '::1']) {
     const socket = new Socket({ allowHalfOpen: true });
@@ -188,8 +188,13 @@ export async function connectInside(port: number): Promise<Socket> {
   throw errors[0];
 }
 
-/** Passes on what comes, both ways, until both have ended; a failure of one is the other's. */
-export function join(socket: Socket, stream: WireStream): void {
-  const abort = (side: Duplex) => (side === socket ? socket.resetAndDestroy() : side.destroy());
-  relay(socket, duplexOf(stream), { abort });
+/** Passes on what a program says, and what it is told: a part of that does not look like a whole. */
+export function passOut(program: Socket, stream: WireStream): void {
+  const abort = (side: Duplex) => (side === program ? program.resetAndDestroy() : side.destroy());
+  relay(program, duplexOf(stream), { abort });
+}
+
+/** Connects a client to a server. When the client is gone, its connection closes: not each server bears a reset. */
+export async function passIn(port: number, stream: WireStream): Promise<void> {
+  relay(await connectInside(port), duplexOf(stream));
 }

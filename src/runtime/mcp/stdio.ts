@@ -1,6 +1,6 @@
 import { setImmediate as immediate, setTimeout as sleep } from 'node:timers/promises';
 import type { Transport } from '@modelcontextprotocol/sdk/shared/transport.js';
-import type { JSONRPCMessage } from '@modelcontextprotocol/sdk/types.js';
+import type { JSONRPCMessage, JSONRPCMessageSchema } from '@modelcontextprotocol/sdk/types.js';
 import { NewestOutput } from '../../sandbox/process/newest-output.ts';
 import { SandboxOperationUnsupportedError } from '../errors.ts';
 import type { SandboxProcess } from '../sandbox/env.ts';
@@ -38,6 +38,7 @@ export class StdioTransport implements Transport {
   async start(): Promise<void> {
     const { sandbox, command, cwd, env } = this.#options;
     if (!sandbox.spawn) throw new SandboxOperationUnsupportedError({ operation: 'spawn' });
+    const { JSONRPCMessageSchema } = await import('@modelcontextprotocol/sdk/types.js');
     const started = await sandbox.spawn(command, { ...(cwd !== undefined && { cwd }), ...(env && { env }) });
     if (this.#closing) return started[Symbol.asyncDispose]();
     this.#process = started;
@@ -45,7 +46,7 @@ export class StdioTransport implements Transport {
     for (const stream of [started.stdin, started.stdout, started.stderr]) {
       stream.on('error', ({ message }) => this.#fail(message));
     }
-    void this.#read(started); // before it is waited for, which would read what nobody reads
+    void this.#read(started, JSONRPCMessageSchema); // at once: waiting for it reads what nobody reads, to no use
     started.wait().then(
       ({ exitCode, signal }) => this.#fail(`it ended (${signal ?? `exit code ${exitCode}`})`),
       (error: unknown) => this.#fail(String(error)),
@@ -89,14 +90,13 @@ export class StdioTransport implements Transport {
     this.#closing.catch(() => {}); // who closes it is told
   }
 
-  async #read(running: SandboxProcess): Promise<void> {
-    const { JSONRPCMessageSchema } = await import('@modelcontextprotocol/sdk/types.js');
+  async #read(running: SandboxProcess, schema: typeof JSONRPCMessageSchema): Promise<void> {
     let others = 0;
     let turnEnds = performance.now() + turnMs;
     try {
       for await (const line of lines(running.stdout)) {
         if (this.#closing) return;
-        const message = JSONRPCMessageSchema.safeParse(parsed(line));
+        const message = schema.safeParse(parsed(line));
         if (message.success) this.onmessage?.(message.data);
         else if (++others > maxOtherLines) throw new Error(`it wrote ${others} lines that are no messages`);
         if (performance.now() < turnEnds) continue;

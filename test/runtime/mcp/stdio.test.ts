@@ -1,14 +1,17 @@
 import { randomUUID } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
+import { PassThrough, Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { SandboxOperationUnsupportedError } from '../../../src/runtime/errors.ts';
 import { connectMcpServer } from '../../../src/runtime/mcp/connect.ts';
 import { McpConnectionError } from '../../../src/runtime/mcp/errors.ts';
+import { StdioTransport } from '../../../src/runtime/mcp/stdio.ts';
 import { docker } from '../../../src/runtime/sandbox/docker.ts';
-import type { SandboxEnv } from '../../../src/runtime/sandbox/env.ts';
+import type { SandboxEnv, SandboxProcess } from '../../../src/runtime/sandbox/env.ts';
 import { local } from '../../../src/runtime/sandbox/local.ts';
+import { readUnread } from '../../../src/sandbox/process/started.ts';
 import { localEnv } from '../../support/local-env.ts';
 import { test as base } from '../../support/runtime.ts';
 import { openHost } from '../../support/sandbox-fixture.ts';
@@ -202,4 +205,27 @@ test('a program that uses no server does not load the SDK', () => {
   const files = readdirSync(sources, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'));
   const atStart = /^(?:import (?!type )|export )[^;]*from '@modelcontextprotocol/m;
   expect(files.filter((name) => atStart.test(readFileSync(`${sources}${name}`, 'utf8')))).toEqual([]);
+});
+
+test('what a server says at its start is read, however soon it does', async () => {
+  const line = `${JSON.stringify({ jsonrpc: '2.0', method: 'notifications/message', params: {} })}\n`;
+  const stdout = Readable.from([Buffer.from(line)]);
+  const started: SandboxProcess = {
+    stdin: new PassThrough(),
+    stdout,
+    stderr: Readable.from([]),
+    wait: () => {
+      readUnread(stdout);
+      return new Promise(() => {});
+    },
+    async [Symbol.asyncDispose]() {},
+  };
+  const sandbox = { spawn: async () => started } as unknown as SandboxEnv;
+  const transport = new StdioTransport({ command: ['server'], sandbox });
+  const said = new Promise((resolve) => {
+    transport.onmessage = resolve;
+  });
+  await transport.start();
+  expect(await said).toMatchObject({ method: 'notifications/message' });
+  await transport.close();
 });

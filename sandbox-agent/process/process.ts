@@ -186,7 +186,8 @@ export class SandboxProcess {
 
   /** Types what comes on `stream`, as fast as it is read, until the process ends. */
   async type(stream: WireStream): Promise<void> {
-    void this.ended.then(() => stream.cancel());
+    const end = () => stream.cancel();
+    this.ended.then(end, end); // also of one that was lost with an earlier sandbox-agent: nobody else would catch that here
     try {
       for await (const chunk of stream) if (!(await this.#terminal?.write(chunk))) return;
     } catch {

@@ -86,6 +86,17 @@ describe('the death of the sandbox-agent', () => {
     await expect(sandbox.exec(long, { key: 'lost' })).rejects.toBeInstanceOf(ProcessLostError);
     expect(await sandbox.processes()).toEqual([]);
   });
+
+  test('leaves a terminal that ran at it to be looked at', async ({ sandbox }) => {
+    const pty = await sandbox.pty({ cols: 80, rows: 24, command: 'echo before; exec sleep 1000' });
+    await new Promise((resolve) => pty.output.once('data', resolve));
+    await kill(sandbox);
+    await sandbox.start();
+    const again = await sandbox.attachPty(pty.id, { from: 0 });
+    expect(await text(again.output)).toBe('before\r\n');
+    await expect(again.wait()).rejects.toBeInstanceOf(ProcessLostError);
+    expect(await sandbox.exec('echo ok')).toMatchObject({ stdout: 'ok\n' });
+  });
 });
 
 describe('what is kept', () => {

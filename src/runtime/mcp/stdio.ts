@@ -43,12 +43,17 @@ export class StdioTransport implements Transport {
     if (this.#closing) return started[Symbol.asyncDispose]();
     this.#process = started;
     started.stderr.on('data', (chunk: Uint8Array) => this.#errors.add(chunk));
-    for (const stream of [started.stdin, started.stdout, started.stderr]) {
-      stream.on('error', ({ message }) => this.#fail(message));
-    }
-    void this.#read(started, JSONRPCMessageSchema); // at once: waiting for it reads what nobody reads, to no use
+    const read = this.#read(started, JSONRPCMessageSchema); // at once: waiting for it reads what nobody reads, to no use
+    // What it said last is still to be read then. What it has left running may keep its output open.
+    const failWhenRead = async (reason: string) => {
+      await Promise.race([read, sleep(graceMs, undefined, { ref: false })]);
+      this.#fail(reason);
+    };
+    started.stdin.on('error', ({ message }) => void failWhenRead(message));
+    for (const stream of [started.stdout, started.stderr]) stream.on('error', ({ message }) => this.#fail(message));
+    void read.then(() => sleep(graceMs)).then(() => this.#fail('it closed its output')); // how it ended says more
     started.wait().then(
-      ({ exitCode, signal }) => this.#fail(`it ended (${signal ?? `exit code ${exitCode}`})`),
+      ({ exitCode, signal }) => failWhenRead(`it ended (${signal ?? `exit code ${exitCode}`})`),
       (error: unknown) => this.#fail(String(error)),
     );
   }
@@ -103,8 +108,6 @@ export class StdioTransport implements Transport {
         await immediate(); // a piece of output may hold thousands of lines
         turnEnds = performance.now() + turnMs;
       }
-      await sleep(graceMs); // how it ended says more
-      this.#fail('it closed its output');
     } catch (error) {
       this.#fail(error instanceof Error ? error.message : String(error));
     }

@@ -127,6 +127,15 @@ describe.each(['docker', 'local'])('a server in a sandbox of %s()', (kind) => {
     expect(await callTool(server, 'call')).toMatchObject({ isError: false });
   });
 
+  test('that ends as soon as it has answered is heard to the end', async ({ sandbox }) => {
+    await using server = await connect(
+      sandbox,
+      `for (let i = 0; i < 2_000; i++) say({ method: 'notifications/message', params: { level: 'info', data: 'x' } });
+       process.stdout.write(JSON.stringify({ jsonrpc: '2.0', id, result: { content: [] } }) + '\\n', () => process.exit());`,
+    );
+    expect(await callTool(server, 'call')).toMatchObject({ isError: false });
+  });
+
   // contract: 6.3-sandbox
   test('ends with its sandbox', async ({ sandbox }) => {
     const child = await sandbox.open();

@@ -469,7 +469,14 @@ export class Sandbox implements AsyncDisposable {
   async #open(): Promise<Wire> {
     // To be paused is rare, and others may have resumed it: then there is time to look again.
     if (this.#pause.isOn && (await this.#isPaused())) throw new SandboxPausedError({ sandboxId: this.id });
-    this.#wire ??= this.#connect();
+    if (!this.#wire) {
+      const wire = this.#connect();
+      this.#wire = wire;
+      // The next call may have more luck. It may have begun to try while it was looked for why this one failed.
+      wire.catch(() => {
+        if (this.#wire === wire) this.#wire = undefined;
+      });
+    }
     return this.#wire;
   }
 
@@ -502,7 +509,6 @@ export class Sandbox implements AsyncDisposable {
       return wire;
     } catch (error) {
       if (this.#closing.signal.aborted) throw this.#closing.signal.reason;
-      this.#wire = undefined; // the next call may have more luck
       if (!(error instanceof ContainerStartError)) throw error;
       const end = await this.#whyEnded();
       throw end ? new SandboxDiedError({ sandboxId: this.id, ...end }, { cause: error }) : error;

@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
+import { setTimeout as wait } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { SandboxDiedError, WireClosedError } from '../../src/sandbox/errors.ts';
 import type { SandboxHost } from '../../src/sandbox/host.ts';
@@ -132,4 +133,21 @@ test('while it is being joined again, a close, and the end of the sandbox, are t
   // Started again it has its files, and is connected to.
   await second.start();
   expect((await second.exec('echo back')).stdout).toBe('back\n');
+});
+
+test('a connection that is made while it is looked for why another one failed is used on', async () => {
+  await using sandboxOwner = await host.create();
+  const rest = [300]; // a part of the first handshake
+  await using proxy = await cutWire(opened.stateDir, sandboxOwner.id, () => rest.shift());
+  const sandbox = await host.find(sandboxOwner.id);
+  const tried: Promise<unknown>[] = [];
+  while (proxy.connections < 2) {
+    tried.push(sandbox.exec('true').catch((error: unknown) => error));
+    await wait(20); // the first ones are told of the failure
+  }
+  const [first] = await Promise.all(tried);
+  expect(first).toBeInstanceOf(WireClosedError);
+  await sandbox.exec('true');
+  expect(proxy.connections).toBe(2);
+  await sandbox.close();
 });

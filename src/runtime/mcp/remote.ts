@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Transport } from '@modelcontextprotocol/sdk/shared/transport.js';
 import type { JSONRPCMessage, RequestId } from '@modelcontextprotocol/sdk/types.js';
 import { after } from '../after.ts';
@@ -31,10 +32,13 @@ export async function remoteTransport(options: RemoteMcpOptions, lost: (reason: 
   answers.watch(transport);
   const close = transport.close.bind(transport);
   transport.close = async () => {
-    const stop = after(lastMessageMs, () => void close());
-    // The server can forget the session; one that is gone has.
-    await transport.terminateSession().catch(() => {});
-    stop();
+    const patience = new AbortController();
+    // The server can forget the session; one that is gone has. For a token, too, it is not waited longer.
+    await Promise.race([
+      transport.terminateSession().catch(() => {}),
+      sleep(lastMessageMs, undefined, { signal: patience.signal }).catch(() => {}),
+    ]);
+    patience.abort();
     await close();
   };
   return transport;

@@ -107,6 +107,14 @@ test('close() ends the session at the server and refuses calls from then on', as
   await expect(callTool(server, 'echo')).rejects.toThrow('The MCP server test: the connection was closed.');
 });
 
+test('close() does not wait for a token that does not come', async () => {
+  await using http = await mcpHttpServer();
+  let auth = async () => 'token';
+  const server = await connectMcpServer('test', { url: http.url, auth: () => auth() });
+  auth = () => new Promise(() => {});
+  await server.close();
+});
+
 // contract: 6.3-timeout
 test('progress gives a call its time anew only where that is asked for', async () => {
   await using http = await mcpHttpServer();

@@ -9,8 +9,7 @@ export function firstByte(program: Duplex): Promise<number | undefined> {
     const patience = setTimeout(() => program.destroy(), patienceMs);
     const done = (byte: number | undefined) => {
       clearTimeout(patience);
-      program.off('readable', look);
-      program.off('close', none);
+      program.off('readable', look).off('end', none).off('close', none);
       resolve(byte);
     };
     const none = () => {
@@ -19,11 +18,10 @@ export function firstByte(program: Duplex): Promise<number | undefined> {
     };
     const look = () => {
       const chunk = program.read() as Buffer | null;
-      if (chunk === null) return program.readableEnded ? none() : undefined;
+      if (chunk === null) return;
       program.unshift(chunk);
-      return done(chunk[0]);
+      done(chunk[0]);
     };
-    program.on('readable', look);
-    program.once('close', none);
+    program.on('readable', look).once('end', none).once('close', none);
   });
 }

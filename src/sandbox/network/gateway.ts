@@ -276,7 +276,7 @@ export class Gateway {
         this.#programs.delete(program);
         this.#accept();
       });
-      void this.#serve(program, to).catch(() => program.destroy());
+      void this.#serve(program, to).catch(() => program.end(() => program.destroy())); // it is still told why
     } catch {
       program.destroy(); // the wire has ended
     }
@@ -299,8 +299,7 @@ export class Gateway {
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       reply(error);
-      program.end();
-      program.destroy();
+      program.end(() => program.destroy()); // not before it is told
     }
   }
 

@@ -186,6 +186,8 @@ describe('what no rule allows', () => {
     );
     const connect = await sandbox.exec(['curl', '-sSv', '--proxytunnel', url('other.test')]);
     expect(connect.stderr).toContain('403');
+    const socks = ['curl', '-sS', '-x', 'socks5h://127.0.0.1:3128', url('other.test')];
+    expect((await sandbox.exec(socks)).stderr).toContain('connection to other.test. (2)'); // not allowed by the ruleset
     expect((await sandbox.exec('tail -n +3 /proc/net/dev')).stdout.trim()).toMatch(/^lo:[^\n]*$/);
   });
 
@@ -321,6 +323,16 @@ describe('a connection', () => {
     expect((await sandbox.exec(['curl', '-sS', `http://web.test:${port}/1`])).stdout).toContain('maxBytes');
     expect(decisions.at(-1)).toMatchObject({ allowed: false, reason: expect.stringContaining('maxBytes') });
   });
+});
+
+test('a program that connects and goes without a word takes no place of others', async () => {
+  const { port } = await serve(saysHello);
+  const { sandbox } = await sandboxWith({ allow: [`web.test:${port}`, `127.0.0.1:${port}`], maxConnections: 2 });
+  const silent = `import socket
+for _ in range(4): socket.create_connection(('127.0.0.1', 3128)).close()`;
+  expect((await sandbox.exec(['python3', '-c', silent])).exitCode).toBe(0);
+  const { stdout } = await sandbox.exec(['curl', '-sS', '--max-time', '20', `http://web.test:${port}/`]);
+  expect(stdout).toContain('hello GET');
 });
 
 test('a rule that is none is refused before a sandbox is made', async () => {

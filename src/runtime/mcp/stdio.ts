@@ -24,6 +24,8 @@ export class StdioTransport implements Transport {
   readonly #options: StdioMcpOptions;
   readonly #errors = new NewestOutput(keptErrorBytes);
   #process: SandboxProcess | undefined;
+  /** That were read. */
+  #lines = 0;
   #closing: Promise<void> | undefined;
 
   constructor(options: StdioMcpOptions) {
@@ -44,9 +46,14 @@ export class StdioTransport implements Transport {
     this.#process = started;
     started.stderr.on('data', (chunk: Uint8Array) => this.#errors.add(chunk));
     const read = this.#read(started, JSONRPCMessageSchema); // at once: waiting for it reads what nobody reads, to no use
-    // What it said last is still to be read then. What it has left running may keep its output open.
+    // What it said last is still to be read then. What it has left running may keep its output open, and say nothing.
     const failWhenRead = async (reason: string) => {
-      await Promise.race([read, sleep(graceMs, undefined, { ref: false })]);
+      for (let before = -1; before !== this.#lines; ) {
+        before = this.#lines;
+        const isRead = await Promise.race([read.then(() => true), sleep(graceMs, false, { ref: false })]);
+        if (isRead) break;
+        await immediate(); // also when the host was too busy to read in time
+      }
       this.#fail(reason);
     };
     started.stdin.on('error', ({ message }) => void failWhenRead(message));
@@ -101,6 +108,7 @@ export class StdioTransport implements Transport {
     try {
       for await (const line of lines(running.stdout)) {
         if (this.#closing) return;
+        this.#lines++;
         const message = schema.safeParse(parsed(line));
         if (message.success) this.onmessage?.(message.data);
         else if (++others > maxOtherLines) throw new Error(`it wrote ${others} lines that are no messages`);

@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { PassThrough, Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SandboxOperationUnsupportedError } from '../../../src/runtime/errors.ts';
 import { connectMcpServer } from '../../../src/runtime/mcp/connect.ts';
 import { McpConnectionError } from '../../../src/runtime/mcp/errors.ts';
@@ -102,10 +103,10 @@ describe.each(['docker', 'local'])('a server in a sandbox of %s()', (kind) => {
     await using server = await connectMcpServer('inner', { command: ['node', 'server.mjs'], sandbox });
     const abort = new AbortController();
     const call = callTool(server, 'wait', {}, abort.signal);
-    await vi.waitFor(async () => expect(await sandbox.readFile('told.txt')).toBe('waiting\n'));
+    await expect.poll(() => sandbox.readFile('told.txt')).toBe('waiting\n');
     abort.abort();
     await expect(call).rejects.toMatchObject({ name: 'AbortError' });
-    await vi.waitFor(async () => expect(await sandbox.readFile('told.txt')).toBe('waiting\ncancelled\n'));
+    await expect.poll(() => sandbox.readFile('told.txt')).toBe('waiting\ncancelled\n');
   });
 
   // contract: 6.3-reconnect
@@ -237,4 +238,33 @@ test('what a server says at its start is read, however soon it does', async () =
   await transport.start();
   expect(await said).toMatchObject({ method: 'notifications/message' });
   await transport.close();
+});
+
+test('what a server has said is read after its end, however long that takes', async () => {
+  const line = `${JSON.stringify({ jsonrpc: '2.0', method: 'notifications/message', params: {} })}\n`;
+  const slow = async function* () {
+    for (let i = 0; i < 4; i++) {
+      await sleep(500);
+      yield Buffer.from(line);
+    }
+  };
+  const started: SandboxProcess = {
+    stdin: new PassThrough(),
+    stdout: Readable.from(slow()),
+    stderr: Readable.from([]),
+    wait: async () => ({ exitCode: 0, signal: null }),
+    async [Symbol.asyncDispose]() {},
+  };
+  const sandbox = { spawn: async () => started } as unknown as SandboxEnv;
+  const transport = new StdioTransport({ command: ['server'], sandbox });
+  let said = 0;
+  transport.onmessage = () => {
+    said++;
+  };
+  const closed = new Promise<void>((resolve) => {
+    transport.onclose = resolve;
+  });
+  await transport.start();
+  await closed;
+  expect(said).toBe(4);
 });

@@ -1,4 +1,4 @@
-import { expect, vi } from 'vitest';
+import { expect } from 'vitest';
 import { defineAgent, defineAgentProfile } from '../../../src/runtime/define/agent.ts';
 import { DefinitionError, ToolNameConflictError } from '../../../src/runtime/define/errors.ts';
 import { defineWorkflow } from '../../../src/runtime/define/workflow.ts';
@@ -72,7 +72,7 @@ test('servers of an agent are connected at its first prompt, and closed with the
     expect.arrayContaining(['bash', 'mcp__outer__echo', 'mcp__inner__pid']),
   );
   expect(http.told).toEqual(['session closed']);
-  await vi.waitFor(() => expect(() => process.kill(pid, 0)).toThrow('ESRCH')); // ended, until its parent looks
+  await expect.poll(() => () => process.kill(pid, 0)).toThrow('ESRCH'); // ended, until its parent looks
 });
 
 // contract: 1.6-mcp-servers

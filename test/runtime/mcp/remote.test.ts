@@ -42,10 +42,10 @@ describe.each(['streamable-http', 'sse'] as const)('over %s', (transport) => {
     await using server = await connectMcpServer('test', { url: http.url, transport });
     const abort = new AbortController();
     const call = callTool(server, 'wait', {}, abort.signal);
-    await vi.waitFor(() => expect(http.told).toEqual(['waiting']));
+    await expect.poll(() => http.told).toEqual(['waiting']);
     abort.abort();
     await expect(call).rejects.toMatchObject({ name: 'AbortError' });
-    await vi.waitFor(() => expect(http.told).toContain('cancelled'));
+    await expect.poll(() => http.told).toContain('cancelled');
     expect(await callTool(server, 'echo', { text: 'still here' })).toMatchObject({ content: [{ text: 'still here' }] });
   });
 
@@ -55,7 +55,7 @@ describe.each(['streamable-http', 'sse'] as const)('over %s', (transport) => {
     await using server = await connectMcpServer('test', { url: http.url, transport });
     const call = callTool(server, 'wait');
     call.catch(() => {}); // looked at below
-    await vi.waitFor(() => expect(http.told).toEqual(['waiting']));
+    await expect.poll(() => http.told).toEqual(['waiting']);
     await http.stop();
     const failure = await call.catch((error: unknown) => error);
     expect(failure).toBeInstanceOf(McpConnectionError);
@@ -87,7 +87,7 @@ describe.each(['streamable-http', 'sse'] as const)('over %s', (transport) => {
     await expect(callTool(server, 'wait')).rejects.toThrow(
       'The MCP server test: it did not answer tools/call within 1000 ms, and was told to stop.',
     );
-    await vi.waitFor(() => expect(http.told).toEqual(['waiting', 'cancelled']));
+    await expect.poll(() => http.told).toEqual(['waiting', 'cancelled']);
   });
 });
 

@@ -24,6 +24,7 @@ import { hasBody, hopsOf } from './http-fields.ts';
 import { Mask, masked } from './mask.ts';
 import { Refusal, relay } from './outgoing.ts';
 import { rawAnswer } from './raw-answer.ts';
+import { sendBody } from './send-body.ts';
 import type { Answer, Exchange, Upstream } from './upstream.ts';
 
 /** Of one connection of a program, at once: in HTTP/2 others wait; of HTTP/1.1 nobody asks that many without an answer. */
@@ -170,8 +171,7 @@ export class HttpProxy {
       const { exchange, forms } = await this.#exchange(asked, incoming, outgoing.destroy);
       cut = exchange.cut;
       outgoing.onClose(cut);
-      if (incoming.body)
-        pipeline(incoming.body, exchange.outgoing, () => {}); // what went wrong is told by the answer
+      if (incoming.body) sendBody(incoming.body, exchange.outgoing);
       else exchange.outgoing.end();
       const { answer, through } = passOn(await exchange.answer, asked.method, forms);
       if (answer.status === 101) throw new Refusal('the server changed the protocol unasked', '', { isFailure: true });

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import { type Duplex, pipeline } from 'node:stream';
 import { hasBody, hopsOf } from '../network/http-fields.ts';
 import { relay } from '../network/outgoing.ts';
+import { sendBody } from '../network/send-body.ts';
 import { type Asked, isTokenCookie, ownCookies, tokenHeader, tokenParameter } from './access.ts';
 
 /** Of the head of a request or an answer; what is larger is refused. Node's own is 16 KiB, which cookies may fill. */
@@ -44,12 +45,7 @@ export async function forward(
   const connection = await dialFor(response, upstream);
   const sent = send(request, asked, upstream, connection, {});
   if (hasBody(request)) sent.flushHeaders(); // the server may answer before there is a body
-  // Not `pipeline`: where the server answers without reading it all, that would end the client's connection.
-  request.pipe(sent);
-  sent.once('close', () => {
-    request.unpipe(sent);
-    request.resume();
-  });
+  sendBody(request, sent);
   const answer = await answerTo(sent);
   response.writeHead(answer.statusCode ?? 502, answer.statusMessage, answerHeaders(answer, upstream));
   response.flushHeaders(); // events may be long in coming

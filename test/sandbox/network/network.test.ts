@@ -325,6 +325,19 @@ describe('a connection', () => {
   });
 });
 
+test('a program that is answered before all that it sends was read has the whole answer, and its end', async () => {
+  const { port } = await serve((request, response) => {
+    request.pause();
+    response.end(`hello ${'x'.repeat(100_000)}`);
+  });
+  const { sandbox } = await sandboxWith({ allow: [`web.test:${port}`, `127.0.0.1:${port}`] });
+  const post = `head -c 20000000 /dev/zero | curl -sS --max-time 20 -X POST -H Expect: -T - http://web.test:${port}/ | wc -c`;
+  for (let i = 0; i < 3; i++) {
+    const { stdout, stderr } = await sandbox.exec(post);
+    expect([stdout.trim(), stderr]).toEqual(['100006', '']);
+  }
+});
+
 test('a program that connects and goes without a word takes no place of others', async () => {
   const { port } = await serve(saysHello);
   const { sandbox } = await sandboxWith({ allow: [`web.test:${port}`, `127.0.0.1:${port}`], maxConnections: 2 });

@@ -278,12 +278,14 @@ async function start(
   const killsBefore = onOomKill && (await oomKills(wire));
   const started = await begin(wire, call, stdin ? [stdin, stdout, stderr] : [stdout, stderr]);
   const how = { processId: started.processId, at: 0, backpressure: options.backpressure, rest: false };
+  const ended =
+    onOomKill && killsBefore !== undefined
+      ? watchOomKills(wire, killsBefore, started.ended, onOomKill).then(() => started.ended)
+      : started.ended;
+  ended.catch(() => {}); // told to those who wait for it; who gave up while it started does not
   return {
     ...started,
-    ended:
-      onOomKill && killsBefore !== undefined
-        ? watchOomKills(wire, killsBefore, started.ended, onOomKill).then(() => started.ended)
-        : started.ended,
+    ended,
     stdin,
     stdout: new Output(wire, stdout, { ...how, name: 'stdout' }),
     stderr: new Output(wire, stderr, { ...how, name: 'stderr' }),

@@ -221,6 +221,11 @@ export class WireStream {
     }
   }
 
+  /** The other side has sent all, whether or not it was read. */
+  get hasEnded(): boolean {
+    return this.#receiving === 'ended';
+  }
+
   /** No more will be sent. */
   end(): void {
     if (this.#sending !== 'open') return;

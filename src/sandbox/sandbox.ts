@@ -127,6 +127,8 @@ export class Sandbox implements AsyncDisposable {
   #network: { stamp: string | undefined; policy: CompiledPolicy | undefined } | undefined;
   #gateway: Gateway | undefined;
   #wire: Promise<Wire> | undefined;
+  /** Why it was let go of. */
+  #letGo: Error | undefined;
   #unfollow: (() => void)[] = [];
   readonly #closing = new AbortController();
   /** Aborts when the container ends. */
@@ -210,6 +212,10 @@ export class Sandbox implements AsyncDisposable {
     const exposed = await (token === undefined
       ? expose(inside, this.#place.wire)
       : exposeWithToken(inside, token, this.#place.wire));
+    if (this.#letGo) {
+      await exposed.close(); // it came too late to be closed with the others
+      throw this.#letGo;
+    }
     this.#exposed.add(exposed);
     void exposed.closed.then(() => this.#exposed.delete(exposed));
     return exposed;
@@ -455,6 +461,7 @@ export class Sandbox implements AsyncDisposable {
   }
 
   async #disconnect(reason: Error): Promise<void> {
+    this.#letGo = reason;
     for (const unfollow of this.#unfollow.splice(0)) unfollow();
     const opening = this.#wire;
     this.#wire = Promise.reject(reason);

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { expect } from 'vitest';
 import { WebSocket } from 'ws';
+import { WireClosedError } from '../../../src/sandbox/errors.ts';
 import { listenInside } from '../../support/listen-inside.ts';
 import { test } from '../../support/sandbox-fixture.ts';
 
@@ -124,4 +125,10 @@ test('what breaks off inside does so outside, and does not look like an end', as
   };
   expect(await askedFor('end')).toEqual([]);
   await expect(askedFor('reset')).rejects.toMatchObject({ code: 'ECONNRESET' });
+});
+
+test('a port is not left open by a sandbox that is let go while it is exposed', async ({ host, sandbox }) => {
+  const other = await host.connect(sandbox.id);
+  const exposing = other.expose(80);
+  await Promise.all([expect(exposing).rejects.toBeInstanceOf(WireClosedError), other.close()]);
 });

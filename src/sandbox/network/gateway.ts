@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { duplexOf } from '../../protocol/duplex.ts';
 import type { Wire } from '../wire.ts';
 import type { Authority } from './authority.ts';
@@ -73,6 +74,8 @@ interface Use {
 
 /** Connections that the sandbox-agent can hand over at once, without asking the host first. */
 const idleAccepts = 8;
+/** After a connection could not be taken. */
+const retryMs = 1_000;
 /** How often it is looked whether `maxBytes` are spent. */
 const meterMs = 50;
 /** Why something ends, or does not begin, that was allowed. */
@@ -266,20 +269,27 @@ export class Gateway {
   }
 
   async #acceptOne(): Promise<void> {
-    const stream = this.#wire.openStream({ send: true, receive: true });
-    const program = duplexOf(stream);
-    program.on('error', () => {}); // it is destroyed, which whoever works on it notices
+    let program: Duplex | undefined;
     try {
+      const stream = this.#wire.openStream({ send: true, receive: true });
+      program = duplexOf(stream);
+      program.on('error', () => {}); // it is destroyed, which whoever works on it notices
       const { to } = await this.#wire.call({ type: 'network.accept', stream: stream.id }, 'network.accepted');
-      this.#programs.add(program);
-      program.once('close', () => {
-        this.#programs.delete(program);
-        this.#accept();
-      });
-      void this.#serve(program, to).catch(() => program.end(() => program.destroy())); // it is still told why
+      this.#take(program, to);
     } catch {
-      program.destroy(); // the wire has ended
+      program?.destroy();
+      // The wire has ended; else it has no room for more at this time, or the sandbox refuses, also for ever.
+      await sleep(retryMs, undefined, { ref: false });
     }
+  }
+
+  #take(program: Duplex, to: { name: string; port: number } | undefined): void {
+    this.#programs.add(program);
+    program.once('close', () => {
+      this.#programs.delete(program);
+      this.#accept();
+    });
+    void this.#serve(program, to).catch(() => program.end(() => program.destroy())); // it is still told why
   }
 
   async #serve(program: Duplex, to: { name: string; port: number } | undefined): Promise<void> {

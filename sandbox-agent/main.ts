@@ -25,6 +25,9 @@ import { setting, settings } from './settings.ts';
 /** What was killed is dead at once, unless it hangs in the kernel. */
 const settleMs = 1_000;
 
+/** A shell that is just about to read does not notice that it is hung up, until it is told again. */
+const hangUpMs = 500;
+
 const socketPath = `${wireDirectory}/${socketName}`;
 
 switch (process.argv[2]) {
@@ -161,8 +164,12 @@ async function end(sandbox: Sandbox, reason: EndReason): Promise<never> {
   signalAll(pids, constants.signals.SIGTERM);
   sandbox.processes.hangUpTerminals(); // a shell that a person types to ignores SIGTERM
   signalAll(pids, constants.signals.SIGCONT); // what is stopped could not end by itself
-  for (const since = performance.now(); performance.now() - since < stopGraceMs && liveProcesses().size > 0; ) {
+  const since = performance.now();
+  for (let hungUpAt = since; performance.now() - since < stopGraceMs && liveProcesses().size > 0; ) {
     await wait(10);
+    if (performance.now() - hungUpAt < hangUpMs) continue;
+    hungUpAt = performance.now();
+    sandbox.processes.hangUpTerminals();
   }
   asRoot(() => {
     try {

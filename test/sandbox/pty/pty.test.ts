@@ -320,6 +320,16 @@ describe('the end of a terminal', () => {
     expect(await sandbox.fs.exists('hung-up')).toBe(true);
   });
 
+  test('comes to a program that did not notice that it was hung up: it is told again', async ({ sandbox }) => {
+    const command =
+      'trap : TERM; n=0; trap "n=\\$((n + 1)); [ \\$n = 1 ] || { touch hung-up; exit; }" HUP; echo "> "; while :; do sleep 0.05; done';
+    await using pty = await sandbox.pty({ ...bash, command });
+    await new Shown(pty.output).until('> ');
+    await sandbox.stop();
+    await sandbox.start();
+    expect(await sandbox.fs.exists('hung-up')).toBe(true);
+  });
+
   test('comes on abort', async ({ sandbox }) => {
     const abort = new AbortController();
     const pty = await sandbox.pty({ ...size, command: 'sleep 1000', signal: abort.signal });

@@ -302,7 +302,7 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
         return ok;
       }
       case 'session.open':
-        sandbox.sessions.open(request);
+        await sandbox.sessions.open(request);
         return ok;
       case 'session.close':
         await sandbox.sessions.close(request.sessionId);

@@ -44,7 +44,8 @@ export class Sessions {
     this.#open.set(rootSessionId, new Session(rootSessionId, [], undefined, identity));
   }
 
-  open(request: SessionOpen): void {
+  async open(request: SessionOpen): Promise<void> {
+    await this.#open.get(request.sessionId)?.closing; // its key may be asked for again at once
     if (this.#open.has(request.sessionId)) return;
     const identity = request.user === undefined ? this.#identity : findIdentity(request.user);
     this.#open.set(request.sessionId, new Session(request.sessionId, request.env, request.cwd, identity));

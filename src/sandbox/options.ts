@@ -202,6 +202,11 @@ export interface PtyOptions extends PtySize {
 
 /** Options of a session. */
 export interface SessionOptions {
+  /**
+   * The same key in the same sandbox gives the same session, whoever asks for it and from whichever process. Commands with a key
+   * that were started in it are known in it also after it was closed, or the sandbox was stopped. Default: a new session
+   */
+  key?: string;
   /** For people. */
   name?: string;
   /** Where its commands start. Default: that of the sandbox */
@@ -212,6 +217,7 @@ export interface SessionOptions {
   user?: string;
 }
 export const sessionOptions = v.strictObject({
+  key: v.optional(key),
   name: v.optional(name),
   cwd: v.optional(path),
   env: v.optional(env, {}),

@@ -16,7 +16,7 @@ import {
   WireClosedError,
 } from './errors.ts';
 import { FileSystem } from './fs/file-system.ts';
-import { keyLabel } from './key.ts';
+import { hash, keyLabel } from './key.ts';
 import { dial } from './network/dial.ts';
 import { type Exposed, expose, exposeWithToken } from './network/expose.ts';
 import { Gateway, type NetworkDecision, type Outside } from './network/gateway.ts';
@@ -361,11 +361,18 @@ export class Sandbox implements AsyncDisposable {
     return all ? listed : listed.filter(({ state, pids }) => state === 'running' || pids.length > 0);
   }
 
-  /** Opens a session, with a name for people: its commands end with it. */
+  /**
+   * Opens a session, with a name for people: its commands end with it. With a key that has one open, it is that one, as its
+   * `env` and `user` were then; `cwd` is of each who asks.
+   * @example
+   * // Also in a later process, when the first was killed: the command is joined, or its result is there.
+   * const session = await sandbox.session({ key: 'nightly' });
+   * const { exitCode } = await session.exec('make test', { key: 'test' });
+   */
   async session(given: string | SessionOptions = {}): Promise<Session> {
     const options = typeof given === 'string' ? { name: given } : given;
-    const { name, cwd = '.', env, user } = check('session', sessionOptions, options);
-    const sessionId = `s_${randomBytes(8).toString('hex')}`;
+    const { key, name, cwd = '.', env, user } = check('session', sessionOptions, options);
+    const sessionId = `s_${key === undefined ? randomBytes(8).toString('hex') : hash(key).slice(0, 16)}`;
     const place = { ...this.#place, sessionId, cwd: resolvePath(this.cwd, cwd) };
     const wire = await this.#open();
     try {

@@ -337,6 +337,25 @@ export class SandboxOperationUnsupportedError extends BerthError<{ operation: st
   }
 }
 
+/**
+ * Interrupted work can't go on: the sandbox in which it was done is gone, with its files. `kind` and `id` are those of the
+ * run or agent instance.
+ */
+export class SandboxGoneError extends BerthError<{ kind: 'run' | 'agent'; id: string; reason: string }> {
+  static {
+    SandboxGoneError.prototype.name = 'SandboxGoneError';
+  }
+  readonly code = 'sandbox_gone';
+  constructor(meta: { kind: 'run' | 'agent'; id: string; reason: string }, options?: ErrorOptions) {
+    const work = meta.kind === 'run' ? 'run' : 'agent instance';
+    super(
+      `The sandbox of the ${work} ${meta.id} is gone, with its files: ${meta.reason}. Start the work anew.`,
+      meta,
+      options,
+    );
+  }
+}
+
 /** The runtime is closing or closed. Nothing was started. */
 export class RuntimeUnavailableError extends BerthError<undefined> {
   static {

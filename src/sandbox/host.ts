@@ -180,24 +180,36 @@ export class SandboxHost implements AsyncDisposable {
     await this.#pool?.full();
   }
 
+  /** What `create` gives for a key, but only where its sandbox is there: with its files, and started. @internal */
+  async findByKey(key: string, given: CreateOptions): Promise<Sandbox | undefined> {
+    const options = { ...check('create', createOptions, { ...given, key }), network: given.network };
+    await using _lock = await this.#state.lock(hash(key), options.signal);
+    return await this.#reuseByKey(key, options);
+  }
+
   /** The sandbox that has this key; made when there is none. */
   async #makeOnce(key: string, options: CheckedCreateOptions): Promise<Sandbox> {
     await using _lock = await this.#state.lock(hash(key), options.signal);
-    const [found] = await this.#containers({ [keyLabel]: key });
-    const id = found?.labels[sandboxLabel];
-    if (found && id !== undefined) {
-      const owner = await this.#state.owner(id);
-      const isWhole = !owner || owner.finished || owner.isAlive;
-      if (isWhole && found.state !== 'removing') return await this.#reuse(key, options, id, found);
-      // Of a process that was killed while it made it, or on its way out.
-      await this.remove(id);
-    }
-    const ready = await this.#fromPool(options);
+    const ready = (await this.#reuseByKey(key, options)) ?? (await this.#fromPool(options));
     if (ready) return ready;
     // Not a random one: whatever becomes of the lock, the engine has only one container of a name.
     const ownId = `k-${hash(`${this.#state.hostId} ${key}`).slice(0, 16)}`;
     // Awaited here, with the lock.
     return await this.#make({ ...options, id: options.id ?? ownId });
+  }
+
+  /** For who has the lock of the key. */
+  async #reuseByKey(key: string, options: CheckedCreateOptions): Promise<Sandbox | undefined> {
+    const [found] = await this.#containers({ [keyLabel]: key });
+    const id = found?.labels[sandboxLabel];
+    if (found && id !== undefined) {
+      const owner = await this.#state.owner(id);
+      const isWhole = !owner || owner.finished || owner.isAlive;
+      if (isWhole && found.state !== 'removing') return this.#reuse(key, options, id, found);
+      // Of a process that was killed while it made it, or on its way out.
+      await this.remove(id);
+    }
+    return undefined;
   }
 
   async #reuse(key: string, options: CheckedCreateOptions, id: string, container: Container): Promise<Sandbox> {

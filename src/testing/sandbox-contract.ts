@@ -5,8 +5,9 @@
 
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { SandboxGoneError } from '../runtime/errors.ts';
 import { newId } from '../runtime/id.ts';
-import type { EnvExecOptions, SandboxEnv, SandboxFactory } from '../runtime/sandbox/env.ts';
+import type { EnvExecOptions, SandboxEnv, SandboxFactory, SandboxRequest } from '../runtime/sandbox/env.ts';
 
 /** What the suite needs of a test runner: those of Vitest and Jest, or of `node:test` with `before` and `after`. */
 export interface TestRunner {
@@ -36,7 +37,7 @@ export interface SandboxTraits {
 export interface SandboxContractOptions {
   /** Stands in the name of the suite. */
   name: string;
-  /** Called once, before the first test. The sandbox that it makes is closed after the last one. */
+  /** Called once, before the first test. The sandboxes that it makes are closed after the last one. */
   factory: () => SandboxFactory | Promise<SandboxFactory>;
   /** What it can't do. Default: it can all */
   traits?: SandboxTraits;
@@ -53,21 +54,12 @@ export function sandboxContract(runner: TestRunner, options: SandboxContractOpti
   const { processes = true, background = true, links = true, streams = true } = options.traits ?? {};
 
   describe(`the sandbox of ${options.name}`, () => {
+    let factory: SandboxFactory;
     let env: SandboxEnv;
 
     beforeAll(async () => {
-      const factory = await options.factory();
-      const id = newId('run');
-      env = await factory.createSandbox({
-        id,
-        kind: 'run',
-        key: id,
-        isDurable: false,
-        resume: false,
-        signal: new AbortController().signal,
-        host: () => Promise.reject(new Error('The suite has no host: give a factory that brings its own.')),
-        onEvent: () => {},
-      });
+      factory = await options.factory();
+      env = await factory.createSandbox(aRequest());
     });
 
     afterAll(async () => {
@@ -418,6 +410,23 @@ export function sandboxContract(runner: TestRunner, options: SandboxContractOpti
       processes && background,
     );
 
+    // contract: 10.1-resume
+    test('has the files of work that was suspended when it goes on, or says that they are gone', async () => {
+      const request = aRequest();
+      const before = await factory.createSandbox(request);
+      await before.writeFile('of-suspended-work', 'here');
+      await before.close('suspended');
+      const after = await factory.createSandbox({ ...request, resume: true }).catch((error: unknown) => {
+        if (!(error instanceof SandboxGoneError)) throw error;
+      });
+      if (!after) return;
+      try {
+        assert.equal(await after.readFile('of-suspended-work'), 'here');
+      } finally {
+        await after.close('completed');
+      }
+    });
+
     test('kills a command under way when its environment is closed', async () => {
       const child = await env.open();
       const call = Promise.allSettled([child.exec('touch closed; exec sleep 1106')]);
@@ -427,6 +436,20 @@ export function sandboxContract(runner: TestRunner, options: SandboxContractOpti
       await expectGone('1106');
     });
   });
+}
+
+function aRequest(): SandboxRequest {
+  const id = newId('run');
+  return {
+    id,
+    kind: 'run',
+    key: id,
+    isDurable: false,
+    resume: false,
+    signal: new AbortController().signal,
+    host: () => Promise.reject(new Error('The suite has no host: give a factory that brings its own.')),
+    onEvent: () => {},
+  };
 }
 
 /** Whether a `sleep` for so many seconds is left. */

@@ -804,7 +804,7 @@ export const sections: Section[] = [
     rules: {
       '10.1-once':
         '`createSandbox` is called once for a root harness; its sessions and child actions share the result.',
-      '10.1-resume': later('recovery', 'With `resume` the files of before are there, or `SandboxGoneError`.'),
+      '10.1-resume': 'With `resume` the files of before are there, or `SandboxGoneError`.',
       '10.1-driver-checked':
         '`sandboxFromDriver` refuses a driver without an operation, and options that it does not have.',
       '10.1-exec': '`exec` runs a shell line and gives both outputs and the exit code; a failing command is a result.',

@@ -43,6 +43,7 @@ const statuses: Record<number, string[]> = {
     'ProviderCredentialsError',
     'ProviderRegistrationError',
     'SandboxDiedError',
+    'SandboxGoneError',
     'SandboxOperationUnsupportedError',
     'FileError',
   ],

@@ -1,10 +1,14 @@
 import { expect, test } from 'vitest';
-import type { SandboxEnv } from '../../src/runtime/sandbox/env.ts';
+import { newId } from '../../src/runtime/id.ts';
+import type { SandboxEnv, SandboxRequest } from '../../src/runtime/sandbox/env.ts';
 import { virtual } from '../../src/runtime/sandbox/virtual.ts';
 import { sandboxContract } from '../../src/testing/sandbox-contract.ts';
 
-/** Runs the suite over the virtual sandbox with some operations replaced. */
-async function failuresOf(replaced: (env: SandboxEnv) => Partial<SandboxEnv>): Promise<string[]> {
+/** Runs the suite over the virtual sandbox with some operations replaced, and asked for something else. */
+async function failuresOf(
+  replaced: (env: SandboxEnv) => Partial<SandboxEnv>,
+  asked: (request: SandboxRequest) => SandboxRequest = (request) => request,
+): Promise<string[]> {
   const tests: [name: string, work: () => Promise<void>][] = [];
   const hooks: { beforeAll?: () => Promise<void>; afterAll?: () => Promise<void> } = {};
   const runner = {
@@ -15,8 +19,8 @@ async function failuresOf(replaced: (env: SandboxEnv) => Partial<SandboxEnv>): P
   };
   const whole = virtual();
   const factory = {
-    async createSandbox(request: Parameters<typeof whole.createSandbox>[0]) {
-      const env = await whole.createSandbox(request);
+    async createSandbox(request: SandboxRequest) {
+      const env = await whole.createSandbox(asked(request));
       return Object.assign(env, replaced(env));
     },
   };
@@ -40,4 +44,8 @@ test('the suite passes a sandbox that keeps the rules, and names what another br
     },
   });
   expect(await failuresOf(deaf)).toEqual(['on a timeout kills the whole tree; the code is 124']);
+  const forgetful = (request: SandboxRequest) => ({ ...request, key: newId('key'), resume: false });
+  expect(await failuresOf(() => ({}), forgetful)).toEqual([
+    'has the files of work that was suspended when it goes on, or says that they are gone',
+  ]);
 });

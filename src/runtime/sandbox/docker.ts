@@ -1,7 +1,8 @@
 import * as v from 'valibot';
-import { SandboxPausedError } from '../../sandbox/errors.ts';
+import { SandboxDiedError, SandboxPausedError } from '../../sandbox/errors.ts';
 import type { CreateOptions, GrepOptions, Sandbox, Session } from '../../sandbox/index.ts';
 import { check, createOptions, instanceLabel, keepLabel, runLabel } from '../../sandbox/options.ts';
+import { SandboxGoneError } from '../errors.ts';
 import type { EnvExecOptions, GlobOptions, SandboxEnv, SandboxFactory, WorkOutcome } from './env.ts';
 
 /** Options of a sandbox, but for its id, key and signal: each run and agent instance has one of its own. */
@@ -9,7 +10,7 @@ export interface DockerOptions extends Omit<CreateOptions, 'id' | 'key' | 'signa
   /**
    * `true`: the sandbox stays when its run has ended, with its files; only its processes end then. `'on-failure'`: unless the
    * run is completed or cancelled; also that of a process which was killed. Default: false. That of an agent instance whose
-   * store is a file stays in any case
+   * store is a file stays in any case, and that of a run in such a store until the run has ended
    */
   keep?: boolean | 'on-failure';
 }
@@ -19,16 +20,17 @@ const dockerOptions = v.strictObject({
   keep: v.optional(v.union([v.boolean(), v.literal('on-failure')])),
 });
 
-/** Of that of an agent instance, where `idleTimeout` is not given: nobody may ever ask for it again. */
-const instanceIdleMs = 30 * 60 * 1000;
+/** Where `idleTimeout` is not given: nobody may ever ask for it again. */
+const defaultIdleMs = 30 * 60 * 1000;
 
 /**
  * A container for each run and agent instance: the boundary. Each harness is a session in it, with a process tree, an
- * environment and a directory of its own; its processes end with it. That of an agent instance is found again, in later
- * processes too, for as long as it is there; it stops after `idleTimeout`, by default 30 minutes, and is started with its
- * files for the next message.
+ * environment and a directory of its own; its processes end with it. That of an agent instance, or of a run that was
+ * interrupted, is found again, in later processes too, for as long as it is there; when nobody works in it, it stops after
+ * `idleTimeout`, by default 30 minutes, and is started with its files when it is asked for.
  * @throws {InvalidOptionsError} an option is not known, or not of its type
- * @throws {SandboxKeyConflictError} that of the instance was made with other options: when it is asked for
+ * @throws {SandboxKeyConflictError} it was made with other options: when it is asked for again
+ * @throws {SandboxGoneError} that of interrupted work is not there: when that goes on
  */
 export function docker(options: DockerOptions = {}): SandboxFactory {
   check('docker', dockerOptions, options);
@@ -37,28 +39,31 @@ export function docker(options: DockerOptions = {}): SandboxFactory {
   return {
     secrets: secrets.map(({ value }) => value),
     async createSandbox(request) {
-      const { signal } = request;
+      const { kind, id, key, resume, signal } = request;
       signal.throwIfAborted();
-      const ofAgent = request.kind === 'agent';
-      const idleTimeout = create.idleTimeout ?? (ofAgent ? instanceIdleMs : undefined);
-      const sandbox = await (await request.host()).create({
+      const ofAgent = kind === 'agent';
+      const { idleTimeout = defaultIdleMs } = create;
+      const asked = {
         ...create,
         // Also where the sandbox is there, and had another one.
         network: create.network ?? 'none',
-        ...(ofAgent && { key: request.key }),
-        ...(idleTimeout !== undefined && { idleTimeout }),
+        idleTimeout,
         labels: {
           ...create.labels,
-          ...(ofAgent ? { [instanceLabel]: `${request.agent}/${request.id}` } : { [runLabel]: request.id }),
+          ...(ofAgent ? { [instanceLabel]: `${request.agent}/${id}` } : { [runLabel]: id }),
           // Without it `gc` removes what goes with its work, when the process has died.
           ...((keep || request.isDurable) && { [keepLabel]: String(keep || true) }),
         },
         signal,
-      });
+      };
+      const host = await request.host();
+      const sandbox = await (resume ? host.findByKey(key, asked) : host.create({ ...asked, key }));
+      if (!sandbox) throw new SandboxGoneError({ kind, id, reason: 'somebody removed it, or it was never finished' });
       const tell = (kind: 'created' | 'found' | 'kept' | 'removed') => request.onEvent({ sandboxId: sandbox.id, kind });
       tell(sandbox.isNew ? 'created' : 'found');
       sandbox.observeNetwork((decision) => request.onEvent({ sandboxId: sandbox.id, kind: 'network', ...decision }));
       const end = async (session: Session, outcome: WorkOutcome | undefined) => {
+        if (outcome === 'suspended') return suspend(sandbox);
         // That of an instance which goes on is left as it is.
         const isOver = !ofAgent || outcome !== undefined;
         const isKept = keep === true || (keep === 'on-failure' && outcome === 'failed');
@@ -75,7 +80,7 @@ export function docker(options: DockerOptions = {}): SandboxFactory {
       };
       try {
         signal.throwIfAborted();
-        const env = new DockerEnv(await sandbox.session(), sandbox, { idleTimeout, end });
+        const env = new DockerEnv(await sandbox.session({ key }), sandbox, key, { idleTimeout, end });
         if (!ofAgent) env.keepAwake();
         return env;
       } catch (error) {
@@ -86,9 +91,21 @@ export function docker(options: DockerOptions = {}): SandboxFactory {
   };
 }
 
+/** What runs in it goes on; when there is nothing, it need not run either until it is asked for again. */
+async function suspend(sandbox: Sandbox): Promise<void> {
+  try {
+    if ((await sandbox.processes()).length === 0) await sandbox.stop();
+  } catch (error) {
+    // Whoever asks for it next resumes or starts it.
+    if (!(error instanceof SandboxPausedError || error instanceof SandboxDiedError)) throw error;
+  } finally {
+    await sandbox.close();
+  }
+}
+
 interface Root {
   /** Milliseconds. */
-  idleTimeout: number | undefined;
+  idleTimeout: number;
   /** Ends the sandbox, or what was started here and the connection to it. */
   end: (session: Session, outcome: WorkOutcome | undefined) => Promise<void>;
 }
@@ -96,13 +113,15 @@ interface Root {
 class DockerEnv implements SandboxEnv {
   readonly session: Session;
   readonly #sandbox: Sandbox;
+  readonly #key: string;
   /** Left out for child harnesses. */
   readonly #root: Root | undefined;
   readonly #awake = new Set<NodeJS.Timeout>();
 
-  constructor(session: Session, sandbox: Sandbox, root?: Root) {
+  constructor(session: Session, sandbox: Sandbox, key: string, root?: Root) {
     this.session = session;
     this.#sandbox = sandbox;
+    this.#key = key;
     this.#root = root;
   }
 
@@ -174,9 +193,21 @@ class DockerEnv implements SandboxEnv {
     return this.session.fs.grep(pattern, options);
   }
 
-  async open({ cwd = this.cwd, env }: { cwd?: string; env?: Record<string, string> } = {}): Promise<SandboxEnv> {
-    const session = await this.#sandbox.session({ cwd: this.resolvePath(cwd), ...(env && { env }) });
-    return new DockerEnv(session, this.#sandbox);
+  async open({
+    name,
+    cwd = this.cwd,
+    env,
+  }: {
+    name?: string;
+    cwd?: string;
+    env?: Record<string, string>;
+  } = {}): Promise<SandboxEnv> {
+    const session = await this.#sandbox.session({
+      ...(name !== undefined && { key: `${this.#key}/${name}` }),
+      cwd: this.resolvePath(cwd),
+      ...(env && { env }),
+    });
+    return new DockerEnv(session, this.#sandbox, this.#key);
   }
 
   async isGone(): Promise<boolean> {
@@ -191,10 +222,9 @@ class DockerEnv implements SandboxEnv {
   }
 
   keepAwake(): () => void {
-    const { idleTimeout } = this.#root ?? {};
-    if (idleTimeout === undefined) return () => {};
+    if (!this.#root) return () => {};
     // A model may think for longer than that, without a command being run.
-    const timer = setInterval(() => void this.session.fs.exists('.').catch(() => {}), idleTimeout / 3);
+    const timer = setInterval(() => void this.session.fs.exists('.').catch(() => {}), this.#root.idleTimeout / 3);
     this.#awake.add(timer);
     return () => {
       clearInterval(timer);
@@ -204,6 +234,7 @@ class DockerEnv implements SandboxEnv {
 
   async close(outcome?: WorkOutcome): Promise<void> {
     for (const timer of this.#awake) clearInterval(timer);
-    await (this.#root ? this.#root.end(this.session, outcome) : this.session.close());
+    if (this.#root) await this.#root.end(this.session, outcome);
+    else if (outcome !== 'suspended') await this.session.close();
   }
 }

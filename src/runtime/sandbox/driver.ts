@@ -23,7 +23,7 @@ export interface DriverOptions {
   cwd: string;
   /**
    * Ends what the driver works with; called once, when the commands that were under way have ended.
-   * @param outcome - how the work in it ended. Left out: it will be asked for again by its key, with its files
+   * @param outcome - how the work in it ended. Left out, or `suspended`: it will be asked for again by its key, with its files
    */
   dispose?: (outcome?: WorkOutcome) => void | Promise<void>;
 }

@@ -105,8 +105,8 @@ export interface SandboxDriver {
   grep?(pattern: string, options?: GrepOptions): Promise<{ matches: Match[]; truncated: boolean; total?: number }>;
 }
 
-/** How the run or action ended that a sandbox was for. */
-export type WorkOutcome = 'completed' | 'failed' | 'cancelled';
+/** How the run or action ended that a sandbox was for. `suspended`: it goes on later, in this process or another one. */
+export type WorkOutcome = 'completed' | 'failed' | 'cancelled' | 'suspended';
 
 /** A sandbox as the runtime sees it. Relative paths resolve against `cwd`. */
 export interface SandboxEnv extends SandboxDriver {
@@ -128,12 +128,14 @@ export interface SandboxEnv extends SandboxDriver {
   /**
    * An environment for a child harness: the same files, its own process tree, working directory and variables. Its
    * `close` ends every command that it started.
+   * @param options.name - the same when the child is opened again, with `resume` too, and no other one's in this sandbox
    */
   open(options?: { name?: string; cwd?: string; env?: Record<string, string> }): Promise<SandboxEnv>;
   /**
    * Ends every command that was started here; of the root environment also what the factory made for it.
    * @param outcome - of the run or action that it was for, or of an agent instance that ends with its runtime. Left out: it
-   * is asked for again by its key, and the files have to be there then
+   * is asked for again by its key, and the files have to be there then. `suspended`: that too, with `resume`, and commands
+   * with a key that can outlive this process, as with `docker()`, are left running, to be joined
    */
   close(outcome?: WorkOutcome): Promise<void>;
 }
@@ -166,9 +168,9 @@ export interface SandboxRequest {
   agent?: string;
   /** The same whenever a sandbox is asked for this work, and another one for any other work of any store. */
   key: string;
-  /** Later processes may ask for it again, as for that of an agent instance in a store which is a file. */
+  /** Later processes may ask for it again: the store is a file. */
   isDurable: boolean;
-  /** Interrupted work goes on: the files of before must be there. Always false in this version. */
+  /** Interrupted work goes on: the files of before must be there, else it fails with `SandboxGoneError`. */
   resume: boolean;
   /** Aborts when the sandbox is no longer wanted. */
   signal: AbortSignal;

@@ -9,7 +9,7 @@ import { defaultMaxOutput, NewestOutput } from '../../sandbox/process/newest-out
 import type { ExecResult } from '../../sandbox/process/result.ts';
 import { after } from '../after.ts';
 import { Problems } from '../define/checks.ts';
-import { HarnessClosedError } from '../errors.ts';
+import { HarnessClosedError, SandboxGoneError } from '../errors.ts';
 import { isPlainObject } from '../schema/snapshot.ts';
 import type { EnvExecOptions, EnvStat, SandboxEnv, SandboxFactory, SandboxProcess } from './env.ts';
 import { fileError } from './file-error.ts';
@@ -46,7 +46,13 @@ export function local(options: LocalOptions = {}): SandboxFactory {
   const variables = { ...given, ...env };
   return {
     warning: 'local() is no sandbox: what the model runs has all rights of this process. Use docker() for a boundary.',
-    createSandbox: async () => new LocalEnv(resolve(cwd), variables),
+    async createSandbox({ kind, id, resume }) {
+      const env = new LocalEnv(resolve(cwd), variables);
+      if (resume && !(await env.exists('.'))) {
+        throw new SandboxGoneError({ kind, id, reason: `${env.cwd} is not there any more` });
+      }
+      return env;
+    },
   };
 }
 

@@ -5,6 +5,7 @@ import type { GrepOptions, Match } from '../../sandbox/index.ts';
 import { resolvePath } from '../../sandbox/path.ts';
 import { after } from '../after.ts';
 import { Problems } from '../define/checks.ts';
+import { SandboxGoneError } from '../errors.ts';
 import { LinkedAbort } from '../linked-abort.ts';
 import { globMatcher } from '../tools/glob-pattern.ts';
 import { sandboxFromDriver } from './driver.ts';
@@ -35,7 +36,7 @@ export interface VirtualOptions {
 /**
  * A shell and files in the memory of this process, by `just-bash`: for tests, and for work on texts. It has no real
  * programs, and no network unless asked for. Files are kept for each agent instance as long as the factory, those of a
- * run end with it. Output is shown when a command has ended; that of one which was cut off is lost. No boundary.
+ * run end with it; work that is interrupted goes on as long as the factory is there. Output is shown when a command has ended; that of one which was cut off is lost. No boundary.
  * @throws {DefinitionError} an option is not known, or not of its type
  */
 export function virtual(options: VirtualOptions = {}): SandboxFactory {
@@ -58,13 +59,17 @@ export function virtual(options: VirtualOptions = {}): SandboxFactory {
   return {
     warning:
       'virtual() is no boundary: its shell runs in this process, with its memory and time. Use docker() for a boundary.',
-    async createSandbox({ key }) {
+    async createSandbox({ kind, id, key, resume }) {
+      if (resume && !kept.has(key)) {
+        const reason = 'it was in the memory of a process that has ended, or of another virtual()';
+        throw new SandboxGoneError({ kind, id, reason });
+      }
       const bash = kept.get(key) ?? makeBash(options, cwd);
       kept.set(key, bash);
       const forget = () => void kept.delete(key);
       bash.catch(forget);
       const dispose = (outcome?: WorkOutcome) => {
-        if (outcome !== undefined) forget();
+        if (outcome !== undefined && outcome !== 'suspended') forget();
       };
       return sandboxFromDriver(new VirtualDriver(await bash), { cwd, dispose });
     },

@@ -5,10 +5,12 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vit
 import { defineAction } from '../../../src/runtime/define/action.ts';
 import { defineAgent } from '../../../src/runtime/define/agent.ts';
 import { defineWorkflow } from '../../../src/runtime/define/workflow.ts';
+import { SandboxGoneError } from '../../../src/runtime/errors.ts';
 import type { Harness } from '../../../src/runtime/harness/harness.ts';
 import { createRuntime } from '../../../src/runtime/run/runtime.ts';
 import { docker } from '../../../src/runtime/sandbox/docker.ts';
-import type { SandboxFactory } from '../../../src/runtime/sandbox/env.ts';
+import type { SandboxEnv, SandboxFactory } from '../../../src/runtime/sandbox/env.ts';
+import { SandboxHost } from '../../../src/sandbox/host.ts';
 import { sandboxContract } from '../../../src/testing/sandbox-contract.ts';
 import { eventsOf, ofType } from '../../support/runtime.ts';
 import { openHost } from '../../support/sandbox-fixture.ts';
@@ -142,6 +144,87 @@ test.each([
     expect(await sandbox.fs.readFile('left.txt')).toBe('here');
   }
 });
+
+describe('work that is interrupted', () => {
+  const looped = 'echo x >> runs; echo begun; while [ ! -e go ]; do sleep 0.02; done; echo ended';
+
+  // contract: 10.1-resume, 10.2-docker-run
+  test.each([
+    ['run', true],
+    ['run', false],
+    ['agent', true],
+  ] as const)(
+    'goes on with its files in the same sandbox, which runs only when it is needed: %s, durable: %s',
+    async (kind, isDurable) => {
+      const events: string[] = [];
+      const onEvent = ({ kind }: { kind: string }) => void events.push(kind);
+      const request = sandboxRequest({ kind, isDurable, onEvent, ...(kind === 'agent' && { agent: 'helper' }) });
+      const before = await dockerHere().createSandbox(request);
+      await before.writeFile('note', 'kept');
+      const child = await before.open({ name: 'child' });
+      await child.close('suspended');
+      await before.close('suspended');
+      const [info] = await opened.host.list();
+      expect(info?.end).toMatchObject({ reason: 'stopped' });
+      expect((await opened.host.collect()).removed).toEqual([]);
+
+      await using later = await SandboxHost.open({ stateDir: opened.stateDir });
+      const after = await docker().createSandbox({ ...request, resume: true, host: async () => later });
+      expect(await after.readFile('note')).toBe('kept');
+      await after.close('completed');
+      expect(events).toEqual(['created', 'found', 'removed']);
+      expect(await opened.host.list()).toEqual([]);
+    },
+  );
+
+  test('has its commands running on, and joins them by their keys, of child harnesses too', async () => {
+    const request = sandboxRequest({ isDurable: true });
+    const before = await dockerHere().createSandbox(request);
+    const child = await before.open({ name: 'child', cwd: '/tmp', env: { OF: 'child' } });
+    const other = await before.open({ name: 'other' });
+    const lost = [before, child, other].map((env) => begun(env, looped));
+    await Promise.all(lost.map(({ told }) => told));
+    for (const each of [child, other, before]) await each.close('suspended');
+    for (const { ended } of lost) await expect(ended).rejects.toMatchObject({ name: 'WireClosedError' });
+    expect(await opened.host.list()).toMatchObject([{ state: 'running' }]);
+
+    const after = await dockerHere().createSandbox({ ...request, resume: true });
+    const childAfter = await after.open({ name: 'child', cwd: '/tmp', env: { OF: 'child' } });
+    const joined = [after.exec(looped, { key: 'a' }), childAfter.exec(looped, { key: 'a' })];
+    await after.exec('touch go /tmp/go');
+    const ended = { exitCode: 0, stdout: 'begun\nended\n' };
+    expect(await Promise.all(joined)).toMatchObject([ended, ended]);
+    expect((await after.exec('cat runs /tmp/runs')).stdout).toBe('x\nx\nx\n'); // root and `other`, child
+    await after.close('completed');
+  });
+
+  // contract: 10.1-resume
+  test('says that its sandbox is gone when it is, and makes none in its place', async () => {
+    const request = sandboxRequest({ isDurable: true });
+    const resumed = { ...request, resume: true };
+    await expect(dockerHere().createSandbox(resumed)).rejects.toBeInstanceOf(SandboxGoneError);
+    const before = await dockerHere().createSandbox(request);
+    const [info] = await opened.host.list();
+    await opened.host.remove(info?.id ?? '');
+    await before.close('suspended');
+    await expect(dockerHere().createSandbox(resumed)).rejects.toMatchObject({
+      code: 'sandbox_gone',
+      meta: { kind: 'run', id: request.id },
+    });
+    expect(await opened.host.list()).toEqual([]);
+  });
+});
+
+/** Starts a command with the key `a`; `told` resolves when it has shown something. */
+function begun(env: SandboxEnv, command: string) {
+  let onStdout = () => {};
+  const told = new Promise<void>((resolve) => {
+    onStdout = resolve;
+  });
+  const ended = env.exec(command, { key: 'a', onStdout });
+  ended.catch(() => {}); // looked at later
+  return { told, ended };
+}
 
 // contract: 1.6-sandbox-default, 2-child-environment, 2-child-processes
 test('is the sandbox where none is named; each action has a session of its own in it', async () => {

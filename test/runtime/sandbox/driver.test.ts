@@ -3,10 +3,10 @@ import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { defineAgent } from '../../../src/runtime/define/agent.ts';
 import { defineWorkflow } from '../../../src/runtime/define/workflow.ts';
-import { SandboxOperationUnsupportedError } from '../../../src/runtime/errors.ts';
+import { SandboxGoneError, SandboxOperationUnsupportedError } from '../../../src/runtime/errors.ts';
 import { createRuntime } from '../../../src/runtime/run/runtime.ts';
 import { sandboxFromDriver } from '../../../src/runtime/sandbox/driver.ts';
-import type { SandboxDriver } from '../../../src/runtime/sandbox/env.ts';
+import type { SandboxDriver, SandboxFactory } from '../../../src/runtime/sandbox/env.ts';
 import { SandboxDiedError } from '../../../src/sandbox/errors.ts';
 import { sandboxContract } from '../../../src/testing/sandbox-contract.ts';
 import { scriptedModel } from '../../../src/testing/scripted-model.ts';
@@ -15,7 +15,12 @@ import { eventsOf, ofType } from '../../support/runtime.ts';
 import { gate } from '../model/conversation-of.ts';
 import { smallestProgram } from '../smallest-program.ts';
 
-const ofThisMachine = { createSandbox: () => localEnv() };
+const ofThisMachine: SandboxFactory = {
+  async createSandbox({ kind, id, resume }) {
+    if (resume) throw new SandboxGoneError({ kind, id, reason: 'each has a new directory' });
+    return localEnv();
+  },
+};
 
 sandboxContract(
   { describe, test, beforeAll, afterAll },

@@ -3,6 +3,7 @@ import { chmod, readFile, rm, stat, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { SandboxGoneError } from '../../../src/runtime/errors.ts';
 import { type LocalOptions, local } from '../../../src/runtime/sandbox/local.ts';
 import { sandboxContract } from '../../../src/testing/sandbox-contract.ts';
 import { sandboxRequest } from '../../support/sandbox-request.ts';
@@ -51,6 +52,21 @@ test.each([[null], ['PATH=x'], [['PATH']], [new Map()], [{ PATH: 1 }]])('refuses
   expect(() => local({ env } as unknown as LocalOptions)).toThrow(
     expect.objectContaining({ name: 'DefinitionError', issues: [{ path: 'env', message: expect.any(String) }] }),
   );
+});
+
+// contract: 10.1-resume
+test('goes on in the directory of before, and says so when that is gone', async () => {
+  const directory = join(cwd, 'resumed');
+  const request = sandboxRequest();
+  const before = await local({ cwd: directory }).createSandbox(request);
+  await before.writeFile('note', 'kept');
+  await before.close('suspended');
+  const after = await local({ cwd: directory }).createSandbox({ ...request, resume: true });
+  expect(await after.readFile('note')).toBe('kept');
+  await rm(directory, { recursive: true });
+  const gone = local({ cwd: directory }).createSandbox({ ...request, resume: true });
+  await expect(gone).rejects.toBeInstanceOf(SandboxGoneError);
+  await expect(gone).rejects.toMatchObject({ meta: { id: request.id, reason: expect.stringContaining(directory) } });
 });
 
 // contract: 10.2-local-warning

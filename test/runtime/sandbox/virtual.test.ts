@@ -3,6 +3,7 @@ import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { defineAgent } from '../../../src/runtime/define/agent.ts';
 import { defineWorkflow } from '../../../src/runtime/define/workflow.ts';
+import { SandboxGoneError } from '../../../src/runtime/errors.ts';
 import { createRuntime } from '../../../src/runtime/run/runtime.ts';
 import type { SandboxFactory } from '../../../src/runtime/sandbox/env.ts';
 import { type VirtualOptions, virtual } from '../../../src/runtime/sandbox/virtual.ts';
@@ -60,6 +61,21 @@ test('keeps the files of an agent instance for each id; those of a run end with 
   await run.close('completed');
   expect(await (await open(factory, 'one', 'run')).exists('note')).toBe(false);
   expect(await (await open(virtual(), 'one')).exists('note')).toBe(false);
+});
+
+// contract: 10.1-resume
+test('keeps the files of work that was suspended for when it goes on; another factory says that they are gone', async () => {
+  const factory = virtual();
+  const request = sandboxRequest();
+  const before = await factory.createSandbox(request);
+  await before.writeFile('note', 'kept');
+  await before.close('suspended');
+  const resumed = { ...request, resume: true };
+  await expect(virtual().createSandbox(resumed)).rejects.toBeInstanceOf(SandboxGoneError);
+  const after = await factory.createSandbox(resumed);
+  expect(await after.readFile('note')).toBe('kept');
+  await after.close('completed');
+  await expect(factory.createSandbox(resumed)).rejects.toBeInstanceOf(SandboxGoneError);
 });
 
 test('keeps the indentation of a command, and what commands do at the same time apart', async () => {

@@ -107,7 +107,7 @@ function fits({ ports, methods, paths }: CompiledRule, { port, request }: Target
 /** Whether a server could take it for the path of something else, which it was not compared as. */
 function mayClimb(path: string): boolean {
   const decoded = path
-    .replaceAll('%25', '%')
+    .replace(/%(25)+/g, '%') // of any number of times
     .replace(/%2e/gi, '.')
     .replace(/%2f|%5c|\\/gi, '/');
   return /(^|\/)\.\.(\/|;|$)/.test(decoded) || decoded.includes('%00');

@@ -29,6 +29,12 @@ import type { Answer, Exchange, Upstream } from './upstream.ts';
 
 /** Of one connection of a program, at once: in HTTP/2 others wait; of HTTP/1.1 nobody asks that many without an answer. */
 const mostRequests = 100;
+/** Characters of the line of an answer that says why it is none: some programs read lines of a few KiB only. */
+const mostOfReason = 1_024;
+
+/** Fields that some servers and frameworks take for the method, or for the path, in place of those of the request. */
+const methodFields = ['x-http-method-override', 'x-http-method', 'x-method-override'];
+const pathFields = ['x-original-url', 'x-rewrite-url'];
 
 /** Where a connection leads whose requests are decided on one by one. */
 interface Destination {
@@ -57,7 +63,7 @@ interface Outgoing {
   /** Begins the answer. @returns what its body goes to */
   respond: (answer: Answer) => Writable;
   /** Left as it is when the answer has begun; then it breaks off. */
-  refuse: (refusal: { status: number; body: string }) => void;
+  refuse: (refusal: { status: number; reason: string; body: string }) => void;
   /** Also when it is closed already. */
   onClose: (listener: () => void) => void;
   destroy: () => void;
@@ -237,6 +243,7 @@ export class HttpProxy {
     { body, isHttp2 }: Pick<Incoming, 'body' | 'isHttp2'>,
     onCut: () => void,
   ): Promise<{ exchange: Exchange; forms: Buffer[] }> {
+    for (const other of otherTargets(target, asked.headers)) await this.#gateway.allow(other);
     const allowed = await this.#gateway.allow(target);
     const { host, addresses } = allowed;
     const { port } = target;
@@ -285,9 +292,9 @@ function askedBy({ method, url, authority, headers: given, destination }: Incomi
     const reason = `this connection is to ${host}:${port}: a request for ${authority.slice(0, 256)} needs another one`;
     throw new Refusal(reason, '', { isMisdirected: true });
   }
-  if (!url.startsWith('/')) throw new Refusal(`${JSON.stringify(url.slice(0, 256))} is no path`);
-  // As a server would take it: what is decided on is what is sent.
-  const { pathname } = new URL(`http://path.invalid/${url.split(/[?#]/)[0]}`.replace('invalid//', 'invalid/'));
+  const isOfAll = method === 'OPTIONS' && url === '*'; // of the server, and of no path (RFC 9110, section 9.3.7)
+  if (!isOfAll && !url.startsWith('/')) throw new Refusal(`${JSON.stringify(url.slice(0, 256))} is no path`);
+  const pathname = isOfAll ? url : pathOf(url);
   headers.host = authority ?? host;
   return {
     target: { host, port, request: { method, path: pathname } },
@@ -296,6 +303,28 @@ function askedBy({ method, url, authority, headers: given, destination }: Incomi
     path: pathname + queryOf(url),
     headers,
   };
+}
+
+/** As a server would take it: what is decided on is what is sent. */
+function pathOf(url: string): string {
+  return new URL(`http://path.invalid/${url.split(/[?#]/)[0]}`.replace('invalid//', 'invalid/')).pathname;
+}
+
+/** What a request could be taken for besides: all of that has to be allowed, too. */
+function otherTargets(target: Target, headers: IncomingHttpHeaders): Target[] {
+  const { request } = target;
+  if (!request) return [];
+  const given = (names: string[]) =>
+    names.flatMap((name) =>
+      String(headers[name] ?? [])
+        .split(/[,\s]+/)
+        .filter(Boolean),
+    );
+  const requests = [
+    ...given(methodFields).map((method) => ({ ...request, method: method.toUpperCase() })),
+    ...given(pathFields).map((url) => ({ ...request, path: pathOf(url) })),
+  ];
+  return requests.map((other) => ({ ...target, request: other }));
 }
 
 function isFor(authority: string, { host, port, isSecure }: Destination): boolean {
@@ -342,9 +371,9 @@ function onHttp1({ socket }: IncomingMessage, response: ServerResponse): Outgoin
       body.once('end', () => response.addTrailers(trailers()));
       return response;
     },
-    refuse: ({ status, body }) => {
+    refuse: ({ status, reason, body }) => {
       if (response.headersSent) return void response.destroy();
-      response.writeHead(status, { 'content-type': 'text/plain; charset=utf-8' });
+      response.writeHead(status, reason, { 'content-type': 'text/plain; charset=utf-8' });
       response.end(body);
     },
     onClose: (listener) => {
@@ -438,10 +467,9 @@ function withoutHops(headers: IncomingHttpHeaders): IncomingHttpHeaders {
 }
 
 function answerTo(error: unknown): { status: number; reason: string; body: string } {
-  const { message, hint = '', isFailure = true, isMisdirected } = error as Partial<Refusal>;
-  const body = `berth: ${message ?? 'it failed'}.\n${hint === '' ? '' : `${hint}.\n`}`;
-  if (isMisdirected) return { status: 421, reason: 'Misdirected Request', body };
-  return isFailure
-    ? { status: 502, reason: 'Bad Gateway', body }
-    : { status: 403, reason: 'Forbidden by policy', body };
+  const { message = 'it failed', hint = '', isFailure = true, isMisdirected } = error as Partial<Refusal>;
+  const status = isMisdirected ? 421 : isFailure ? 502 : 403;
+  // Of a refused CONNECT most programs show this and not the body.
+  const reason = `berth: ${message}${hint === '' ? '' : `; ${hint}`}`.slice(0, mostOfReason).replace(/[^ -~]/g, '?');
+  return { status, reason, body: `berth: ${message}.\n${hint === '' ? '' : `${hint}.\n`}` };
 }

@@ -6,7 +6,9 @@ import { type AddressInfo, createServer as createTcpServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
+import Docker from 'dockerode';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { WebSocketServer } from 'ws';
 import type { NetworkDecision, NetworkPolicy, Sandbox, SandboxHost } from '../../../src/sandbox/index.ts';
@@ -63,6 +65,19 @@ const saysHello: RequestListener = (request, response) => {
   response.end(`hello ${request.method} ${request.headers.host}${request.url}`);
 };
 
+test('every command has the variables of the way out, in both cases, also in a session, a terminal and a login shell', async () => {
+  const { sandbox } = await sandboxWith({ allow: ['web.test'] });
+  const names = ['HTTP_PROXY', 'HTTPS_PROXY', 'ALL_PROXY', 'NO_PROXY'].flatMap((name) => [name, name.toLowerCase()]);
+  const count = `env | grep -cE '^(${names.join('|')})='`;
+  await using session = await sandbox.session();
+  const { stdout: inLogin } = await sandbox.exec(['env', '-i', 'bash', '-lc', count]);
+  const { stdout: inExec } = await sandbox.exec(count);
+  const { stdout: inSession } = await session.exec(count);
+  await using pty = await sandbox.pty({ command: count, cols: 80, rows: 24 });
+  const inTerminal = await text(pty.output);
+  expect([inExec, inLogin, inSession, inTerminal.trimEnd()].map(Number)).toEqual(Array(4).fill(names.length));
+});
+
 describe('an allowed name', () => {
   test('is reached by programs that know proxies, and by those that know none', async () => {
     const { port } = await serve(saysHello);
@@ -95,6 +110,8 @@ describe('an allowed name', () => {
     ).toBe(true);
     expect(decisions[0]).toMatchObject({ host: 'web.test', port, method: 'GET', path: '/path' });
     expect(decisions[0]?.bytesIn).toBeGreaterThan(hello.length);
+    expect(decisions[0]?.bytesOut).toBeGreaterThan(url.length);
+    expect(decisions[0]?.durationMs).toBeGreaterThan(0);
   });
 
   test('has an address of the loopback in the sandbox; every other name does not exist, and nothing is asked outside', async () => {
@@ -104,6 +121,7 @@ describe('an allowed name', () => {
       sandbox.exec(['python3', '-c', `import socket; print(socket.getaddrinfo('${name}', 80)[0][4][0])`]);
     expect((await look('web.test')).stdout).toMatch(/^127\.64\./);
     expect((await look('sub.web.test')).stdout).toMatch(/^127\.64\./);
+    expect((await sandbox.exec(['getent', 'hosts', 'web.test'])).stdout).toMatch(/^127\.64\.\S+ +web\.test\n$/);
     const leak = await look('c2VjcmV0.exfil.other.test');
     expect(leak.exitCode).toBe(1);
     expect(leak.stderr).toMatch(/not known|No address/);
@@ -126,7 +144,7 @@ describe('an allowed name', () => {
 });
 
 describe('what no rule allows', () => {
-  test('is not reached, in whatever way, and the program is told which rule is missing', async () => {
+  test.each(['none', 'allow', 'open'] as const)('is not reached, in whatever way, with the policy %s', async (kind) => {
     const seen: string[] = [];
     const { port } = await serve((request, response) => {
       seen.push(`${request.headers.host}${request.url}`);
@@ -141,10 +159,11 @@ describe('what no rule allows', () => {
     await once(secret, 'listening');
     onTestFinished(() => void secret.close());
     const secretPort = (secret.address() as AddressInfo).port;
-    const { sandbox: neighbour } = await sandboxWith('none');
-    await neighbour.spawn('python3 -m http.server 8000');
-    const { sandbox, decisions } = await sandboxWith({ allow: [`web.test:${port}`, `127.0.0.1:${port}`] });
-    const { stdout: own } = await sandbox.exec(['hostname', '-i']);
+    const policy = kind === 'allow' ? { allow: [`web.test:${port}`, `127.0.0.1:${port}`] } : kind;
+    const { sandbox, decisions } = await sandboxWith(policy);
+    // The machine itself, and the first one of its engine's bridge: sandboxes are attached to no network of it.
+    const { Networks: networks } = (await new Docker().getContainer(`berth-${sandbox.id}`).inspect()).NetworkSettings;
+    expect(Object.entries(networks).map(([name, { IPAddress: address }]) => [name, address])).toEqual([['none', '']]);
     const url = (host: string, at = port) => `http://${host}:${at}/`;
     const tries: Record<string, string[]> = {
       'another name': ['curl', '-sS', url('other.test')],
@@ -160,35 +179,74 @@ describe('what no rule allows', () => {
       'around the proxy': ['curl', '-sS', '--noproxy', '*', '--max-time', '5', url('127.0.0.1', secretPort)],
       'by its own variables': ['env', 'no_proxy=*', 'curl', '-sS', '--max-time', '5', url('other.test')],
       'a raw socket': ['python3', '-c', `import socket; socket.create_connection(('10.0.0.1', ${port}), 5)`],
-      'the neighbour': [
-        'curl',
-        '-sS',
-        '--noproxy',
-        '*',
-        '--max-time',
-        '5',
-        `http://${own.trim() || '172.17.0.2'}:8000/`,
-      ],
+      'the engine’s bridge': ['curl', '-sS', '--noproxy', '*', '--max-time', '5', url('172.17.0.1')],
       'several addresses, one private': ['curl', '-sS', url('mixed.test')],
     };
     for (const [how, command] of Object.entries(tries)) {
       const { stdout, stderr, exitCode } = await sandbox.exec(command);
-      expect([how, exitCode !== 0 || /no rule allows|not public/.test(stdout), `${stdout}${stderr}`]).toEqual([
-        how,
-        true,
-        expect.anything(),
-      ]);
+      const isRefused = exitCode !== 0 || /no rule allows|not public|public addresses only/.test(stdout);
+      expect([how, isRefused, `${stdout}${stderr}`]).toEqual([how, true, expect.anything()]);
     }
-    expect(seen).toEqual([`web.test:${port}/redirect`]);
-    expect(decisions.filter(({ allowed }) => allowed).map(({ path }) => path)).toEqual(['/redirect']);
-    expect((await sandbox.exec(['curl', '-sS', url('other.test')])).stdout).toBe(
+    expect(seen).toEqual(kind === 'allow' ? [`web.test:${port}/redirect`] : []);
+    expect(decisions.filter(({ allowed }) => allowed).map(({ path }) => path)).toEqual(
+      kind === 'allow' ? ['/redirect'] : [],
+    );
+    expect((await sandbox.exec('tail -n +3 /proc/net/dev')).stdout.trim()).toMatch(/^lo:[^\n]*$/);
+  });
+
+  test('is told to the program, with the rule that is missing', async () => {
+    const { port } = await serve(saysHello);
+    const { sandbox } = await sandboxWith({ allow: [`web.test:${port}`, `127.0.0.1:${port}`] });
+    const url = `http://other.test:${port}/`;
+    expect((await sandbox.exec(['curl', '-sS', url])).stdout).toBe(
       `berth: no rule allows other.test:${port} for GET /.\nto allow it, add 'other.test:${port}' to network.allow of the sandbox.\n`,
     );
-    const connect = await sandbox.exec(['curl', '-sSv', '--proxytunnel', url('other.test')]);
-    expect(connect.stderr).toContain('403');
-    const socks = ['curl', '-sS', '-x', 'socks5h://127.0.0.1:3128', url('other.test')];
+    const told = `no rule allows other.test:443; to allow it, add 'other.test:443' to network.allow of the sandbox`;
+    const overTls = {
+      curl: 'curl -sSv https://other.test',
+      npm: 'npm install --registry https://other.test greeting',
+    };
+    for (const [client, command] of Object.entries(overTls)) {
+      expect([client, (await sandbox.exec(command)).stderr]).toEqual([
+        client,
+        expect.stringContaining(`403 berth: ${told}`),
+      ]);
+    }
+    const socks = ['curl', '-sS', '-x', 'socks5h://127.0.0.1:3128', url];
     expect((await sandbox.exec(socks)).stderr).toContain('connection to other.test. (2)'); // not allowed by the ruleset
-    expect((await sandbox.exec('tail -n +3 /proc/net/dev')).stdout.trim()).toMatch(/^lo:[^\n]*$/);
+  });
+
+  test('are other methods and paths in plain HTTP too, by the proxy and without', async () => {
+    const seen: string[] = [];
+    const { port } = await serve((request, response) => {
+      seen.push(`${request.method} ${request.url}`);
+      response.end('hello');
+    });
+    const rule = { host: 'web.test', ports: [port], methods: ['GET'], paths: ['/a/'] };
+    const ofAll = { host: 'other.test', ports: [port], methods: ['OPTIONS'] };
+    const { sandbox } = await sandboxWith({ allow: [rule, ofAll, `127.0.0.1:${port}`] });
+    const url = `http://web.test:${port}`;
+    const ways = {
+      'whole URLs': '',
+      CONNECT: '--proxytunnel',
+      SOCKS: '-x socks5h://127.0.0.1:3128',
+      names: "--noproxy '*'",
+    };
+    for (const [way, options] of Object.entries(ways)) {
+      const commands = ['-H "X-HTTP-Method: POST"', '-X POST', ''].map(
+        (more) => `curl -sS ${options} ${more} ${url}/a/x`,
+      );
+      const { stdout } = await sandbox.exec([...commands, `curl -sS ${options} ${url}/b`].join('; '));
+      expect([way, stdout.replaceAll(`no rule allows web.test:${port}`, 'no').match(/hello|no for.*/g)]).toEqual([
+        way,
+        ['no for POST /a/x.', 'no for POST /a/x.', 'hello', 'no for GET /b.'],
+      ]);
+    }
+    expect(seen).toEqual(Object.keys(ways).map(() => 'GET /a/x'));
+    const all = "curl -sS --noproxy '*' -X OPTIONS --request-target '*'";
+    const { stdout } = await sandbox.exec(`${all} http://other.test:${port}/; ${all} ${url}/`);
+    expect(stdout).toContain(`helloberth: no rule allows web.test:${port} for OPTIONS *`);
+    expect(seen.at(-1)).toBe('OPTIONS *');
   });
 
   test('is nothing at all with the policy none, and no variable says that there is a way', async () => {

@@ -273,6 +273,12 @@ describe('where requests are looked into', () => {
     expect(await curl('--path-as-is', `${url}/repos/%2e%2e/users`)).toContain(`${refused} GET /users`);
     expect(await curl('--path-as-is', `${url}/repos/..%2fusers`)).toContain(refused);
     expect(await curl('--path-as-is', `${url}/repos/..%252fusers`)).toContain(refused);
+    expect(await curl('--path-as-is', `${url}/repos/..%25252fusers`)).toContain(refused);
+    // Nor what some servers take for the method or the path.
+    expect(await curl('-H', 'X-HTTP-Method-Override: delete', `${url}/repos/x`)).toContain(
+      `${refused} DELETE /repos/x`,
+    );
+    expect(await curl('-H', 'X-Original-URL: /users', `${url}/repos/x`)).toContain(`${refused} GET /users`);
     expect(await curl('-H', 'Host: other.test', `${url}/repos/x`)).toContain('this connection is to api.test');
     // A body of a GET is that, and no second request.
     const smuggled = 'POST /users HTTP/1.1\r\nHost: api.test\r\nContent-Length: 0\r\n\r\n';

@@ -6,16 +6,14 @@ import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { buffer } from 'node:stream/consumers';
-import { gzipSync } from 'node:zlib';
 import { execa } from 'execa';
-import { pack } from 'tar-stream';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { WebSocketServer } from 'ws';
 import { authorityFiles } from '../../../src/protocol/network.ts';
 import { type NetworkDecision, type Sandbox, SandboxHost } from '../../../src/sandbox/index.ts';
 import { gitBackend } from '../../support/git-backend.ts';
 import { type NameServer, openNameServer } from '../../support/name-server.ts';
+import { bring, installing, npmRegistry, packageManagers } from '../../support/npm-registry.ts';
 import { type TestAuthority, testAuthority } from '../../support/tls.ts';
 
 let nameServer: NameServer;
@@ -124,27 +122,24 @@ test.each(kinds)(
 );
 
 test.each(kinds)('npm installs from a registry over HTTPS, $kind', async (kind) => {
-  const tar = pack();
-  tar.entry({ name: 'package/package.json' }, JSON.stringify({ name: 'greeting', version: '1.0.0', main: 'main.js' }));
-  tar.entry({ name: 'package/main.js' }, "module.exports = 'installed'");
-  tar.finalize();
-  const tarball = gzipSync(await buffer(tar));
-  const integrity = `sha512-${createHash('sha512').update(tarball).digest('base64')}`;
-  const { port, url } = await serve((request, response) => {
-    const dist = { tarball: `${url}/greeting/-/greeting-1.0.0.tgz`, integrity };
-    const version = { name: 'greeting', version: '1.0.0', dist };
-    if (request.url === '/greeting/-/greeting-1.0.0.tgz') return void response.end(tarball);
-    if (request.url !== '/greeting') return void response.writeHead(404).end();
-    response.setHeader('content-type', 'application/json');
-    response.end(
-      JSON.stringify({ name: 'greeting', 'dist-tags': { latest: '1.0.0' }, versions: { '1.0.0': version } }),
-    );
-  });
+  const registry = await npmRegistry(() => url);
+  const { port, url } = await serve(registry);
   const sandbox = await sandboxFor(port, kind);
   const install = `rm -rf node_modules package*.json ~/.npm && npm install --silent --registry ${url} greeting`;
   for (const [way, command] of ways(`${install} && node -p "require('greeting')"`)) {
     const { stdout, stderr } = await sandbox.exec(command);
     expect([way, stdout.trim(), stderr]).toEqual([way, 'installed', '']);
+  }
+});
+
+test('yarn and pnpm install from a registry over HTTPS, read by the host', async () => {
+  const registry = await npmRegistry(() => url);
+  const { port, url } = await serve(registry);
+  const sandbox = await sandboxFor(port, kinds[1]);
+  for (const [name, manager] of Object.entries(packageManagers)) {
+    await bring(sandbox, manager);
+    const { stdout, stderr, exitCode } = await sandbox.exec(installing(manager), { env: { REGISTRY: url } });
+    expect([name, exitCode, stdout], stderr).toEqual([name, 0, expect.stringMatching(/installed\n$/)]);
   }
 });
 

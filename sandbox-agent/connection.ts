@@ -1,4 +1,3 @@
-import { createPublicKey, randomBytes, verify } from 'node:crypto';
 import type { Duplex } from 'node:stream';
 import type { Assignment } from '../src/protocol/assign.ts';
 import { WireProtocolError } from '../src/protocol/errors.ts';
@@ -38,10 +37,12 @@ import { writeFile } from './fs/write.ts';
 import type { Lifetime } from './lifetime.ts';
 import { type Network, type Outlet, passIn, passOut } from './network/network.ts';
 import { portsBeside } from './network/ports.ts';
+import { isSignatureOf, sha1 } from './openssl.ts';
 import { killsBeyond } from './process/memory.ts';
 import type { Attachment } from './process/output.ts';
 import type { SandboxProcess } from './process/process.ts';
 import type { Processes } from './process/processes.ts';
+import { randomHex } from './random.ts';
 import type { Sessions } from './session/sessions.ts';
 
 /** What every connection works on. */
@@ -98,7 +99,7 @@ const mostBroken = 64;
 
 /** Lets a host in that proves who it is: to a new connection, or to one of its own that broke. */
 export function serve(transport: Duplex, sandbox: Sandbox): void {
-  const nonce = randomBytes(32).toString('hex');
+  const nonce = randomHex(32);
   const send = (message: AgentMessage) => socket.send([encodeHandshake(message)]);
   const forget = () => {
     clearTimeout(patience);
@@ -112,6 +113,7 @@ export function serve(transport: Duplex, sandbox: Sandbox): void {
   let isOver = false;
   let connection: Connection | undefined;
   const socket = new WebSocket(transport, 'server', {
+    sha1,
     onOpen: () => send({ type: 'hello', protocol: protocolVersion, agentVersion: sandbox.version, nonce }),
     onBytes: (piece, isLast) => {
       if (connection) return connection.receive(socket, piece);
@@ -137,10 +139,10 @@ export function serve(transport: Duplex, sandbox: Sandbox): void {
 
   function authenticate({ signature, resume }: Authenticate): void {
     const text = Buffer.from(signedText(sandbox.id, nonce));
-    if (!verify(null, text, publicKey(sandbox.publicKey), Buffer.from(signature, 'hex'))) {
+    if (!isSignatureOf(text, Buffer.from(signature, 'hex'), Buffer.from(sandbox.publicKey, 'hex'))) {
       refuse({ type: 'refused' });
     } else if (!resume) {
-      const id = randomBytes(16).toString('hex');
+      const id = randomHex(16);
       send({ type: 'welcome', connection: id, ...sandbox.welcome });
       connection = openConnection(id, sandbox);
       connection.attach(socket);
@@ -484,11 +486,6 @@ function isLook({ type }: Request): boolean {
     type === 'network.accept' ||
     type === 'network.ports'
   );
-}
-
-function publicKey(hex: string) {
-  const x = Buffer.from(hex, 'hex').toString('base64url');
-  return createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x }, format: 'jwk' });
 }
 
 /** Errors of Node carry the POSIX name as `code`, ours a code of our own; what has none is a fault of ours. */

@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { chownSync, readdirSync, rmSync, stat, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { constants } from 'node:os';
@@ -19,6 +18,7 @@ import { takeExits } from './process/exit.ts';
 import { KeptDirectory } from './process/kept.ts';
 import { Processes } from './process/processes.ts';
 import { liveProcesses, signalAll } from './process/tree.ts';
+import { randomHex } from './random.ts';
 import { Sessions } from './session/sessions.ts';
 import { setting, settings } from './settings.ts';
 
@@ -68,7 +68,7 @@ function start(): void {
     id: setting('BERTH_SANDBOX'),
     version: setting('BERTH_VERSION'),
     publicKey: setting('BERTH_PUBLIC_KEY'),
-    welcome: { boot: randomBytes(8).toString('hex'), ...shown(identity), cwd },
+    welcome: { boot: randomHex(8), ...shown(identity), cwd },
     connections: new Map(),
     sessions: new Sessions(identity),
     processes: new Processes(env, cwd, kept, network),

@@ -1,6 +1,6 @@
-import { randomBytes } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
+import { randomHex } from './random.ts';
 
 const maxFileBytes = 16 * 1024 * 1024;
 
@@ -20,7 +20,7 @@ export function readSmallFile(path: string): string {
 export function replaceSmallFile(path: string, content: string | Uint8Array): void {
   const directory = openSync(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
   const within = `/proc/self/fd/${directory}`;
-  const part = `${within}/.berth-${randomBytes(8).toString('hex')}`;
+  const part = `${within}/.berth-${randomHex(8)}`;
   try {
     writeFileSync(part, content, { mode: 0o644, flag: 'wx' });
     renameSync(part, `${within}/${basename(path)}`);

@@ -1,11 +1,11 @@
-import { randomBytes } from 'node:crypto';
 import { closeSync, constants, ftruncateSync, openSync, readFileSync, readlinkSync, rmSync, writeSync } from 'node:fs';
 import { basename, dirname } from 'node:path/posix';
 import { bytesOfName } from '../../src/protocol/names.ts';
+import { randomHex } from '../random.ts';
 
 /** The name of something that is not whole yet, or about to go; beside what it will be. */
 export function partName(): string {
-  return `.berth-${randomBytes(8).toString('hex')}`;
+  return `.berth-${randomHex(8)}`;
 }
 
 export function isPartName(name: string): boolean {

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { sha1 } from '../openssl.ts';
 
 const magic = 0xfeed_feed;
 const version = 2;
@@ -23,8 +23,7 @@ export function javaStore(bundle: string): Buffer {
   }
   const content = Buffer.concat(parts);
   const wide = Buffer.from(password, 'utf16le').swap16();
-  const sum = createHash('sha1').update(wide).update('Mighty Aphrodite').update(content).digest();
-  return Buffer.concat([content, sum]);
+  return Buffer.concat([content, sha1(Buffer.concat([wide, Buffer.from('Mighty Aphrodite'), content]))]);
 }
 
 function integer(value: number): Buffer {

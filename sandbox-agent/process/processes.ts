@@ -1,4 +1,3 @@
-import { createHash, randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { limits } from '../../src/protocol/limits.ts';
 import type { WireStream } from '../../src/protocol/mux.ts';
@@ -10,6 +9,8 @@ import { RequestError } from '../errors.ts';
 import { RecordWriter } from '../fs/records.ts';
 import { findIdentity } from '../identity.ts';
 import type { Network } from '../network/network.ts';
+import { sha256 } from '../openssl.ts';
+import { randomHex } from '../random.ts';
 import type { Session } from '../session/sessions.ts';
 import type { KeptDirectory } from './kept.ts';
 import { type Attachment, sendOutput } from './output.ts';
@@ -161,7 +162,7 @@ export class Processes {
     session: Session,
     { detached, ...further }: Further,
   ): SandboxProcess {
-    const processId = `p_${randomBytes(8).toString('hex')}`;
+    const processId = `p_${randomHex(8)}`;
     const identity = request.user === undefined ? session.identity : findIdentity(request.user);
     const tree = newTree();
     const sources = [this.#sandboxEnvironment, this.#network.env, session.env, request.env];
@@ -218,7 +219,5 @@ export class Processes {
 }
 
 function hashOf({ argv, env, cwd, user, umask, timeoutMs }: Asked): string {
-  return createHash('sha256')
-    .update(JSON.stringify([argv, env, cwd, user, umask, timeoutMs]))
-    .digest('hex');
+  return sha256(Buffer.from(JSON.stringify([argv, env, cwd, user, umask, timeoutMs]))).toString('hex');
 }

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import type { TerminalSize } from '../../src/protocol/values.ts';
 import type { Restored } from './emulator.ts';
 
@@ -187,6 +187,8 @@ class ScreenThread {
   }
 
   private constructor() {
+    // Loaded only now: few sandboxes have a terminal.
+    const { Worker } = process.getBuiltinModule('node:worker_threads');
     this.#worker = new Worker(join(__dirname, 'screen.cjs'), { resourceLimits, env: {} });
     this.#worker.unref();
     this.#worker.on('message', ({ screen, restored }: Done) => {

@@ -1,4 +1,3 @@
-import { createHash, randomBytes } from 'node:crypto';
 import { WireProtocolError } from './errors.ts';
 import { limits } from './limits.ts';
 
@@ -30,7 +29,8 @@ export interface ByteStream {
   readonly writableNeedDrain: boolean;
 }
 
-export interface WebSocketHandlers {
+export interface WebSocketOptions {
+  sha1: (bytes: Buffer) => Buffer;
   /** The other side has taken the connection, or was taken. */
   onOpen: () => void;
   /**
@@ -57,8 +57,9 @@ export interface WebSocketHandlers {
 export class WebSocket {
   readonly #stream: ByteStream;
   readonly #side: 'client' | 'server';
-  readonly #handlers: WebSocketHandlers;
-  readonly #key = randomBytes(16).toString('base64');
+  readonly #options: WebSocketOptions;
+  /** Of a client. */
+  #key = '';
   #head: Buffer | undefined = Buffer.alloc(0);
   #isClosed = false;
   // What has come of the frame that is read.
@@ -74,15 +75,16 @@ export class WebSocket {
   #isInMessage = false;
 
   /** `stream` belongs to it from now on. */
-  constructor(stream: ByteStream, side: 'client' | 'server', handlers: WebSocketHandlers) {
+  constructor(stream: ByteStream, side: 'client' | 'server', options: WebSocketOptions) {
     this.#stream = stream;
     this.#side = side;
-    this.#handlers = handlers;
+    this.#options = options;
     stream.on('data', (chunk: Buffer) => this.#receive(chunk));
     stream.on('error', (error) => this.#end({ error }));
     stream.on('end', () => this.#end({}));
     stream.on('close', () => this.#end({}));
     if (side === 'client') {
+      this.#key = Buffer.from(crypto.getRandomValues(new Uint8Array(16))).toString('base64');
       stream.write(
         head(`GET ${path} HTTP/1.1`, { Host: 'berth', 'Sec-WebSocket-Version': '13', 'Sec-WebSocket-Key': this.#key }),
       );
@@ -120,7 +122,7 @@ export class WebSocket {
   #end(end: { code?: number; error?: Error }): void {
     if (this.#isClosed) return;
     this.terminate();
-    this.#handlers.onClose(end);
+    this.#options.onClose(end);
   }
 
   #write(opcode: number, pieces: readonly Uint8Array[]): void {
@@ -176,13 +178,13 @@ export class WebSocket {
     if (this.#side === 'client') this.#checkAnswer(firstLine, fields);
     else this.#answer(firstLine, fields);
     this.#head = undefined;
-    this.#handlers.onOpen();
+    this.#options.onOpen();
     return all.subarray(end + 4);
   }
 
   #checkAnswer(firstLine: string, fields: Map<string, string>): void {
     if (!firstLine.startsWith('HTTP/1.1 101 ')) throw new WireProtocolError('an answer that is not to a WebSocket');
-    if (fields.get('sec-websocket-accept') !== acceptOf(this.#key)) {
+    if (fields.get('sec-websocket-accept') !== this.#acceptOf(this.#key)) {
       throw new WireProtocolError('an answer to another WebSocket');
     }
   }
@@ -194,7 +196,11 @@ export class WebSocket {
       this.#stream.write('HTTP/1.1 426 Upgrade Required\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
       throw new WireProtocolError('a request that is not for the wire');
     }
-    this.#stream.write(head('HTTP/1.1 101 Switching Protocols', { 'Sec-WebSocket-Accept': acceptOf(key) }));
+    this.#stream.write(head('HTTP/1.1 101 Switching Protocols', { 'Sec-WebSocket-Accept': this.#acceptOf(key) }));
+  }
+
+  #acceptOf(key: string): string {
+    return this.#options.sha1(Buffer.from(`${key}${acceptSuffix}`)).toString('base64');
   }
 
   /** Takes a header, or what is here of a payload. @returns the rest */
@@ -209,7 +215,7 @@ export class WebSocket {
     this.#left -= piece.length;
     if (this.#mask) this.#unmask(piece, this.#mask);
     if (this.#opcode >= opcodes.close) this.#control = Buffer.concat([this.#control, piece]);
-    else this.#handlers.onBytes(piece, this.#left === 0 && this.#isFinal);
+    else this.#options.onBytes(piece, this.#left === 0 && this.#isFinal);
     if (this.#left === 0) this.#endFrame();
     return bytes.subarray(piece.length);
   }
@@ -239,7 +245,7 @@ export class WebSocket {
     this.#left = length;
     this.#checkFrame(first, isMasked);
     if (length > 0) return;
-    if (this.#opcode < opcodes.close) this.#handlers.onBytes(header.subarray(0, 0), this.#isFinal);
+    if (this.#opcode < opcodes.close) this.#options.onBytes(header.subarray(0, 0), this.#isFinal);
     this.#endFrame();
   }
 
@@ -281,14 +287,14 @@ export class WebSocket {
       // One who asks and reads no answer gets no more of them.
       if (!this.isBehind) this.#write(opcodes.pong, [control]);
     } else if (this.#opcode === opcodes.pong) {
-      this.#handlers.onPong();
+      this.#options.onPong();
     } else if (this.#opcode === opcodes.close) {
       const code = control.length >= 2 ? control.readUInt16BE(0) : 1005;
       this.#write(opcodes.close, [control.subarray(0, 2)]);
       // Behind the answer.
       this.#isClosed = true;
       setImmediate(() => this.#stream.destroy());
-      this.#handlers.onClose({ code });
+      this.#options.onClose({ code });
     }
   }
 }
@@ -298,10 +304,6 @@ function head(firstLine: string, fields: Record<string, string>): string {
   return `${firstLine}\r\n${Object.entries(all)
     .map(([name, value]) => `${name}: ${value}\r\n`)
     .join('')}\r\n`;
-}
-
-function acceptOf(key: string): string {
-  return createHash('sha1').update(`${key}${acceptSuffix}`).digest('base64');
 }
 
 function frameHeader(opcode: number, length: number, isMasked: boolean): Buffer {

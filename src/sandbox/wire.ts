@@ -1,4 +1,4 @@
-import { type KeyObject, sign } from 'node:crypto';
+import { createHash, type KeyObject, sign } from 'node:crypto';
 import type { Duplex } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
 import { BerthError } from '../errors.ts';
@@ -284,6 +284,7 @@ export class Wire {
       };
       const handshake = new HandshakeReader();
       const socket = new WebSocket(stream, 'client', {
+        sha1: (bytes) => createHash('sha1').update(bytes).digest(),
         onOpen: () => {},
         onBytes: (piece, isLast) => {
           this.#heard = true;

@@ -1,14 +1,17 @@
 import { execFile } from 'node:child_process';
+import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
 import { readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { createConnection, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, onTestFinished } from 'vitest';
-import { WireProtocolError } from '../../src/protocol/errors.ts';
+import { connectAgent } from '../../src/engine/transport/unix.ts';
+import { WireAuthenticationError, WireProtocolError } from '../../src/protocol/errors.ts';
 import { socketName } from '../../src/protocol/socket.ts';
 import { WireClosedError } from '../../src/sandbox/errors.ts';
 import { SandboxHost } from '../../src/sandbox/host.ts';
+import { Wire } from '../../src/sandbox/wire.ts';
 import { openHost, test } from '../support/sandbox-fixture.ts';
 
 const run = promisify(execFile);
@@ -29,6 +32,14 @@ async function sandboxWithSocket() {
   if (!path) expect.unreachable();
   return { host, stateDir, sandbox, socket: join(stateDir, path) };
 }
+
+test('a host with another key is refused', async () => {
+  const { sandbox, socket } = await sandboxWithSocket();
+  const { privateKey } = generateKeyPairSync('ed25519');
+  const explainEnd = async (cause: Error | undefined) => cause ?? new Error('closed');
+  const stranger = Wire.open(await connectAgent(socket), { sandboxId: sandbox.id, privateKey, explainEnd });
+  await expect(stranger).rejects.toBeInstanceOf(WireAuthenticationError);
+});
 
 test('those who do not prove who they are do not fill the sandbox-agent, nor keep its host out', async () => {
   const { stateDir, sandbox, socket } = await sandboxWithSocket();

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { type AddressInfo, connect as connectTcp, createServer as createTcpServer } from 'node:net';
@@ -8,6 +9,8 @@ import { WebSocket as ForeignSocket, WebSocketServer } from 'ws';
 import { WireProtocolError } from '../../src/protocol/errors.ts';
 import { limits } from '../../src/protocol/limits.ts';
 import { WebSocket } from '../../src/protocol/websocket.ts';
+
+const sha1 = (bytes: Buffer) => createHash('sha1').update(bytes).digest();
 
 /** One end, and all that came to it. */
 class End {
@@ -25,6 +28,7 @@ class End {
       onOpen = resolve;
     });
     this.socket = new WebSocket(stream, side, {
+      sha1,
       onOpen: () => onOpen(),
       onBytes: (piece, isLast) => {
         this.#pieces.push(Buffer.from(piece));
@@ -248,6 +252,7 @@ test('what takes long leaves the event loop its turns, and comes whole and in or
   onTestFinished(() => clearInterval(count));
   const closed = new Promise<void>((resolve) => {
     new WebSocket(near, 'server', {
+      sha1,
       onOpen: () => {},
       onBytes: (piece, isLast) => {
         if (isLast) seen.push(piece.length);

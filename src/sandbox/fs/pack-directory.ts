@@ -1,25 +1,55 @@
-import { close, constants, fstat, open, read, type Stats } from 'node:fs';
-import { lstat, readdir, readFile, readlink } from 'node:fs/promises';
+import * as fs from 'node:fs';
+import { lstat, readdir, readFile, readlink, statfs } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import { IgnoreRules } from '../../protocol/ignore-rules.ts';
 import { nameOfBytes } from '../../protocol/names.ts';
+import { Pace } from '../../protocol/pace.ts';
 import { type TarEntry, tarBlockBytes, tarHeader, tarPadding } from '../../protocol/tar-header.ts';
 import { FileError } from '../errors.ts';
 import { hostPath } from './unpack-archive.ts';
 
-// File handles take twice the time of these, which is most of it where files are small.
-const openAt = promisify(open);
-const statOf = promisify(fstat);
-const readFrom = promisify(read);
-const closeIt = promisify(close);
+/** What is called on a file, by the descriptor of the open one: file handles take twice the time. */
+interface Calls {
+  open(path: Path, flags: number): Maybe<number>;
+  stat(file: number): Maybe<Stats>;
+  /** @returns how many bytes came */
+  read(file: number, buffer: Buffer): Maybe<number>;
+  close(file: number): Maybe<void>;
+}
+
+type Path = string | Buffer;
+type Maybe<Value> = Value | Promise<Value>;
+type Stats = fs.Stats;
+
+const { constants } = fs;
+
+const onThread: Calls = {
+  open: promisify<Path, number, number>(fs.open),
+  stat: promisify<number, Stats>(fs.fstat),
+  read: promisify<number, Buffer, number>((file, buffer, done) => fs.read(file, buffer, 0, buffer.length, null, done)),
+  close: promisify(fs.close),
+};
+
+/** The way to another thread and back takes several times what most calls take. */
+const atOnce: Calls = {
+  open: fs.openSync,
+  stat: (file) => fs.fstatSync(file),
+  read: (file, buffer) => fs.readSync(file, buffer),
+  close: fs.closeSync,
+};
+
+/** File systems of Linux that always answer, by their numbers of statfs(2): ext, XFS, Btrfs, ZFS, F2FS, overlay, tmpfs. */
+const local = new Set([0xef53, 0x5846_5342, 0x9123_683e, 0x2fc1_2fc1, 0xf2f5_2010, 0x794c_7630, 0x0102_1994]);
 
 /** A file up to this size is read before its header is written: then it can't change in between. */
 const smallBytes = 64 * 1024;
 const pieceBytes = 256 * 1024;
 /** Entries of one directory that are looked at together. */
-const atOnce = 16;
+const lookedAtTogether = 16;
+/** What is packed in one turn of the event loop: the sandbox unpacks meanwhile, and has little to wait for. */
+const sliceMs = 2;
 
 /**
  * A tar of a file of the host, or of what is in a directory: permissions, links, empty directories. Sockets and devices
@@ -30,30 +60,42 @@ export function packDirectory(path: string, options: { gitignore?: boolean } = {
   return Readable.from(new Packer().pack(path, options.gitignore ?? false), { objectMode: false });
 }
 
-/** What is known of an entry after one look: bytes of the archive, and what they are still without. */
+/**
+ * What is known of an entry after one look: bytes of the archive, and what they are still without, the content of a file or
+ * what is in a directory.
+ */
 interface Entry {
   path: string;
   name: string;
   bytes: Buffer[];
-  rest?: 'children' | 'content';
+  rest?: 'content' | { device: number };
 }
 
 class Packer {
   /** What leaves together with what follows, that many small files do not become as many pieces. */
   #pieces: Buffer[] = [];
   #bytes = 0;
+  readonly #pace = new Pace(undefined, sliceMs);
+  /** By the number of the file system. */
+  readonly #calls = new Map<number, Calls>();
 
   async *pack(path: string, gitignore: boolean): AsyncGenerator<Buffer> {
     const stats = await lstat(path);
     const rules = gitignore && stats.isDirectory() ? await ignoreRulesAbove(resolve(path)) : undefined;
-    if (stats.isDirectory()) yield* this.#packChildren(path, '', rules);
-    else if (stats.isFile() || stats.isSymbolicLink()) yield* this.#packEntry(await look(path, basename(path), stats));
+    if (stats.isDirectory()) yield* this.#packChildren(path, '', await this.#callsIn(path, stats.dev), rules);
+    else if (stats.isFile() || stats.isSymbolicLink())
+      yield* this.#packEntry(await look(path, basename(path), stats, onThread));
     // Below a directory it is left out; this one was asked for.
     else throw new FileError({ code: 'ENOTSUP', path, operation: 'upload', detail: 'no file, directory or link' });
     yield this.#take(Buffer.alloc(2 * tarBlockBytes));
   }
 
-  async *#packChildren(path: string, prefix: string, above: IgnoreRules | undefined): AsyncGenerator<Buffer> {
+  async *#packChildren(
+    path: string,
+    prefix: string,
+    calls: Calls,
+    above: IgnoreRules | undefined,
+  ): AsyncGenerator<Buffer> {
     const rules = above && (await ignoreRulesIn(above, resolve(path)));
     const children = (await readChildren(path)).filter(
       (child) =>
@@ -61,10 +103,11 @@ class Packer {
     );
     const looks: Promise<Entry>[] = [];
     for (const [index, child] of children.entries()) {
-      const looking = look(join(path, child.name), prefix + child.name, child.kind);
+      const looking = look(join(path, child.name), prefix + child.name, child.kind, calls);
       looking.catch(() => {}); // told when it is its turn
       looks.push(looking);
-      if (index >= atOnce - 1) yield* this.#packEntry(await looks.shift(), rules);
+      if (index >= lookedAtTogether - 1) yield* this.#packEntry(await looks.shift(), rules);
+      await this.#pace.turn();
     }
     for (const looking of looks) yield* this.#packEntry(await looking, rules);
   }
@@ -74,26 +117,38 @@ class Packer {
     this.#pieces.push(...entry.bytes);
     this.#bytes += entry.bytes.reduce((sum, { length }) => sum + length, 0);
     if (this.#bytes >= pieceBytes) yield this.#take();
-    if (entry.rest === 'children') yield* this.#packChildren(entry.path, `${entry.name}/`, rules);
-    else if (entry.rest === 'content') yield* this.#packContent(entry);
+    if (entry.rest === undefined) return;
+    if (entry.rest === 'content') return yield* this.#packContent(entry);
+    const calls = await this.#callsIn(entry.path, entry.rest.device);
+    yield* this.#packChildren(entry.path, `${entry.name}/`, calls, rules);
   }
 
   /** What is added meanwhile is left out; what is taken away is an error: no bytes of ours go in its place. */
   async *#packContent({ path, name }: Entry): AsyncGenerator<Buffer> {
-    const file = await openFile(path);
+    const file = await openFile(path, onThread);
     try {
-      const stats = await statOf(file);
+      const stats = await onThread.stat(file);
       yield this.#take(tarHeader(entryOf(stats, 'file', name)));
       for (let missing = stats.size; missing > 0; ) {
-        const content = await readUpTo(file, Math.min(missing, pieceBytes));
+        const content = await readUpTo(file, Math.min(missing, pieceBytes), onThread);
         if (content.length === 0) throw new Error(`${path} became shorter while it was read.`);
         yield content;
         missing -= content.length;
       }
       this.#pieces.push(tarPadding(stats.size));
     } finally {
-      await closeIt(file);
+      await onThread.close(file);
     }
+  }
+
+  /** What is asked over a network, or of a program, may not answer: nothing else would be done until it does. */
+  async #callsIn(directory: string, device: number): Promise<Calls> {
+    const known = this.#calls.get(device);
+    if (known) return known;
+    const isLocal = process.platform === 'linux' && local.has((await statfs(hostPath(directory))).type);
+    const calls = isLocal ? atOnce : onThread;
+    this.#calls.set(device, calls);
+    return calls;
   }
 
   /** What waits, and `last`. */
@@ -137,15 +192,11 @@ async function exists(path: string): Promise<boolean> {
   );
 }
 
-async function look(path: string, name: string, kind: Kind): Promise<Entry> {
-  if (kind.isFile()) return lookAtFile(path, name);
+async function look(path: string, name: string, kind: Kind, calls: Calls): Promise<Entry> {
+  if (kind.isFile()) return lookAtFile(path, name, calls);
   if (kind.isDirectory()) {
-    return {
-      path,
-      name,
-      bytes: [tarHeader(entryOf(await lstat(hostPath(path)), 'directory', name))],
-      rest: 'children',
-    };
+    const stats = await lstat(hostPath(path));
+    return { path, name, bytes: [tarHeader(entryOf(stats, 'directory', name))], rest: { device: stats.dev } };
   }
   if (!kind.isSymbolicLink()) return { path, name, bytes: [] };
   const [stats, linkTarget] = await Promise.all([lstat(hostPath(path)), readlink(hostPath(path), 'buffer')]);
@@ -156,31 +207,31 @@ async function look(path: string, name: string, kind: Kind): Promise<Entry> {
   };
 }
 
-async function lookAtFile(path: string, name: string): Promise<Entry> {
-  const file = await openFile(path);
+async function lookAtFile(path: string, name: string, calls: Calls): Promise<Entry> {
+  const file = await openFile(path, calls);
   try {
-    const stats = await statOf(file);
+    const stats = await calls.stat(file);
     if (!stats.isFile()) return { path, name, bytes: [] };
     if (stats.size > smallBytes) return { path, name, bytes: [], rest: 'content' };
-    const content = await readUpTo(file, stats.size);
+    const content = await readUpTo(file, stats.size, calls);
     const header = tarHeader({ ...entryOf(stats, 'file', name), size: content.length });
     return { path, name, bytes: [header, content, tarPadding(content.length)] };
   } finally {
-    await closeIt(file);
+    await calls.close(file);
   }
 }
 
 /** Something else may have come in the place of the file: what a link points to is not ours to send, a FIFO would wait. */
-function openFile(path: string): Promise<number> {
-  return openAt(hostPath(path), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+function openFile(path: string, calls: Calls): Maybe<number> {
+  return calls.open(hostPath(path), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
 }
 
 /** Fewer bytes only at the end of the file: a read may give less than it was asked for. */
-async function readUpTo(file: number, bytes: number): Promise<Buffer> {
+async function readUpTo(file: number, bytes: number, calls: Calls): Promise<Buffer> {
   const buffer = Buffer.allocUnsafe(bytes);
   let filled = 0;
   while (filled < bytes) {
-    const { bytesRead } = await readFrom(file, buffer, filled, bytes - filled, null);
+    const bytesRead = await calls.read(file, buffer.subarray(filled));
     if (bytesRead === 0) break;
     filled += bytesRead;
   }

@@ -17,6 +17,7 @@ export default defineConfig({
     // Vitest leaves one core to others; but most of a test is to wait for the engine.
     maxWorkers: '100%',
     // A machine that is busy takes many times as long: only what hangs is to be ended.
+    globalSetup: ['test/build.ts'],
     setupFiles: ['test/seed.ts'],
     testTimeout: 120_000,
     hookTimeout: 120_000,

@@ -3,13 +3,13 @@ import { join } from 'node:path';
 import { describe, expect } from 'vitest';
 import { test } from './command.ts';
 
-const typed = 'test/cli/fixtures/typed-input.ts';
+const typed = 'test/cli/fixtures/typed-input.js';
 
 describe('wrong usage is one line that says what to do, and exit code 2', () => {
   const cases: [name: string, args: string[], text: RegExp][] = [
     ['an unknown file', ['run', 'no/such/file.ts'], /There is no file .*no\/such\/file\.ts/],
     ['an unknown workflow', ['run', 'nightly'], /no workflow nightly: make it in workflows\/nightly\.ts/],
-    ['no default export', ['run', 'test/cli/fixtures/no-default.ts'], /has no default export\. Write: export default/],
+    ['no default export', ['run', 'test/cli/fixtures/no-default.js'], /has no default export\. Write: export default/],
     ['a file that is no program', ['run', 'README.md'], /README\.md is no JavaScript or TypeScript/],
     ['input that is not JSON', ['run', typed, '--input', '{file}'], /--input is not JSON/],
     ['an input file that is not there', ['run', typed, '--input-file', 'nope.json'], /can't be read: .*nope\.json/],
@@ -108,7 +108,7 @@ test('says how to name a file that Node takes for the older kind of modules', as
 test('an engine that can not be reached is exit code 3, for every command that needs it', async ({ berth }) => {
   const env = { DOCKER_HOST: `unix://${berth.stateDir}/no.sock` };
   const commands = [
-    ['run', 'test/cli/fixtures/works-for-ever.ts'],
+    ['run', 'test/cli/fixtures/works-for-ever.js'],
     ['sandbox', 'ls'],
     ['sandbox', 'create'],
     ['gc'],
@@ -129,7 +129,7 @@ test('an engine that can not be reached is exit code 3, for every command that n
 
 test('a missing API key fails the run and names the variable', async ({ berth }) => {
   const { exitCode, stderr } = await berth.run(
-    ['run', 'test/cli/fixtures/asks-a-model.ts', '--json', '--model', 'anthropic/claude-sonnet-4-5'],
+    ['run', 'test/cli/fixtures/asks-a-model.js', '--json', '--model', 'anthropic/claude-sonnet-4-5'],
     { ANTHROPIC_API_KEY: '' },
   );
   expect(stderr).toMatch(/anthropic has no API key; set ANTHROPIC_API_KEY/);
@@ -138,14 +138,14 @@ test('a missing API key fails the run and names the variable', async ({ berth })
 });
 
 test('an image that does not exist fails the run and says how to get it', async ({ berth }) => {
-  const { exitCode, stderr } = await berth.run(['run', 'test/cli/fixtures/no-such-image.ts', '--json']);
+  const { exitCode, stderr } = await berth.run(['run', 'test/cli/fixtures/no-such-image.js', '--json']);
   expect(stderr).toMatch(/no image berth-test-no-such-image:1.*docker pull/);
   expect(stderr.split('\n')).toHaveLength(1);
   expect(exitCode).toBe(1);
 });
 
 test('an action that fails is exit code 1 and one line', async ({ berth }) => {
-  const { exitCode, stderr } = await berth.run(['run', 'test/cli/fixtures/fails.ts', '--json']);
+  const { exitCode, stderr } = await berth.run(['run', 'test/cli/fixtures/fails.js', '--json']);
   expect(stderr).toMatch(/^berth: This work can not be done: it is too hard\./);
   expect(stderr.split('\n')).toHaveLength(1);
   expect(exitCode).toBe(1);

@@ -4,7 +4,7 @@ import { type Cli, test } from './command.ts';
 
 /** Starts a run whose command never ends, and waits until that has begun. */
 async function startRun(berth: Cli) {
-  const run = berth.run(['run', 'test/cli/fixtures/works-for-ever.ts', '--json']);
+  const run = berth.run(['run', 'test/cli/fixtures/works-for-ever.js', '--json']);
   const lines = createInterface({ input: run.stdout });
   for await (const line of lines) {
     const event: { type?: string } = JSON.parse(line);

@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { expect } from 'vitest';
-import { test } from './command.ts';
+import { commandLine, test } from './command.ts';
 
 test('a reader that has enough ends any command with 141, without a word', async ({ berth }) => {
   await berth.run(['sandbox', 'create', '--id', 'cli-pipe']);
@@ -12,8 +12,8 @@ test('a reader that has enough ends any command with 141, without a word', async
     ['gc', '--json'],
     ['sandbox', 'ls', '--json'],
     ['sandbox', 'exec', 'cli-pipe', '--', 'yes'],
-    ['run', 'test/cli/fixtures/works-for-ever.ts'],
-    ['run', 'test/cli/fixtures/works-for-ever.ts', '--json', '--watch'],
+    ['run', 'test/cli/fixtures/works-for-ever.js'],
+    ['run', 'test/cli/fixtures/works-for-ever.js', '--json', '--watch'],
   ];
   for (const args of commands) {
     const command = berth.run(args);
@@ -27,11 +27,10 @@ test('a reader that has enough ends any command with 141, without a word', async
 test('output that can not be written is one line and exit code 1', async ({ berth }) => {
   const commands = [
     ['sandbox', 'ls'],
-    ['run', 'test/cli/fixtures/works-for-ever.ts'],
+    ['run', 'test/cli/fixtures/works-for-ever.js'],
   ];
   for (const args of commands) {
-    const command = [process.execPath, '--import', 'tsx', 'src/cli/main.ts', ...args];
-    const { exitCode, stderr } = await execa('sh', ['-c', 'exec "$0" "$@" > /dev/full', ...command], {
+    const { exitCode, stderr } = await execa('sh', ['-c', 'exec "$0" "$@" > /dev/full', ...commandLine(args)], {
       cwd: fileURLToPath(new URL('../..', import.meta.url)),
       env: { BERTH_STATE_DIR: berth.stateDir },
       reject: false,

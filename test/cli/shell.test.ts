@@ -10,7 +10,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 function onTerminal({ stateDir }: Cli, args: string) {
   const lines = [
     'stty cols 90 rows 20; before=$(stty -g); echo on=$(tty)=',
-    `(sh -c 'echo pid=$PPID='; exec '${process.execPath}' --import tsx src/cli/main.ts sandbox shell ${args}); echo code=$?=`,
+    `(sh -c 'echo pid=$PPID='; exec '${process.execPath}' dist/cli/main.js sandbox shell ${args}); echo code=$?=`,
     '[ "$(stty -g)" = "$before" ] && echo as it was',
   ];
   const running = execa('script', ['-qefc', lines.join('\n'), '/dev/null'], {

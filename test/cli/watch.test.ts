@@ -99,6 +99,6 @@ test('--watch says at once what a watched file can not mend', async ({ berth }) 
   const unknown = await berth.run(['run', 'no/such/file.ts', '--watch']);
   expect(unknown).toMatchObject({ exitCode: 2, stdout: '' });
   expect(unknown.stderr).toMatch(/There is no file/);
-  const input = await berth.run(['run', 'test/cli/fixtures/fails.ts', '--watch', '--input', '{']);
+  const input = await berth.run(['run', 'test/cli/fixtures/fails.js', '--watch', '--input', '{']);
   expect(input).toMatchObject({ exitCode: 2, stdout: '' });
 });

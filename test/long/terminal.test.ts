@@ -25,7 +25,7 @@ async function unpackVim(): Promise<string> {
 
 /** `berth sandbox shell` on a terminal of script(1), and what a person sees on that. */
 function onTerminal({ stateDir }: Cli, args: string) {
-  const shell = `stty cols ${size.cols} rows ${size.rows}; echo "on=$(tty)="; '${process.execPath}' --import tsx src/cli/main.ts sandbox shell ${args}; echo code=$?=`;
+  const shell = `stty cols ${size.cols} rows ${size.rows}; echo "on=$(tty)="; '${process.execPath}' dist/cli/main.js sandbox shell ${args}; echo code=$?=`;
   const running = execa('script', ['-qefc', shell, '/dev/null'], {
     cwd: root,
     env: { BERTH_STATE_DIR: stateDir, SHELL: '/bin/sh' },

@@ -40,8 +40,7 @@ describe.skipIf(reasonToSkip !== undefined)(name, () => {
   test('makes the base image by itself, and lists it under its own name', async () => {
     for (const { Id } of await engine.docker.listImages()) await engine.docker.getImage(Id).remove({ force: true });
     const env = { DOCKER_HOST: `unix://${engine.address.socketPath}` };
-    const berth = (...args: string[]) =>
-      execa(process.execPath, ['--import', 'tsx', 'src/cli/main.ts', ...args], { cwd: root, env });
+    const berth = (...args: string[]) => execa(process.execPath, ['dist/cli/main.js', ...args], { cwd: root, env });
     const { image } = JSON.parse((await berth('image', 'build', '--json')).stdout);
     const listed = JSON.parse((await berth('image', 'ls', '--json')).stdout);
     expect(listed).toContainEqual(expect.objectContaining({ name: image, current: true }));

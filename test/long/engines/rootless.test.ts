@@ -91,7 +91,7 @@ describe.skipIf(reasonToSkipRootless !== undefined).each(Object.entries(engines)
         await expect(sandbox.pause()).rejects.toMatchObject({ code: 'engine_error' });
         expect((await sandbox.exec('echo goes on')).stdout).toBe('goes on\n');
         const DOCKER_HOST = `unix://${engine.address.socketPath}`;
-        const { stdout } = await execa(process.execPath, ['--import', 'tsx', 'src/cli/main.ts', 'doctor', '--json'], {
+        const { stdout } = await execa(process.execPath, ['dist/cli/main.js', 'doctor', '--json'], {
           cwd: root,
           env: { DOCKER_HOST },
         });

@@ -197,18 +197,7 @@ test('goes on at once through another one when a process was killed that program
   const host = await openHost();
   const { id } = await host.create({ network: { allow: [`127.0.0.1:${port}`] } });
   await host.close();
-  const args = [
-    '--import',
-    'tsx',
-    'src/cli/main.ts',
-    'sandbox',
-    'exec',
-    id,
-    '--',
-    'sh',
-    '-c',
-    'echo on; exec sleep 1000',
-  ];
+  const args = ['dist/cli/main.js', 'sandbox', 'exec', id, '--', 'sh', '-c', 'echo on; exec sleep 1000'];
   const killed = execa(process.execPath, args, { cwd: root, reject: false, env: { BERTH_STATE_DIR: stateDir } });
   await once(killed.stdout, 'data');
   const sandbox = await (await openHost()).connect(id);

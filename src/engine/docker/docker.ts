@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
-import Docker from 'dockerode';
+import type Dockerode from 'dockerode';
 import { WireProtocolError } from '../../protocol/errors.ts';
 import { agentGroup, socketName } from '../../protocol/socket.ts';
 import type {
@@ -29,6 +29,7 @@ import {
   lockSuffix,
 } from './agent-volume.ts';
 import { baseImageTag } from './base-image.ts';
+import { Docker } from './client.ts';
 import { agentCommand, createContainer, keptVolume, transportLabel } from './create.ts';
 import { containerEvents } from './events.ts';
 import { engineFailure, reasonOf, statusOf } from './failure.ts';
@@ -42,7 +43,7 @@ import { containerUsage } from './usage.ts';
 
 export interface DockerEngineOptions {
   /** Where the engine is, as dockerode takes it. Default: what `findEngine` finds */
-  docker?: Docker.DockerOptions;
+  docker?: Dockerode.DockerOptions;
   /** On everything that is made here: the host's labels. */
   labels: Readonly<Record<string, string>>;
   onProgress?: (step: string) => void;
@@ -66,7 +67,7 @@ const socketPatienceMs = 3_000;
 /** Docker Engine, and what speaks its API, through dockerode. */
 export class DockerEngine implements Engine {
   readonly url: string;
-  readonly #docker: Docker;
+  readonly #docker: Dockerode;
   readonly #options: DockerEngineOptions;
   readonly #arch: string;
   readonly #isRemote: boolean;
@@ -79,10 +80,10 @@ export class DockerEngine implements Engine {
   #knownTraits: Promise<EngineTraits> | undefined;
 
   private constructor(
-    docker: Docker,
+    docker: Dockerode,
     url: string,
-    { Arch = '', KernelVersion = '' }: Partial<Docker.DockerVersion>,
-    address: Docker.DockerOptions,
+    { Arch = '', KernelVersion = '' }: Partial<Dockerode.DockerVersion>,
+    address: Dockerode.DockerOptions,
     options: DockerEngineOptions,
   ) {
     this.url = url;
@@ -316,7 +317,7 @@ export class DockerEngine implements Engine {
     const sweep = async () => {
       const labels = labelFilter({ 'berth.host': hostId, [agentVolumeLabel]: 'agent' });
       const leftovers: Leftover[] = [];
-      const removeContainers = async (containers: Docker.ContainerInfo[]) => {
+      const removeContainers = async (containers: Dockerode.ContainerInfo[]) => {
         for (const { Id, Names } of containers) {
           leftovers.push({ kind: 'container', name: (Names[0] ?? Id).replace(/^\//, '') });
           if (!dryRun) await this.remove(Id);
@@ -324,7 +325,7 @@ export class DockerEngine implements Engine {
       };
       const fills = await this.#docker.listContainers({ all: true, filters: { label: labels } });
       const dead = fills.filter(({ Created }) => Date.now() - Created * 1000 >= fillPatienceMs);
-      const isLock = ({ Names }: Docker.ContainerInfo) => Names.some((name) => name.endsWith(lockSuffix));
+      const isLock = ({ Names }: Dockerode.ContainerInfo) => Names.some((name) => name.endsWith(lockSuffix));
       await removeContainers(dead.filter((one) => !isLock(one)));
       const keptLabels = labelFilter({ 'berth.host': hostId, ...keptVolume });
       const unused = await Promise.all(
@@ -408,7 +409,7 @@ export class DockerEngine implements Engine {
     operation: string,
     id: string,
     state: ContainerDetails['state'],
-    change: (container: Docker.Container) => Promise<unknown>,
+    change: (container: Dockerode.Container) => Promise<unknown>,
   ): Promise<void> {
     await this.#try(operation, async () => {
       try {
@@ -436,7 +437,7 @@ export class DockerEngine implements Engine {
   }
 }
 
-function urlOf(address: Docker.DockerOptions): string {
+function urlOf(address: Dockerode.DockerOptions): string {
   if (address.socketPath) return `unix://${address.socketPath}`;
   return address.host ? `tcp://${address.host}:${address.port ?? ''}` : 'the default socket';
 }

@@ -1,7 +1,20 @@
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 const source = (path: string) => fileURLToPath(new URL(`./src/${path}`, import.meta.url));
+
+/** What takes longest of all. Last, one of them alone would keep a single core at work. */
+const longest = ['image/host-image', 'cli/sandbox', 'network/clients', 'pty/pty', 'sandbox/memory', 'cli/shell'];
+
+/** Begins with the longest: a fresh clone has no times of an earlier run, and vitest goes by the size of the files then. */
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const isLong = ({ moduleId }: TestSpecification) => longest.some((name) => moduleId.endsWith(`${name}.test.ts`));
+    const sorted = await super.sort(files);
+    return [...sorted.filter(isLong), ...sorted.filter((file) => !isLong(file))];
+  }
+}
 
 export default defineConfig({
   resolve: {
@@ -14,6 +27,7 @@ export default defineConfig({
     ],
   },
   test: {
+    sequence: { sequencer: LongestFirst },
     // Vitest leaves one core to others; but most of a test is to wait for the engine.
     maxWorkers: '100%',
     // A machine that is busy takes many times as long: only what hangs is to be ended.

@@ -108,8 +108,8 @@ function fits({ ports, methods, paths }: CompiledRule, { port, request }: Target
 function mayClimb(path: string): boolean {
   const decoded = path
     .replace(/%(25)+/g, '%') // of any number of times
-    .replace(/%2e/gi, '.')
-    .replace(/%2f|%5c|\\/gi, '/');
+    .replace(/%2e|%c0%ae/gi, '.') // the latter in UTF-8 that is longer than it may be, which some servers take
+    .replace(/%2f|%c0%af|%5c|%c1%9c|\\/gi, '/');
   return /(^|\/)\.\.(\/|;|$)/.test(decoded) || decoded.includes('%00');
 }
 

@@ -315,11 +315,9 @@ function otherTargets(target: Target, headers: IncomingHttpHeaders): Target[] {
   const { request } = target;
   if (!request) return [];
   const given = (names: string[]) =>
-    names.flatMap((name) =>
-      String(headers[name] ?? [])
-        .split(/[,\s]+/)
-        .filter(Boolean),
-    );
+    Object.entries(headers)
+      .filter(([name]) => names.includes(name.replaceAll('_', '-'))) // which many servers take for the same
+      .map(([, value]) => String(value));
   const requests = [
     ...given(methodFields).map((method) => ({ ...request, method: method.toUpperCase() })),
     ...given(pathFields).map((url) => ({ ...request, path: pathOf(url) })),

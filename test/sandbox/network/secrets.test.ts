@@ -274,7 +274,9 @@ describe('where requests are looked into', () => {
     expect(await curl('--path-as-is', `${url}/repos/..%2fusers`)).toContain(refused);
     expect(await curl('--path-as-is', `${url}/repos/..%252fusers`)).toContain(refused);
     expect(await curl('--path-as-is', `${url}/repos/..%25252fusers`)).toContain(refused);
+    expect(await curl('--path-as-is', `${url}/repos/%c0%ae%C0%AE/users`)).toContain(refused);
     // Nor what some servers take for the method or the path.
+    expect(await curl('-H', 'X_HTTP_Method_Override: PUT', `${url}/repos/x`)).toContain(`${refused} PUT /repos/x`);
     expect(await curl('-H', 'X-HTTP-Method-Override: delete', `${url}/repos/x`)).toContain(
       `${refused} DELETE /repos/x`,
     );

@@ -44,7 +44,7 @@ with zipfile.ZipFile('module', 'w') as module:
 
 /** What each runs, and what that prints at its end. */
 const clients: Record<string, { command: string; printed: string; byNames?: string }> = {
-  wget: { command: 'wget -qO- $URL/hello', printed: 'hello' },
+  wget: { command: 'wget -nv -O- $URL/hello', printed: 'hello' },
   'urllib of Python': {
     command: `python3 -c "import urllib.request as u; print(u.urlopen('$URL/hello').read().decode())"`,
     printed: 'hello',
@@ -215,5 +215,22 @@ for (const [how, isLookedInto] of [
         }
       });
     }
+
+    test('of a name that no rule allows each says that it is refused, and most which rule is missing', async () => {
+      const told = /no rule allows refused\.test:443; to allow it, add 'refused\.test:443'/;
+      // These show of what the proxy says the number only.
+      const short: Record<string, RegExp> = { cargo: /refused\.test.*403/s, git: /refused\.test.*403/ };
+      const env = { URL: 'https://refused.test' };
+      await sandbox.exec(`sed -i "s,https://web.test:[0-9]*,$URL," crate/Cargo.toml`, { env });
+      const javaOld = `sed -i '/HttpClient.newHttpClient/d' Ask.java; ${clients.java?.command}`; // the new one has the number only
+      for (const [name, { command }] of Object.entries(clients)) {
+        const { stdout, stderr, exitCode } = await sandbox.exec(name === 'java' ? javaOld : command, { env });
+        expect([name, exitCode, stdout + stderr]).toEqual([
+          name,
+          expect.not.toBeOneOf([0]),
+          expect.stringMatching(short[name] ?? told),
+        ]);
+      }
+    });
   });
 }

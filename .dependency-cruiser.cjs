@@ -41,6 +41,17 @@ module.exports = {
       to: { dependencyTypes: ['core'], pathNot: '^(node:)?stream$' },
     },
     {
+      name: 'what takes memory is loaded when it is needed',
+      severity: 'error',
+      from: { path: '^sandbox-agent/', pathNot: 'screen-thread' },
+      // By `promises` of `node:fs`, or `process.getBuiltinModule`. All of it would be a sixth of what the sandbox-agent has;
+      // what it needs of `node:crypto` is in openssl.ts.
+      to: {
+        path: '^(node:)?(crypto|dgram|fs/promises|worker_threads)$',
+        dependencyTypesNot: ['type-only'],
+      },
+    },
+    {
       name: 'no unresolved import',
       severity: 'error',
       from: {},

@@ -1,5 +1,4 @@
-import { constants, type Stats } from 'node:fs';
-import * as fs from 'node:fs/promises';
+import { constants, promises as fs, type Stats } from 'node:fs';
 import type { FsCopy } from '../../src/protocol/fs.ts';
 import { nameOfBytes } from '../../src/protocol/names.ts';
 import { Pace } from '../../src/protocol/pace.ts';

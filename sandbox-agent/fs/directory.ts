@@ -1,5 +1,4 @@
-import { mkdirSync, statSync } from 'node:fs';
-import { opendir } from 'node:fs/promises';
+import { promises as fs, mkdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path/posix';
 import { hasCode, kernelPath, type Path } from './path.ts';
 
@@ -20,7 +19,7 @@ export interface Directory extends AsyncIterable<DirectoryEntry> {
 export async function openDirectory(path: Path): Promise<Directory> {
   // The types of Node leave out that `encoding` may be `buffer`, and that names are buffers then.
   const options = { encoding: 'buffer' as BufferEncoding, bufferSize: 256 };
-  return (await opendir(kernelPath(path) as string, options)) as unknown as Directory;
+  return (await fs.opendir(kernelPath(path) as string, options)) as unknown as Directory;
 }
 
 /**

@@ -1,5 +1,4 @@
-import type { Stats } from 'node:fs';
-import * as fs from 'node:fs/promises';
+import { promises as fs, type Stats } from 'node:fs';
 import type {
   FsChmod,
   FsEntry,

@@ -1,4 +1,4 @@
-import { realpath, stat } from 'node:fs/promises';
+import { promises as fs } from 'node:fs';
 import type { FsGlob } from '../../src/protocol/fs.ts';
 import { limits } from '../../src/protocol/limits.ts';
 import type { WireStream } from '../../src/protocol/mux.ts';
@@ -22,7 +22,7 @@ export async function glob(request: FsGlob, stream: WireStream, signal: AbortSig
     const newest = new Newest(request.limit);
     let total = 0;
     for await (const { path, location } of walk(
-      nameOfBytes(await realpath(kernelPath(request.path), 'buffer')),
+      nameOfBytes(await fs.realpath(kernelPath(request.path), 'buffer')),
       new Pace(signal),
     )) {
       if (!matches(path) || nameBytes(path) > limits.path) continue;
@@ -45,7 +45,7 @@ export async function glob(request: FsGlob, stream: WireStream, signal: AbortSig
 /** `undefined` for what is not a file, or is gone, or is a link to nothing. */
 async function fileTime(location: Buffer): Promise<number | undefined> {
   try {
-    const stats = await stat(location);
+    const stats = await fs.stat(location);
     return stats.isFile() ? stats.mtimeMs : undefined;
   } catch (error) {
     if (codeOf(error) === undefined) throw error;

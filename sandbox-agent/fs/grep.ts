@@ -1,5 +1,4 @@
-import { constants } from 'node:fs';
-import { realpath, stat } from 'node:fs/promises';
+import { constants, promises as fs } from 'node:fs';
 import { basename } from 'node:path/posix';
 import { createContext, Script } from 'node:vm';
 import type { FsGrep, FsMatch } from '../../src/protocol/fs.ts';
@@ -55,14 +54,14 @@ export async function grep(request: FsGrep, stream: WireStream, signal: AbortSig
 
 async function* filesOf({ path, include }: FsGrep, pace: Pace): AsyncGenerator<{ path: string; location: Path }> {
   const isIncluded = include === undefined ? () => true : globMatcher(include);
-  if (!(await stat(kernelPath(path))).isDirectory()) {
+  if (!(await fs.stat(kernelPath(path))).isDirectory()) {
     // An error of a file that was named is one; that of a file which was found is passed over.
     const [file] = await openRegularFile(path, constants.O_RDONLY);
     await calls.close(file);
     yield { path: basename(path), location: path };
     return;
   }
-  const root = nameOfBytes(await realpath(kernelPath(path), 'buffer'));
+  const root = nameOfBytes(await fs.realpath(kernelPath(path), 'buffer'));
   for await (const file of walk(root, pace, await ignoreRulesAbove(root))) {
     if (!file.isLink && isIncluded(file.path)) yield file;
   }

@@ -1,5 +1,4 @@
-import { constants } from 'node:fs';
-import { lstat } from 'node:fs/promises';
+import { constants, promises as fs } from 'node:fs';
 import { dirname } from 'node:path/posix';
 import { IgnoreRules } from '../../src/protocol/ignore-rules.ts';
 import { calls } from './calls.ts';
@@ -29,7 +28,7 @@ export async function ignoreRulesIn(rules: IgnoreRules, directory: Path, name: s
 
 async function hasRepository(directory: string): Promise<boolean> {
   try {
-    await lstat(child(directory, '.git'));
+    await fs.lstat(child(directory, '.git'));
     return true;
   } catch {
     return false;

@@ -1,5 +1,4 @@
-import { constants, type Stats } from 'node:fs';
-import { realpath, stat } from 'node:fs/promises';
+import { constants, promises as fs, type Stats } from 'node:fs';
 import { basename } from 'node:path/posix';
 import type { FsPack } from '../../src/protocol/fs.ts';
 import type { WireStream } from '../../src/protocol/mux.ts';
@@ -40,9 +39,9 @@ class Packer {
   }
 
   async packTree(path: string): Promise<void> {
-    const stats = await stat(kernelPath(path));
+    const stats = await fs.stat(kernelPath(path));
     const isNamed = !/(^|\/)\.{0,2}\/*$/.test(path);
-    const name = basename(isNamed ? path : nameOfBytes(await realpath(kernelPath(path), 'buffer')));
+    const name = basename(isNamed ? path : nameOfBytes(await fs.realpath(kernelPath(path), 'buffer')));
     if (stats.isDirectory()) await this.#packDirectory(path, name, stats);
     else if (stats.isFile()) await this.#packFile(path, name, 0);
     else throw new RequestError('ENOTSUP', `ENOTSUP: ${path} is no file or directory`);

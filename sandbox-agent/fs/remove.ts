@@ -1,5 +1,5 @@
-import { constants } from 'node:fs';
-import { type FileHandle, lstat, open, rename, rmdir, stat, unlink } from 'node:fs/promises';
+import { constants, promises as fs } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
 import type { FsRm } from '../../src/protocol/fs.ts';
 import { Pace } from '../../src/protocol/pace.ts';
 import { RequestError } from '../errors.ts';
@@ -18,10 +18,10 @@ export async function rm({ path, recursive, force }: FsRm, signal: AbortSignal):
     throw new RequestError('EINVAL', `EINVAL: ${path} can't be removed`);
   const entry = child(parent, name);
   try {
-    const stats = await lstat(entry);
-    if (!stats.isDirectory()) return await unlink(entry);
+    const stats = await fs.lstat(entry);
+    if (!stats.isDirectory()) return await fs.unlink(entry);
     if (!recursive) throw new RequestError('EISDIR', `EISDIR: ${path} is a directory`);
-    const root = await stat('/');
+    const root = await fs.stat('/');
     if (stats.dev === root.dev && stats.ino === root.ino) throw new RequestError('EBUSY', 'EBUSY: that is the root');
   } catch (error) {
     if (force && hasCode(error, 'ENOENT', 'ENOTDIR')) return;
@@ -69,7 +69,7 @@ class Removal {
         await directory.close();
       }
     }
-    await ignoring('ENOENT', directory ? rmdir(path) : unlink(path));
+    await ignoring('ENOENT', directory ? fs.rmdir(path) : fs.unlink(path));
   }
 
   /** @returns whether there was anything */
@@ -77,7 +77,7 @@ class Removal {
     let found = false;
     for await (const entry of await openDirectory(inside)) {
       found = true;
-      if (!entry.isDirectory()) await ignoring('ENOENT', unlink(child(inside, entry.name)));
+      if (!entry.isDirectory()) await ignoring('ENOENT', fs.unlink(child(inside, entry.name)));
       else if (depth < maxDepth) await this.directory(inside, entry.name, depth + 1);
       else await this.#moveUp(child(inside, entry.name));
       await this.#pace.turn();
@@ -87,14 +87,14 @@ class Removal {
 
   async #moveUp(path: Path): Promise<void> {
     this.#moved += 1;
-    await ignoring('ENOENT', rename(path, `${this.#top}/${partName()}`));
+    await ignoring('ENOENT', fs.rename(path, `${this.#top}/${partName()}`));
   }
 }
 
 /** @returns `undefined` when it is no directory any more */
 async function openNoFollow(path: Path): Promise<FileHandle | undefined> {
   try {
-    return await open(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+    return await fs.open(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
   } catch (error) {
     if (hasCode(error, 'ENOTDIR', 'ELOOP')) return undefined;
     throw error;

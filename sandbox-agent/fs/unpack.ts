@@ -1,5 +1,5 @@
-import { constants } from 'node:fs';
-import * as fs from 'node:fs/promises';
+import { constants, promises as fs } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
 import { type Extract, extract, type Header } from 'tar-stream';
 import type { FsUnpack } from '../../src/protocol/fs.ts';
 import type { WireStream } from '../../src/protocol/mux.ts';
@@ -269,7 +269,7 @@ interface Attributes {
 
 interface Level {
   name: string;
-  directory: fs.FileHandle;
+  directory: FileHandle;
   isNew: boolean;
   onLeave?: Attributes;
 }
@@ -281,10 +281,10 @@ interface Level {
  * may be one that nothing can be put into, and what is put into it changes its time.
  */
 class OpenTree {
-  readonly #root: fs.FileHandle;
+  readonly #root: FileHandle;
   readonly #levels: Level[] = [];
 
-  private constructor(root: fs.FileHandle) {
+  private constructor(root: FileHandle) {
     this.#root = root;
   }
 
@@ -321,7 +321,7 @@ class OpenTree {
 
   /** Calls `use` with a path of what is there under these names. */
   async below(names: string[], use: (path: string) => Promise<void>): Promise<void> {
-    const opened: fs.FileHandle[] = [];
+    const opened: FileHandle[] = [];
     try {
       let parent = this.#root;
       for (const name of names.slice(0, -1)) {
@@ -357,7 +357,7 @@ class OpenTree {
   }
 }
 
-function pathOf(directory: fs.FileHandle): string {
+function pathOf(directory: FileHandle): string {
   return `/proc/self/fd/${directory.fd}`;
 }
 
@@ -372,7 +372,7 @@ function makeMissing(path: string): boolean {
   }
 }
 
-async function openNoFollow(path: string): Promise<fs.FileHandle> {
+async function openNoFollow(path: string): Promise<FileHandle> {
   try {
     return await fs.open(kernelPath(path), constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
   } catch (error) {

@@ -1,5 +1,5 @@
-import { constants } from 'node:fs';
-import { type FileHandle, open, realpath, stat } from 'node:fs/promises';
+import { constants, promises as fs } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
 import type { FsWatch } from '../../src/protocol/fs.ts';
 import { limits } from '../../src/protocol/limits.ts';
 import type { WireStream } from '../../src/protocol/mux.ts';
@@ -82,8 +82,8 @@ class Watched implements Listener {
   }
 
   static async at(path: string, recursive: boolean, signal: AbortSignal): Promise<Watched> {
-    const location = await realpath(kernelPath(path), 'buffer');
-    const isDirectory = (await stat(location)).isDirectory();
+    const location = await fs.realpath(kernelPath(path), 'buffer');
+    const isDirectory = (await fs.stat(location)).isDirectory();
     const { parent, name } = split(nameOfBytes(location));
     const watched = isDirectory
       ? new Watched(location, recursive, undefined, signal)
@@ -280,7 +280,7 @@ class Watched implements Listener {
   async #open(parent: Directory | undefined, name: string): Promise<FileHandle | undefined> {
     const location = parent ? child(this.#location, bytesOfName(this.#pathOf(parent, name))) : this.#location;
     try {
-      return await open(location, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+      return await fs.open(location, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
     } catch (error) {
       if (parent && hasCode(error, 'ENOENT', 'ENOTDIR', 'ELOOP', 'EACCES')) return undefined;
       throw error;

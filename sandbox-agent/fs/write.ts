@@ -1,5 +1,4 @@
-import { constants, type Stats } from 'node:fs';
-import { rm, rmdir } from 'node:fs/promises';
+import { constants, promises as fs, type Stats } from 'node:fs';
 import { dirname } from 'node:path/posix';
 import type { FsWrite } from '../../src/protocol/fs.ts';
 import type { WireStream } from '../../src/protocol/mux.ts';
@@ -42,7 +41,7 @@ async function replace(request: FsWrite, stream: WireStream): Promise<void> {
       }
       await calls.rename(kernelPath(part), kernelPath(path));
     } catch (error) {
-      await rm(kernelPath(part), { force: true });
+      await fs.rm(kernelPath(part), { force: true });
       await removeParents(parents, path);
       throw error;
     }
@@ -118,7 +117,7 @@ async function removeParents(first: string | undefined, path: string): Promise<v
   if (first === undefined) return;
   for (let directory = dirname(path); `${directory}/`.startsWith(`${first}/`); directory = dirname(directory)) {
     try {
-      await rmdir(kernelPath(directory));
+      await fs.rmdir(kernelPath(directory));
     } catch {
       return;
     }

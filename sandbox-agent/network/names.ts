@@ -1,4 +1,4 @@
-import { createSocket, type Socket } from 'node:dgram';
+import type { Socket } from 'node:dgram';
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import type { NetworkServe } from '../../src/protocol/network.ts';
 import { RequestError } from '../errors.ts';
@@ -36,7 +36,7 @@ export class Names {
   static open(listen: Listen, allowed: () => NetworkServe['names']): Promise<Names> {
     useAsNameServer();
     return new Promise((resolve, reject) => {
-      const socket = createSocket('udp4');
+      const socket = process.getBuiltinModule('node:dgram').createSocket('udp4');
       socket.once('error', (error) => {
         reject(new RequestError('EADDRINUSE', `no name server can listen: ${error.message}`));
       });

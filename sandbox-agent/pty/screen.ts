@@ -187,7 +187,6 @@ class ScreenThread {
   }
 
   private constructor() {
-    // Loaded only now: few sandboxes have a terminal.
     const { Worker } = process.getBuiltinModule('node:worker_threads');
     this.#worker = new Worker(join(__dirname, 'screen.cjs'), { resourceLimits, env: {} });
     this.#worker.unref();

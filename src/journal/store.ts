@@ -20,6 +20,21 @@ export interface Store extends AsyncDisposable {
   renew(leases: readonly Lease[], ttlMs: number): Promise<Lease[]>;
   /** Gives the owner free before its time. One that was lost meanwhile is left to who has it. */
   release(lease: Lease): Promise<void>;
+  /**
+   * Work that nobody has a lease for and that can go on: runs that are queued, or were interrupted, or whose time to wait is
+   * over, and instances with submissions that are not settled. In order of their admission.
+   */
+  unowned(page: Page): Promise<UnownedRow[]>;
+
+  /**
+   * Puts something into the mailbox of a run, whoever has its lease. A suspended run can go on from now on.
+   * @returns `false`: one of this key is there already
+   */
+  send(message: NewMail): Promise<boolean>;
+  /** Lets a suspended run go on from now on; without effect for any other. */
+  wake(run: string): Promise<void>;
+  /** In the order in which they came. */
+  mail(run: string, page: Page): Promise<MailRow[]>;
 
   /**
    * Writes all of it or nothing, in this order.
@@ -78,9 +93,30 @@ export interface Admission<Row> {
 }
 
 /** The last three are final. */
-export const runStates = ['queued', 'running', 'completed', 'failed', 'cancelled'] as const;
-/** Where a run is. The last three are final. */
+export const runStates = ['queued', 'running', 'suspended', 'completed', 'failed', 'cancelled'] as const;
+/** Where a run is: `suspended` is one that nobody works on, until a time, a message or `resume()`. The last three are final. */
 export type RunState = (typeof runStates)[number];
+
+/** What can go on; the seq is what `after` takes. */
+export interface UnownedRow {
+  seq: number;
+  owner: Owner;
+  /** Of a run. */
+  workflow?: string;
+}
+
+export interface NewMail {
+  run: string;
+  name: string;
+  /** At most one of a run has it. Default: none */
+  key?: string;
+  json: string;
+}
+
+export interface MailRow extends Omit<NewMail, 'run'> {
+  /** Grows within the run. */
+  seq: number;
+}
 
 export interface NewRun {
   id: string;
@@ -187,6 +223,8 @@ export type Entry =
   /** The same digest may come again, another one under the same id may not. */
   | ({ kind: 'attachment'; conversation: string; id: string } & AttachmentRow)
   /** A final state ends the lease, so that nothing comes after it. */
-  | { kind: 'run'; state: RunState; progress: string }
+  | { kind: 'run'; state: Exclude<RunState, 'suspended'>; progress: string }
+  /** Ends the lease. @param wakeAt - ms since 1970, from when on it can go on by itself. Default: only when it is told to */
+  | { kind: 'run'; state: 'suspended'; progress: string; wakeAt?: number }
   /** Until it is settled. */
   | { kind: 'submission'; id: string; state: SubmissionState; progress: string };

@@ -244,6 +244,53 @@ export class SubmissionTimeoutError extends BerthError<{ submissionId: string; t
   }
 }
 
+/** Work was begun as often as its agent's `durability` allows, and was interrupted each time. */
+export class SubmissionRetryExhaustedError extends BerthError<{ attemptCount: number }> {
+  static {
+    SubmissionRetryExhaustedError.prototype.name = 'SubmissionRetryExhaustedError';
+  }
+  readonly code = 'submission_retry_exhausted';
+  constructor(meta: { attemptCount: number }, options?: ErrorOptions) {
+    super(
+      `The work was begun ${meta.attemptCount} times and interrupted each time, so it is not begun again: look for what ` +
+        'ends the process, or give the agent more by durability: { maxAttempts }.',
+      meta,
+      options,
+    );
+  }
+}
+
+/**
+ * Code that runs again after an interruption made another call than was recorded at that place. `expected` is what was
+ * recorded, `seen` is what was called.
+ */
+export class ReplayMismatchError extends BerthError<{ expected: string; seen: string }> {
+  static {
+    ReplayMismatchError.prototype.name = 'ReplayMismatchError';
+  }
+  readonly code = 'replay_mismatch';
+  constructor(meta: { expected: string; seen: string }, options?: ErrorOptions) {
+    super(
+      `The code does not repeat what it did before it was interrupted: there was ${meta.expected}, now it is ${meta.seen}. ` +
+        'Take times and random values from the harness, and let runs of changed code begin anew.',
+      meta,
+      options,
+    );
+  }
+}
+
+/** Nothing of that name came before the time to wait for it was over. */
+export class WaitTimeoutError extends BerthError<{ waitedFor: string; timeoutMs: number }> {
+  static {
+    WaitTimeoutError.prototype.name = 'WaitTimeoutError';
+  }
+  readonly code = 'wait_timeout';
+  override readonly status = 504;
+  constructor(meta: { waitedFor: string; timeoutMs: number }, options?: ErrorOptions) {
+    super(`Nothing was sent as ${meta.waitedFor} within ${meta.timeoutMs} ms.`, meta, options);
+  }
+}
+
 /** The harness has no session of that name. */
 export class SessionNotFoundError extends BerthError<{ session: string }> {
   static {

@@ -1,3 +1,5 @@
+import { Suspension } from './run/rest.ts';
+
 /**
  * Waits for code that is not ours; after an abort only so long as code may take that looks at its signal. What comes of
  * it later is dropped.
@@ -12,6 +14,7 @@ export async function unlessIgnored<Result>(
   let onAbort = () => {};
   const ignored = new Promise<never>((_, reject) => {
     onAbort = () => {
+      if (signal.reason instanceof Suspension) return; // what becomes of it does not matter, and it is not waited for
       grace = setTimeout(() => reject(giveUp()), graceMs);
     };
   });

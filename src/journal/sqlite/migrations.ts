@@ -87,4 +87,17 @@ export const migrations: readonly string[] = [
   CREATE TABLE store (id TEXT NOT NULL) STRICT;
   INSERT INTO store VALUES (lower(hex(randomblob(8))));
   `,
+  `
+  ALTER TABLE runs ADD COLUMN wake_at INTEGER; -- ms since 1970; NULL: a suspended run waits until it is told to go on
+
+  CREATE TABLE mail (
+    owner INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    key TEXT,
+    json TEXT NOT NULL,
+    PRIMARY KEY (owner, seq),
+    UNIQUE (owner, key)
+  ) STRICT;
+  `,
 ];

@@ -8,6 +8,8 @@ import type {
   EventRow,
   InstanceOwner,
   Lease,
+  MailRow,
+  NewMail,
   NewRun,
   NewSubmission,
   Owner,
@@ -19,6 +21,7 @@ import type {
   Store,
   SubmissionRow,
   SubmissionsQuery,
+  UnownedRow,
 } from '../store.ts';
 import { Database, type DatabaseOptions } from './database.ts';
 import { escapeText, unescapeText } from './escape.ts';
@@ -112,6 +115,58 @@ export class SqliteStore implements Store {
     return this.#db.transact('release', () => {
       this.#db.run('UPDATE owners SET host = NULL WHERE id = ? AND fence = ?', this.#owner(owner), fence);
     });
+  }
+
+  unowned({ after = 0, limit }: Page): Promise<UnownedRow[]> {
+    // Each branch by an index of its own: what has ended, or has nothing to do, is most of what there is.
+    const sql = `SELECT o.id AS seq, o.run, o.agent, o.instance, w.workflow FROM (
+        SELECT owner, workflow FROM runs WHERE state IN ('queued', 'running')
+        UNION ALL SELECT owner, workflow FROM runs WHERE state = 'suspended' AND wake_at <= ?
+        UNION ALL SELECT DISTINCT owner, NULL FROM submissions WHERE state IN ('queued', 'running')
+      ) w JOIN owners o ON o.id = w.owner
+      WHERE (o.host IS NULL OR o.leased_until <= ?) AND o.id > ? ORDER BY o.id LIMIT ?`;
+    const now = Date.now();
+    return this.#db.read('unowned', () =>
+      this.#db.all<StoredUnowned>(sql, now, now, after, limit).map(({ seq, run, agent, instance, workflow }) => ({
+        seq,
+        owner:
+          run === null
+            ? { agent: unescapeText(agent ?? ''), instance: unescapeText(instance ?? '') }
+            : { run: unescapeText(run) },
+        ...(workflow !== null && { workflow: unescapeText(workflow) }),
+      })),
+    );
+  }
+
+  send({ run, name, key, json }: NewMail): Promise<boolean> {
+    return this.#db.transact('send', () => {
+      const owner = this.#owner({ run });
+      const [last] = this.#db.all<{ seq: number | null }>('SELECT max(seq) AS seq FROM mail WHERE owner = ?', owner);
+      const isNew =
+        this.#db.run(
+          'INSERT OR IGNORE INTO mail (owner, seq, name, key, json) VALUES (?, ?, ?, ?, ?)',
+          ...[owner, (last?.seq ?? 0) + 1, escapeText(name), key === undefined ? null : escapeText(key), json],
+        ) > 0;
+      this.#wake(owner);
+      return isNew;
+    });
+  }
+
+  wake(run: string): Promise<void> {
+    return this.#db.transact('wake', () => this.#wake(this.#owner({ run })));
+  }
+
+  mail(run: string, { after = 0, limit }: Page): Promise<MailRow[]> {
+    const sql = 'SELECT seq, name, key, json FROM mail WHERE owner = ? AND seq > ? ORDER BY seq LIMIT ?';
+    return this.#db.read('mail', () =>
+      this.#db
+        .all<Stored<MailRow>>(sql, this.#owner({ run }), after, limit)
+        .map(({ name, key, ...row }) => ({
+          ...row,
+          name: unescapeText(name),
+          ...(key !== null && { key: unescapeText(key) }),
+        })),
+    );
   }
 
   write({ owner, fence }: Lease, entries: readonly Entry[]): Promise<void> {
@@ -305,10 +360,11 @@ export class SqliteStore implements Store {
         );
       case 'run': {
         const ends = finalStates.has(entry.state);
-        if (ends) this.#db.run('UPDATE owners SET host = NULL WHERE id = ?', owner);
+        const wakeAt = entry.state === 'suspended' ? entry.wakeAt : undefined;
+        if (ends || entry.state === 'suspended') this.#db.run('UPDATE owners SET host = NULL WHERE id = ?', owner);
         return this.#db.run(
-          'UPDATE runs SET state = ?, progress = ?, ended_at = ? WHERE owner = ?',
-          ...[entry.state, entry.progress, ends ? Date.now() : null, owner],
+          'UPDATE runs SET state = ?, progress = ?, ended_at = ?, wake_at = ? WHERE owner = ?',
+          ...[entry.state, entry.progress, ends ? Date.now() : null, wakeAt ?? null, owner],
         );
       }
       case 'submission':
@@ -317,6 +373,10 @@ export class SqliteStore implements Store {
           ...[entry.state, entry.progress, escapeText(entry.id), owner],
         );
     }
+  }
+
+  #wake(owner: number): void {
+    this.#db.run(`UPDATE runs SET wake_at = 0 WHERE owner = ? AND state = 'suspended'`, owner);
   }
 
   /** 0, which is nobody's number, when it is not known. */
@@ -353,7 +413,7 @@ export class SqliteStore implements Store {
     const sql = 'SELECT owner FROM runs WHERE ended_at < ? LIMIT 1';
     const [run] = this.#db.all<{ owner: number }>(sql, endedBefore.getTime());
     if (!run) return false;
-    for (const table of ['events', 'steps', 'conversations', 'records', 'attachments', 'runs']) {
+    for (const table of ['events', 'steps', 'conversations', 'records', 'attachments', 'mail', 'runs']) {
       this.#db.run(`DELETE FROM ${table} WHERE owner = ?`, run.owner);
     }
     this.#db.run('DELETE FROM owners WHERE id = ?', run.owner);
@@ -365,6 +425,13 @@ export class SqliteStore implements Store {
 type Stored<Row> = { [Name in keyof Row]-?: undefined extends Row[Name] ? string | null : Row[Name] };
 type StoredRun = Stored<RunRow>;
 type StoredSubmission = Stored<SubmissionRow>;
+interface StoredUnowned {
+  seq: number;
+  run: string | null;
+  agent: string | null;
+  instance: string | null;
+  workflow: string | null;
+}
 
 function runRow({ id, workflow, progress, ...row }: StoredRun): RunRow {
   return {

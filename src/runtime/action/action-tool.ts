@@ -13,6 +13,8 @@ export function actionTool(action: ActionDefinition, harness: OpenHarness, opera
     name: action.name,
     description: action.description,
     parameters: inputJsonSchema(action.input),
+    isResumable: true,
+    delegates: true,
     async run(input, { toolCallId, signal }) {
       const step = operation.step.toolCall(toolCallId);
       try {

@@ -21,6 +21,8 @@ export interface Execution {
   /** An input for an action that takes none is dropped; else it is refused. */
   ignoreInput: boolean;
   signal: AbortSignal;
+  /** Milliseconds that earlier attempts have taken of its time. Default: none */
+  spentMs?: number;
   /** How long a `run` that ignores its signal is waited for. */
   graceMs: number;
   /** Added to the attributes of what `log` writes. */
@@ -34,14 +36,15 @@ export async function executeAction(execution: Execution): Promise<JsonValue> {
   const { action, signal } = execution;
   const input = actionInput(action, execution.input, execution.ignoreInput);
   const stop = new LinkedAbort(signal);
-  const startedAt = performance.now();
+  const startedAt = performance.now() - (execution.spentMs ?? 0);
   let timeoutMs = action.timeoutMs ?? Number.POSITIVE_INFINITY;
   let timeout: ActionTimeoutError | undefined;
   const timeOut = () => {
     timeout ??= new ActionTimeoutError({ action: action.name, timeoutMs });
     stop.abort(timeout);
   };
-  let stopTimer = after(timeoutMs, timeOut);
+  let stopTimer = after(startedAt + timeoutMs - performance.now(), timeOut);
+  stop.signal.addEventListener('abort', () => stopTimer(), { once: true });
   try {
     const harness = await execution.openHarness(stop.signal);
     if (harness.timeoutMs < timeoutMs) {

@@ -4,7 +4,13 @@ import { WriteRefusedError } from '../../journal/errors.ts';
 import type { InstanceOwner, Lease, Store, SubmissionRow, SubmissionState } from '../../journal/store.ts';
 import { after } from '../after.ts';
 import type { AgentDefinition } from '../define/agent.ts';
-import { SubmissionAbortedError, SubmissionConflictError, SubmissionTimeoutError } from '../errors.ts';
+import {
+  RuntimeUnavailableError,
+  SubmissionAbortedError,
+  SubmissionConflictError,
+  SubmissionRetryExhaustedError,
+  SubmissionTimeoutError,
+} from '../errors.ts';
 import type { RecordedError } from '../events/event.ts';
 import { recordedError, restoredError } from '../events/recorded-error.ts';
 import { UsageMeter, within } from '../events/scope.ts';
@@ -14,6 +20,8 @@ import { newId } from '../id.ts';
 import { LinkedAbort } from '../linked-abort.ts';
 import type { ImagePart } from '../model/model.ts';
 import type { OwnerJournal } from '../run/owner-journal.ts';
+import { never, Rest } from '../run/rest.ts';
+import { defaultMaxAttempts } from '../run/root-harness.ts';
 import type { OpenRootHarness } from '../run/run.ts';
 import type { Admit } from '../run/slots.ts';
 import { Steps } from '../run/step.ts';
@@ -24,6 +32,7 @@ import { type Signal, signalText } from '../session/signal.ts';
 
 /** How often it is looked whether another process has let go of an instance, or settled a submission. */
 const pollMs = 200;
+const pageSize = 256;
 
 /** Where the agent's `durability` does not say it. */
 const defaultTimeoutMs = 60 * 60 * 1000;
@@ -37,8 +46,9 @@ export interface Receipt {
   /** ISO 8601. */
   readonly acceptedAt: string;
   /**
-   * The answer. That to a message of an earlier process, which was not settled by it, never comes.
-   * @throws the error of the work; {SubmissionAbortedError} it was aborted; {StoreError} its end could not be recorded
+   * The answer, whatever process gives it.
+   * @throws the error of the work; {SubmissionAbortedError} it was aborted; {StoreError} its end could not be recorded;
+   * {RuntimeUnavailableError} this runtime was closed meanwhile: a later one goes on with it
    */
   result(): Promise<PromptResult>;
 }
@@ -53,17 +63,36 @@ interface Admitted {
   payload: Payload;
 }
 
-/** How it ended. */
-type Progress = { startedAt?: string; endedAt?: string } & ({ result?: PromptResult } | { error: RecordedError });
+/** How far it is, or how it ended. */
+interface Progress {
+  /** The first time. */
+  startedAt?: string;
+  endedAt?: string;
+  /** How often it was begun. */
+  attempts?: number;
+  /** Why, where it was asked to be aborted. */
+  aborted?: string;
+  result?: PromptResult;
+  error?: RecordedError;
+}
 
 interface Submission {
+  seq: number;
   said: string | Signal;
   images: ImagePart[];
   scope: { dispatchId: string; submissionId: string };
   signal: AbortSignal;
   /** Aborts when somebody with a place for work waits for it. */
   urgent: AbortSignal;
-  startedAt?: string;
+  /** As far as it is known here. */
+  progress: Progress;
+}
+
+interface Unsettled {
+  receipt: Receipt;
+  stop: AbortController;
+  urgent: AbortController;
+  submission: Submission;
 }
 
 /** An agent with a sandbox and one conversation, and an inbox that it works through in order. */
@@ -72,14 +101,23 @@ export class AgentInstance {
   readonly #owner: InstanceOwner;
   readonly #store: Store;
   readonly #isDurable: boolean;
+  readonly #canSuspend: boolean;
   readonly #openJournal: () => OwnerJournal;
   readonly #openHarness: OpenRootHarness;
   readonly #admit: Admit;
   readonly #stop = new AbortController();
   /** One for each submission that is not settled, by its id. */
-  readonly #unsettled = new Map<string, { receipt: Receipt; stop: AbortController; urgent: AbortController }>();
+  readonly #unsettled = new Map<string, Unsettled>();
+  readonly #closed: Promise<never>;
+  #tellClosed: () => void = () => {};
   #journal: OwnerJournal;
   #harness: Promise<OpenHarness> | undefined;
+  /** Of the harness. */
+  #rest = new Rest();
+  /** Rejects when another process has it. */
+  #lost = newLoss();
+  #atWork: Submission | undefined;
+  #isClosing = false;
   /** Of the last claim. */
   #fence: number | undefined;
   #admitted: Promise<unknown> = Promise.resolve();
@@ -91,8 +129,10 @@ export class AgentInstance {
     store: Store;
     /** Later processes have it too. */
     isDurable: boolean;
+    /** What is under way can go on in a later process. */
+    canSuspend: boolean;
     /** Also after one has failed. */
-    openJournal: () => OwnerJournal;
+    openJournal: (onFailure: (error: unknown) => void) => OwnerJournal;
     openHarness: OpenRootHarness;
     admit: Admit;
   }) {
@@ -100,10 +140,15 @@ export class AgentInstance {
     this.#owner = options.owner;
     this.#store = options.store;
     this.#isDurable = options.isDurable;
-    this.#openJournal = options.openJournal;
+    this.#canSuspend = options.canSuspend;
+    this.#openJournal = () => options.openJournal((error) => this.#fail(error));
     this.#openHarness = options.openHarness;
     this.#admit = options.admit;
-    this.#journal = options.openJournal();
+    this.#journal = this.#openJournal();
+    this.#closed = new Promise((_, reject) => {
+      this.#tellClosed = () => reject(new RuntimeUnavailableError());
+    });
+    this.#closed.catch(() => {}); // who waits for a result gets it
   }
 
   /** The right to write for it, while it is had. */
@@ -136,19 +181,60 @@ export class AgentInstance {
   async abort(reason: string): Promise<boolean> {
     await this.#admitted;
     const any = this.#unsettled.size > 0;
-    for (const { stop } of this.#unsettled.values()) stop.abort(reason);
+    for (const { stop, submission } of this.#unsettled.values()) {
+      // Also if this process dies before it is settled.
+      if (this.#atWork === submission) this.#put(submission, 'running', { aborted: reason });
+      stop.abort(reason);
+    }
     await this.#last;
     return any;
   }
 
-  /** Aborts what is under way, settles what waits, and ends the sandbox, unless later processes may ask for it. */
-  async close(): Promise<void> {
+  /** Goes on with what other processes have left in its inbox. */
+  takeUp(): Promise<void> {
+    const adopted = this.#admitted.then(() => this.#adopt(Number.MAX_SAFE_INTEGER));
+    this.#admitted = adopted.catch(() => {});
+    return adopted;
+  }
+
+  /** Another process has it now. */
+  lost(): void {
+    this.#journal.lost();
+  }
+
+  /**
+   * Lets what is under way go on in a later process, as what waits does: when a turn of the model has ended, at the latest
+   * after `timeoutMs`. Where there will be none, it is aborted, and the sandbox ends.
+   */
+  async close(timeoutMs: number): Promise<void> {
+    if (this.#canSuspend) return this.#suspend(timeoutMs);
     const reason = 'The runtime was closed.';
     this.#stop.abort(reason);
     await this.abort(reason);
     if (this.#isDurable) return this.#end();
     await this.#journal.claim().catch(() => {}); // only to tell of it
     await this.#end('completed');
+  }
+
+  async #suspend(timeoutMs: number): Promise<void> {
+    await this.#admitted;
+    this.#isClosing = true;
+    if (this.#atWork) {
+      await Promise.race([this.#rest.ask(timeoutMs), this.#last]);
+      // It has come to its end meanwhile.
+      if (this.#atWork) this.#rest.end('suspended');
+    }
+    await this.#journal.close().catch(() => {}); // first: what ends now is not how it ended
+    this.#tellClosed();
+    await this.#end();
+  }
+
+  /** What is recorded from now on would be lost. What another process does is not disturbed. */
+  #fail(error: unknown): void {
+    if (!(error instanceof WriteRefusedError)) return;
+    this.#rest.end('left');
+    void this.#closeHarness();
+    this.#lost.tell(error);
   }
 
   async #take(payload: Payload, key: string | undefined): Promise<Receipt> {
@@ -159,28 +245,49 @@ export class AgentInstance {
       ...(key !== undefined && { key }),
       json: JSON.stringify(admitted),
     });
-    if (isNew) return this.#begin(row.id, admitted);
+    if (isNew) {
+      await this.#adopt(row.seq);
+      return this.#begin(row);
+    }
     const first = JSON.parse(row.json) as Admitted; // it was written here
     if (payloadHash(first.payload) !== payloadHash(payload)) throw new SubmissionConflictError({ key: key ?? '' });
     return this.#unsettled.get(row.id)?.receipt ?? storedReceipt(this.#store, row.id, first);
   }
 
-  #begin(submissionId: string, { dispatchId, acceptedAt, payload }: Admitted): Receipt {
+  /** Takes up what is not settled in the store and has a lower `seq`. */
+  async #adopt(before: number): Promise<void> {
+    for (let after = 0; ; ) {
+      const page = await this.#store.submissions(this.#owner, { unsettled: true, after, limit: pageSize });
+      for (const row of page) {
+        after = row.seq;
+        if (row.seq >= before || this.#isClosing) return;
+        if (!this.#unsettled.has(row.id)) this.#begin(row).result().catch(() => {}); // it is in the store
+      }
+      if (page.length < pageSize) return;
+    }
+  }
+
+  #begin(row: SubmissionRow): Receipt {
+    const { id: submissionId, seq } = row;
+    const { dispatchId, acceptedAt, payload } = JSON.parse(row.json) as Admitted; // it was written here
     const stop = new AbortController();
     const urgent = new AbortController();
     if (this.#stop.signal.aborted) stop.abort(this.#stop.signal.reason); // closed while it was taken in
     const submission: Submission = {
+      seq,
+      progress: progressOf(row),
       said: this.#said(payload, { dispatchId, acceptedAt }),
       images: payload.images,
       scope: { dispatchId, submissionId },
       signal: stop.signal,
       urgent: urgent.signal,
     };
-    const result = this.#last.then(() => this.#settle(submission)).finally(() => this.#unsettled.delete(submissionId));
+    const settled = this.#last.then(() => this.#settle(submission)).finally(() => this.#unsettled.delete(submissionId));
     // The next one runs all the same.
-    this.#last = result.catch(() => {}).then(() => this.#rest());
+    this.#last = settled.catch(() => {}).then(() => this.#letOthers());
+    const result = Promise.race([settled, this.#closed]);
     const receipt = { dispatchId, submissionId, acceptedAt, result: () => result };
-    this.#unsettled.set(submissionId, { receipt, stop, urgent });
+    this.#unsettled.set(submissionId, { receipt, stop, urgent, submission });
     return receipt;
   }
 
@@ -194,10 +301,11 @@ export class AgentInstance {
   /** Works on a submission when its turn has come, and says how it ended. An answer that is complete stays so. */
   async #settle(submission: Submission): Promise<PromptResult> {
     const { scope, signal } = submission;
+    if (this.#isClosing) return never();
     if (this.#journal.failure) await this.#reopen();
     const meter = new UsageMeter();
     const startedAt = performance.now();
-    const settled = async (outcome: 'completed' | 'failed' | 'aborted', ended: Progress) => {
+    const settled = async (outcome: 'completed' | 'failed' | 'aborted', ended: { result: PromptResult } | { error: RecordedError }) => {
       await this.#claim();
       const isError = 'error' in ended;
       const durationMs = Math.round(performance.now() - startedAt);
@@ -212,9 +320,19 @@ export class AgentInstance {
       let result: PromptResult;
       try {
         // First, since those who have a place may wait for what another process works on, and it for them.
-        while (!(await this.#journal.claim())) await sleep(pollMs, undefined, { signal });
-        result = await this.#admit(() => this.#work(submission, meter), signal, submission.urgent);
+        while (!(await this.#journal.claim())) {
+          await sleep(pollMs, undefined, { signal });
+          if (this.#isClosing) return await never();
+        }
+        const row = await this.#store.submission(scope.submissionId);
+        // By another process, which had it meanwhile.
+        if (row && isSettled(row.state)) return await storedResult(this.#store, scope.submissionId);
+        if (row) submission.progress = progressOf(row);
+        if (submission.progress.aborted !== undefined) this.#unsettled.get(scope.submissionId)?.stop.abort(submission.progress.aborted);
+        const work = () => Promise.race([this.#work(submission, meter), this.#lost.promise, this.#closed]);
+        result = await this.#admit(work, signal, submission.urgent);
       } catch (cause) {
+        if (this.#rest.over === 'suspended') return await never();
         if (this.#journal.failure) throw this.#journal.failure.error;
         const error = signal.aborted
           ? new SubmissionAbortedError({ submissionId: scope.submissionId, reason: String(signal.reason) }, { cause })
@@ -232,29 +350,47 @@ export class AgentInstance {
   }
 
   async #work(submission: Submission, meter: UsageMeter): Promise<PromptResult> {
+    if (this.#isClosing) return never();
+    this.#atWork = submission;
+    try {
+      return await this.#answer(submission, meter);
+    } finally {
+      this.#atWork = undefined;
+    }
+  }
+
+  async #answer(submission: Submission, meter: UsageMeter): Promise<PromptResult> {
     const { said, images, scope, signal } = submission;
     const { fence } = this.#journal.lease ?? {};
     // Others have had it meanwhile, so there is more in the store than here.
-    if (fence !== undefined && this.#fence !== undefined && fence > this.#fence + 1) await this.#closeHarness();
+    if (fence !== undefined && this.#fence !== undefined && fence > this.#fence + 1) {
+      this.#rest.end('left');
+      await this.#closeHarness();
+    }
     this.#fence = fence;
-    submission.startedAt = new Date().toISOString();
+    const { startedAt = new Date().toISOString(), attempts = 0 } = submission.progress;
     const emit = within(this.#journal.emit, scope);
-    emit({ type: 'submission_start', kind: 'dispatch' });
-    this.#put(submission, 'running', {});
+    if (attempts === 0) emit({ type: 'submission_start', kind: 'dispatch' });
+    this.#put(submission, 'running', { startedAt, attempts: attempts + 1 });
     await this.#journal.flush();
-    const startedAt = performance.now();
-    const root = await opened(this.#root(), signal, emit);
-    const { timeoutMs = defaultTimeoutMs } = root.parts.agent.durability;
+    const beganAt = Date.parse(startedAt);
+    const root = await opened(this.#root(this.#journal.recorded.has(lane(scope.submissionId))), signal, emit);
+    const { timeoutMs = defaultTimeoutMs, maxAttempts = defaultMaxAttempts } = root.parts.agent.durability;
     const timeout = new SubmissionTimeoutError({ submissionId: scope.submissionId, timeoutMs });
     const stop = new LinkedAbort(signal);
-    const stopTimer = after(startedAt + timeoutMs - performance.now(), () => stop.abort(timeout));
+    const restMs = beganAt + timeoutMs - Date.now();
+    // What was to be done before is told of with the answer that may be there already.
+    const stopTimer = restMs > 0 || attempts === 0 ? after(restMs, () => stop.abort(timeout)) : () => {};
+    const exhausted = attempts >= maxAttempts && new SubmissionRetryExhaustedError({ attemptCount: attempts });
+    const spent = exhausted || (attempts > 0 && restMs <= 0 && timeout) || undefined;
     const letSleep = root.sandbox.keepAwake?.();
     try {
       const session = await root.session();
       const steps = new Steps(this.#journal, lane(scope.submissionId));
       const asSignal = typeof said === 'string' ? undefined : said;
       const text = typeof said === 'string' ? said : signalText(said);
-      return await session.promptAs({ scope, meter, steps }, text, { images, signal: stop.signal }, asSignal);
+      const options = { images, signal: stop.signal };
+      return await session.promptAs({ scope, meter, steps }, text, options, { signal: asSignal, spent });
     } catch (error) {
       throw stop.signal.reason === timeout ? timeout : error;
     } finally {
@@ -265,13 +401,14 @@ export class AgentInstance {
   }
 
   /** With nothing to do, it is left to other processes. */
-  async #rest(): Promise<void> {
+  async #letOthers(): Promise<void> {
     if (this.#unsettled.size === 0) await this.#journal.release().catch(() => {}); // it was logged, or ends by itself
   }
 
-  #put({ scope, startedAt }: Submission, state: SubmissionState, progress: Progress): void {
-    const json = JSON.stringify({ ...(startedAt !== undefined && { startedAt }), ...progress });
-    this.#journal.put({ kind: 'submission', id: scope.submissionId, state, progress: json });
+  #put(submission: Submission, state: SubmissionState, more: Partial<Progress>): void {
+    submission.progress = { ...submission.progress, ...more };
+    const progress = JSON.stringify(submission.progress);
+    this.#journal.put({ kind: 'submission', id: submission.scope.submissionId, state, progress });
   }
 
   async #claim(): Promise<void> {
@@ -279,13 +416,19 @@ export class AgentInstance {
   }
 
   /** One that could not be opened, or has lost its sandbox, is tried again by the next submission. */
-  async #root(): Promise<OpenHarness> {
+  async #root(resume: boolean): Promise<OpenHarness> {
     if (await (await this.#harness)?.sandbox.isGone?.()) await this.#closeHarness();
-    this.#harness ??= this.#openHarness({
-      journal: this.#journal,
-      meter: new UsageMeter(),
-      signal: this.#stop.signal,
-    });
+    if (!this.#harness) {
+      this.#rest = new Rest();
+      this.#harness = this.#openHarness({
+        journal: this.#journal,
+        meter: new UsageMeter(),
+        rest: this.#rest,
+        mailbox: undefined,
+        resume,
+        signal: this.#stop.signal,
+      });
+    }
     try {
       return await this.#harness;
     } catch (error) {
@@ -297,6 +440,7 @@ export class AgentInstance {
   /** After a failed write nothing that is in memory is known to be in the store. */
   async #reopen(): Promise<void> {
     await this.#end();
+    this.#lost = newLoss();
     this.#journal = this.#openJournal();
   }
 
@@ -311,6 +455,24 @@ export class AgentInstance {
     this.#harness = undefined;
     await harness?.close(outcome);
   }
+}
+
+/** Tells that another process has the instance. */
+function newLoss(): { promise: Promise<never>; tell: (error: unknown) => void } {
+  let tell: (error: unknown) => void = () => {};
+  const promise = new Promise<never>((_, reject) => {
+    tell = reject;
+  });
+  promise.catch(() => {}); // nothing may be under way
+  return { promise, tell };
+}
+
+function isSettled(state: SubmissionState): boolean {
+  return state !== 'queued' && state !== 'running';
+}
+
+function progressOf({ progress = '{}' }: Pick<SubmissionRow, 'progress'>): Progress {
+  return JSON.parse(progress) as Progress; // it was written here
 }
 
 /** The position of what is done for a submission. */
@@ -340,9 +502,9 @@ function storedReceipt(store: Store, submissionId: string, { dispatchId, accepte
 
 async function storedResult(store: Store, submissionId: string, signal?: AbortSignal): Promise<PromptResult> {
   for (;;) {
-    const { state, progress = '{}' }: Partial<SubmissionRow> = (await store.submission(submissionId)) ?? {};
-    const ended = JSON.parse(progress) as { result?: PromptResult; error?: RecordedError }; // it was written here
-    if (state !== 'running' && ended.result) return ended.result;
+    const row = await store.submission(submissionId);
+    const ended = row && isSettled(row.state) ? progressOf(row) : {};
+    if (ended.result) return ended.result;
     if (ended.error) throw restoredError(ended.error);
     if (signal?.aborted) throw new SubmissionAbortedError({ submissionId, reason: String(signal.reason) });
     await sleep(pollMs, undefined, signal && { signal }).catch(() => {}); // aborted: it is looked at once more

@@ -33,6 +33,11 @@ export interface DurabilityOptions {
    * `SubmissionTimeoutError`. Default: an hour. Of a run, where it is given: it fails with `ActionTimeoutError`
    */
   timeoutMs?: number | undefined;
+  /**
+   * How often work that is interrupted, as when its process dies, is begun; then it fails with
+   * `SubmissionRetryExhaustedError`. For a run only attempts in a row count that recorded no new step. Default: 10
+   */
+  maxAttempts?: number | undefined;
 }
 
 /** Reusable behaviour, without a sandbox. */
@@ -267,7 +272,8 @@ function checkProfile(problems: Problems, value: unknown, path: string): void {
 
 function checkDurability(problems: Problems, value: unknown, root: string): void {
   problems.optional(value, root, (given) => {
-    const { timeoutMs } = problems.record(given, root, { known: ['timeoutMs'], notYet: ['maxAttempts'] });
+    const { timeoutMs, maxAttempts } = problems.record(given, root, { known: ['timeoutMs', 'maxAttempts'] });
+    problems.optional(maxAttempts, `${root}.maxAttempts`, (count, path) => problems.positiveInteger(count, path));
     problems.optional(timeoutMs, `${root}.timeoutMs`, (ms, path) => problems.positiveInteger(ms, path));
   });
 }

@@ -3,10 +3,9 @@ import { pathText } from '../schema/path.ts';
 import { isPlainObject } from '../schema/snapshot.ts';
 import { DefinitionError, type DefinitionIssue } from './errors.ts';
 
-/** Fields by name, with what is said about one that belongs to the contract but is not built yet. */
+/** Fields by name. */
 export interface Fields {
   known: readonly string[];
-  notYet?: readonly string[];
   /** What is said about a field that users of other versions or libraries may write. */
   advice?: Readonly<Record<string, string>>;
 }
@@ -42,9 +41,8 @@ export class Problems {
     }
     for (const key of Object.keys(value)) {
       if (fields.known.includes(key)) continue;
-      const at = pathText(path, [key]);
-      if (fields.notYet?.includes(key)) this.add(at, 'is not supported in this version');
-      else this.add(at, fields.advice?.[key] ?? `is not a known field (known: ${fields.known.join(', ')})`);
+      const advice = fields.advice?.[key] ?? `is not a known field (known: ${fields.known.join(', ')})`;
+      this.add(pathText(path, [key]), advice);
     }
     return value as Record<string, unknown>; // a plain object
   }

@@ -36,7 +36,7 @@ export interface Ending {
 }
 
 /** What an operation is: `shell` is also that of a harness, `action` a `harness.run`. */
-export type OperationKind = 'prompt' | 'skill' | 'task' | 'shell' | 'compact' | 'action' | 'step';
+export type OperationKind = 'prompt' | 'skill' | 'task' | 'shell' | 'compact' | 'action' | 'step' | 'sleep' | 'wait';
 
 /** A model works in it itself: of a task, it does in the prompt of the child session. */
 export function asksModel({ operationKind }: { operationKind: OperationKind }): boolean {
@@ -96,7 +96,7 @@ export type EventBody =
   | ({ type: 'run_end'; state: 'completed' | 'failed' | 'cancelled'; result?: unknown } & Ending)
   | { type: 'submission_start'; kind: 'dispatch' }
   | ({ type: 'submission_settled'; outcome: 'completed' | 'failed' | 'aborted'; result?: unknown } & Ending)
-  /** `name` is that of a step. */
+  /** `name` is that of a step, or of the message that is waited for. */
   | { type: 'operation_start'; operationKind: OperationKind; name?: string }
   | ({ type: 'operation'; operationKind: OperationKind; name?: string; result?: unknown } & Ending)
   | { type: 'idle' }

@@ -10,6 +10,8 @@ export function within(emit: Emit, scope: EventScope): Emit {
 /** Is told of each model request. */
 interface Counting {
   add(usage: Usage): void;
+  /** As `add`, of requests of an earlier attempt. Left out: it has counted these itself, and kept them. */
+  restore?(usage: Usage): void;
 }
 
 /** Sums the model requests of one piece of work, and with them those of what it is a part of. */
@@ -36,5 +38,10 @@ export class UsageMeter implements Counting {
   add(usage: Usage): void {
     this.#total = addUsage(this.#total, usage);
     for (const whole of this.#wholes) whole.add(usage);
+  }
+
+  restore(usage: Usage): void {
+    this.#total = addUsage(this.#total, usage);
+    for (const whole of this.#wholes) whole.restore?.(usage);
   }
 }

@@ -2,6 +2,7 @@ import type { ExecResult } from '../../sandbox/process/result.ts';
 import type { ActionDefinition, IsOptional } from '../define/action.ts';
 import type { SandboxEnv } from '../sandbox/env.ts';
 import type { Files } from '../sandbox/files.ts';
+import type { JsonValue } from '../schema/snapshot.ts';
 import type { Session } from '../session/session.ts';
 import type { CallHandle } from './call-handle.ts';
 
@@ -77,6 +78,22 @@ export interface Harness {
     work: (context: { signal: AbortSignal }) => Value | Promise<Value>,
     options?: { signal?: AbortSignal },
   ): CallHandle<Value>;
+  /**
+   * Waits for so many milliseconds from when it was called the first time. A run that only waits, and for long, is
+   * suspended: it needs no memory then, and goes on by itself when the time is over, in whatever process has its workflow.
+   * @throws {InvalidRequestError} it is no number of milliseconds
+   */
+  sleep(ms: number, options?: { signal?: AbortSignal }): CallHandle<void>;
+  /**
+   * Waits for what `send` of the run's handle gives under a name: the approval of a person, say. Each message is taken by
+   * one call, in the order in which they came, those of before the call too. As with `sleep`, the run may be suspended.
+   * @param name - 1 to 128 characters
+   * @param options.timeoutMs - from when it was called the first time. Default: none
+   * @throws {WaitTimeoutError} the time is over
+   * @throws {InvalidRequestError} an argument is not valid, or the work is that of an agent instance
+   * @example const { approved } = await harness.waitFor('review', { timeoutMs: 86_400_000 });
+   */
+  waitFor(name: string, options?: { timeoutMs?: number; signal?: AbortSignal }): CallHandle<JsonValue>;
   /** Milliseconds since 1970, recorded. */
   now(): Promise<number>;
   /** A random number from 0 to below 1, recorded. Not for secrets. */

@@ -18,18 +18,20 @@ import {
 } from '../errors.ts';
 import type { Emit, EventScope } from '../events/event.ts';
 import { eventLog, type Log } from '../events/log.ts';
-import { recordedError } from '../events/recorded-error.ts';
+import { recordedError, restoredError } from '../events/recorded-error.ts';
 import { UsageMeter, within } from '../events/scope.ts';
 import { LinkedAbort } from '../linked-abort.ts';
 import { AgentServers } from '../mcp/agent-servers.ts';
 import type { Models } from '../model/providers.ts';
 import type { LoopTool } from '../model/tool.ts';
 import { checkOptions } from '../options.ts';
+import type { Mailbox } from '../run/mailbox.ts';
 import type { OwnerJournal } from '../run/owner-journal.ts';
+import { never, type Rest, Suspension } from '../run/rest.ts';
 import type { SandboxEnv, SandboxFactory, WorkOutcome } from '../sandbox/env.ts';
 import { type Files, RecordedFiles } from '../sandbox/files.ts';
 import type { JsonValue } from '../schema/snapshot.ts';
-import { Conversation, type KeptConversation } from '../session/conversation.ts';
+import { Conversation, type KeptConversations } from '../session/conversation.ts';
 import { OpenSession } from '../session/open-session.ts';
 import { subagentList } from '../subagents/subagent.ts';
 import { builtinTools } from '../tools/builtin.ts';
@@ -41,6 +43,7 @@ import type { Harness, OptionalInput, ShellOptions } from './harness.ts';
 import { type Call, maxDepth, type Operation, type Place } from './operation.ts';
 import { checkShell, recordedShell, shellAbout, shellDetails } from './shell.ts';
 import { checkStep, runStep } from './step.ts';
+import { checkSleep, checkWait, runSleep, runWait } from './wait.ts';
 
 /** `env` is its own: closed with the harness. */
 export interface HarnessParts extends Place {
@@ -55,8 +58,12 @@ export interface HarnessParts extends Place {
   emit: Emit;
   /** Where all that is put and emitted is written. */
   journal: OwnerJournal;
-  /** Conversations that are kept already, by the names of their sessions: those of an agent instance. */
-  conversations?: ReadonlyMap<string, KeptConversation>;
+  /** Those that were there when the work was claimed. */
+  conversations: KeptConversations;
+  /** Of the run or instance. */
+  rest: Rest;
+  /** Of the run; an agent instance has none. */
+  mailbox: Mailbox | undefined;
   /** Aborts all that is done in the harness. */
   signal: AbortSignal;
   /** Ends what was made for the harness besides `env`. */
@@ -83,8 +90,8 @@ export class OpenHarness implements Harness {
   readonly #open = new Set<Promise<unknown>>();
   readonly #sessions = new Map<string, OpenSession>();
   readonly #servers: AgentServers;
-  /** Sessions that there were. */
-  readonly #found = new Set<string>();
+  /** How many there were of each name. */
+  readonly #conversations = new Map<string, number>();
   #closing: Promise<void> | undefined;
   #ended = false;
 
@@ -151,6 +158,7 @@ export class OpenHarness implements Harness {
       check: () => checkShell(command, options),
       work,
       shown: shellDetails,
+      isWhole: true,
     });
   }
 
@@ -183,6 +191,39 @@ export class OpenHarness implements Harness {
       check: () => checkStep(name, work, options),
       // JSON of what `work` gave, whose type this is as far as JSON holds it.
       work: async (operation) => (await runStep(name, work, operation)) as Value,
+      isWhole: true,
+    });
+  }
+
+  sleep(ms: number, options: { signal?: AbortSignal } = {}): CallHandle<void> {
+    return this.operation({
+      kind: 'sleep',
+      about: [ms],
+      options,
+      check: () => checkSleep(ms, options),
+      work: (operation) => runSleep(ms, this.parts, operation),
+    });
+  }
+
+  waitFor(name: string, options: { timeoutMs?: number; signal?: AbortSignal } = {}): CallHandle<JsonValue> {
+    let seq = 0;
+    return this.operation({
+      kind: 'wait',
+      about: [name, options?.timeoutMs],
+      name,
+      options,
+      check: () => checkWait(name, options, this.parts),
+      work: async (operation) => {
+        const taken = await runWait(name, options.timeoutMs, this.parts, operation);
+        seq = taken.seq;
+        return taken.data;
+      },
+      recorded: (data) => ({ seq, data }),
+      restored: (recorded) => {
+        const taken = recorded as { seq: number; data: JsonValue }; // it was recorded by the line above
+        this.parts.mailbox?.retake(taken.seq);
+        return taken.data;
+      },
     });
   }
 
@@ -257,6 +298,9 @@ export class OpenHarness implements Harness {
             sandboxTools,
             emit: this.#emitPlain,
             journal: this.parts.journal,
+            conversations: this.parts.conversations,
+            rest: this.parts.rest,
+            mailbox: this.parts.mailbox,
             scope,
             meter: own,
             steps: step.below,
@@ -278,6 +322,7 @@ export class OpenHarness implements Harness {
    * the harness has ended; then it is told of by events, abortable, and awaited by `close`.
    */
   operation<Result>(call: Call<Result>): CallHandle<Result> {
+    if (this.parts.rest.over) return callHandle([], () => never());
     try {
       if (this.#closing) throw new HarnessClosedError();
       call.check();
@@ -374,9 +419,10 @@ export class OpenHarness implements Harness {
   }
 
   async #close(outcome: WorkOutcome | undefined): Promise<void> {
+    const { env, shared, depth, release, rest } = this.parts;
+    if (rest.over) return this.#letGo(rest.over);
     this.#stop.abort(new HarnessClosedError());
     this.#stop.release();
-    const { env, shared, depth, release } = this.parts;
     const patience = new AbortController();
     const over = await Promise.race([
       Promise.allSettled(this.#open).then(() => true),
@@ -391,6 +437,18 @@ export class OpenHarness implements Harness {
     this.#ended = true;
   }
 
+  /** Lets go of what goes on in a later attempt, without an end. */
+  async #letGo(how: 'suspended' | 'left'): Promise<void> {
+    const { env, release } = this.parts;
+    // First, so that commands that are under way are not ended by the abort.
+    await this.#end(() => env.close(how));
+    await this.#end(() => release?.(how));
+    this.#ended = true;
+    this.#stop.abort(new Suspension());
+    this.#stop.release();
+    await this.#end(() => this.#servers.close());
+  }
+
   /** What the work gave is not lost when something that was made for it can't be removed, nor is the rest kept. */
   async #end(step: () => Promise<void> | undefined): Promise<void> {
     try {
@@ -402,11 +460,19 @@ export class OpenHarness implements Harness {
 
   async #runOperation<Result>(call: Call<Result>, signal: AbortSignal): Promise<Result> {
     const { kind: operationKind, name, place = this.parts, scope, work } = call;
-    const { shown = (result) => result, recorded = (result) => result } = call;
-    const { journal } = this.parts;
+    const { shown = (result) => result, recorded = (result) => result, isWhole = false } = call;
+    const { restored = (given) => given as Result } = call; // what was recorded is the result
+    const { journal, rest } = this.parts;
     journal.masker.addNamed(call.options.env);
     const head = { operationKind, ...(name !== undefined && { name }) };
     const step = place.steps.next(operationKind, ...call.about);
+    const { outcome } = step;
+    if (outcome) {
+      if (outcome.usage) place.meter.restore(outcome.usage);
+      if (outcome.error) throw restoredError(outcome.error);
+      return restored(outcome.result);
+    }
+    if (isWhole) await rest.admit(signal);
     const meter = new UsageMeter(place.meter);
     let over = false;
     const emitUntilEnd: Emit = (body, own) => {
@@ -415,7 +481,7 @@ export class OpenHarness implements Harness {
     const emit = within(emitUntilEnd, { ...place.scope, ...scope, operationId: step.id('op') });
     const startedAt = performance.now();
     step.begin();
-    emit({ type: 'operation_start', ...head });
+    if (!step.isResumed) emit({ type: 'operation_start', ...head });
     const end = (outcome: { result: unknown } | { error: unknown }) => {
       const failed = 'error' in outcome;
       emit({
@@ -430,16 +496,20 @@ export class OpenHarness implements Harness {
       over = true;
     };
     try {
-      const result = await work({ signal, emit: meter.counting(emit), meter, place, step });
+      const operation: Operation = { signal, emit: meter.counting(emit), meter, place, step };
+      const result = await (isWhole ? rest.busy(() => work(operation)) : work(operation));
+      if (rest.over) return never();
       end({ result: shown(result) });
-      step.end({ result: recorded(result) });
+      step.end({ result: recorded(result) }, meter.total);
       await journal.flush(); // a result is used only when it is recorded
       return result;
     } catch (error) {
+      if (rest.over) return never();
       if (!over) {
         end({ error });
-        if (signal.aborted) step.abandon();
-        else step.end({ error });
+        // What the code itself has stopped is so again when it runs again; what ended with its harness was not.
+        if (this.signal.aborted) step.abandon();
+        else step.end({ error }, meter.total);
       }
       await journal.flush();
       throw error;
@@ -477,21 +547,22 @@ export class OpenHarness implements Harness {
   }
 
   #conversation(session: string): Conversation {
-    const { journal, conversations } = this.parts;
-    const kept = this.#found.has(session) ? undefined : conversations?.get(session);
-    this.#found.add(session); // one that was deleted is not found again
-    return new Conversation({ journal, kept, harness: this.name, session });
+    const { journal, conversations: kept } = this.parts;
+    const before = this.#conversations.get(session) ?? 0;
+    this.#conversations.set(session, before + 1);
+    return new Conversation({ journal, kept, harness: this.name, session, before });
   }
 
   #files({ env, steps }: Place): Files {
     const check = () => {
       if (this.#closing) throw new HarnessClosedError();
     };
-    return new RecordedFiles(env, steps, { check, signal: this.signal });
+    return new RecordedFiles(env, steps, { check, signal: this.signal, rest: this.parts.rest });
   }
 
   /** What code asks for besides its effects, recorded so that it gets the same when it runs again. */
   async #given<Value>(kind: string, make: () => Value): Promise<Value> {
+    if (this.parts.rest.over) return never();
     if (this.#closing) throw new HarnessClosedError();
     return this.parts.steps.next(kind).perform(make);
   }

@@ -39,7 +39,7 @@ export interface Call<Result> {
   kind: OperationKind;
   /** What it is, besides its kind: see `Steps`. */
   about: readonly unknown[];
-  /** Of a step: in its events. */
+  /** In its events: of a step, or of the message that it waits for. */
   name?: string;
   /** Default: that of the harness */
   place?: Place;
@@ -53,4 +53,8 @@ export interface Call<Result> {
   shown?: (result: Result) => unknown;
   /** What is recorded of the result. Default: all of it */
   recorded?: (result: Result) => unknown;
+  /** The result of an earlier attempt, of what was recorded. Default: that itself */
+  restored?: (recorded: unknown) => Result;
+  /** It ends by itself before its run or instance comes to rest, and has no parts of its own that could. */
+  isWhole?: boolean;
 }

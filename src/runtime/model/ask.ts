@@ -33,7 +33,7 @@ export interface AskOptions {
   purpose: TurnPurpose;
   signal: AbortSignal;
   emit: Emit;
-  record(message: Message): void | Promise<void>;
+  record(message: Message, turnId: string): void | Promise<void>;
   /** An answer without text and tool call counts as a failed request. */
   emptyFails: boolean;
   /** A stream that is silent for so long is given up. */
@@ -72,7 +72,7 @@ export async function ask(options: AskOptions): Promise<Turn> {
   const usage = finish?.usage ?? told ?? (answer.started ? unknownUsage() : undefined);
   const message = answer.close(failure ? (signal.aborted ? 'aborted' : 'error') : finish?.finishReason, usage);
   // A request that brought nothing leaves nothing in the conversation.
-  if (answer.started || !failure) await options.record(message);
+  if (answer.started || !failure) await options.record(message, turnId);
   const recorded = failure && { error: recordedError(failure.error) };
   emit({
     type: 'turn',

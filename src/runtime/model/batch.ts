@@ -3,6 +3,7 @@ import type { Emit, RecordedError } from '../events/event.ts';
 import { frozenCopy } from '../events/frozen-copy.ts';
 import { recordedError } from '../events/recorded-error.ts';
 import { LinkedAbort } from '../linked-abort.ts';
+import type { Rest } from '../run/rest.ts';
 import { unlessIgnored } from '../unless-ignored.ts';
 import type { Message, ToolCallPart, ToolMessage } from './model.ts';
 import { type LoopTool, type ToolResult, textResult } from './tool.ts';
@@ -16,6 +17,10 @@ export interface BatchOptions {
   refusal?: string;
   /** How long a tool that ignores its signal is waited for. */
   graceMs: number;
+  /** What an earlier attempt recorded of this batch, which was interrupted. Default: the batch is a new one */
+  kept?: readonly ToolMessage[];
+  /** Knows what is at work. */
+  rest?: Rest;
 }
 
 /** What the calls of one turn gave, in the order of the calls. */
@@ -37,6 +42,8 @@ interface Outcome {
 export async function runBatch(calls: ToolCallPart[], options: BatchOptions): Promise<Batch> {
   let sequence: Promise<unknown> = Promise.resolve();
   const running = calls.map((call) => {
+    const kept = options.kept?.find(({ toolCallId }) => toolCallId === call.toolCallId);
+    if (kept) return { result: kept, message: kept };
     const tool = options.tools.find(({ name }) => name === call.toolName);
     const ended = runCall(call, tool, tool?.order === undefined ? undefined : sequence, options);
     // A call that fails to be recorded must not keep the next ones from their end.
@@ -114,6 +121,10 @@ async function answerCall(
     const text = `There is no tool named ${JSON.stringify(call.toolName)}. The tools are: ${known}.`;
     return { result: textResult(text, { isError: true }) };
   }
+  if (options.kept && !tool.isResumable) {
+    // Nobody can know whether it had begun.
+    return { result: textResult(INTERRUPTED, { isError: true, details: { type: 'interrupted' } }) };
+  }
   if (!input.ok) {
     const text = `The arguments of ${tool.name} are not JSON (${input.problem}). Call it again with valid JSON.`;
     return { result: textResult(text, { isError: true }) };
@@ -140,7 +151,8 @@ async function runTool(toolCallId: string, tool: LoopTool, input: unknown, optio
   };
   try {
     // Asynchronous, so that a tool that throws at once is like one that rejects.
-    const running = (async () => tool.run(input, { toolCallId, signal: stop.signal, output }))();
+    const run = async () => tool.run(input, { toolCallId, signal: stop.signal, output });
+    const running = options.rest && !tool.delegates ? options.rest.busy(run) : run();
     const result = await unlessIgnored(running, stop.signal, { graceMs, giveUp });
     return timedOut ? { result: textResult(timeoutText(tool), { isError: true }) } : { result };
   } catch (error) {
@@ -159,7 +171,8 @@ function timeoutText(tool: LoopTool): string {
   return `${tool.name} took longer than ${tool.timeoutMs} ms and was stopped; its outcome is unknown.`;
 }
 
+const INTERRUPTED = 'Interrupted while this call was running: its outcome is unknown.';
+
 function interrupted(): Outcome {
-  const text = 'Interrupted while this call was running: its outcome is unknown.';
-  return { result: textResult(text, { isError: true }), interrupted: true };
+  return { result: textResult(INTERRUPTED, { isError: true }), interrupted: true };
 }

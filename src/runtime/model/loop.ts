@@ -1,10 +1,11 @@
 import { abortError } from '../../errors.ts';
 import type { Emit } from '../events/event.ts';
+import type { Rest } from '../run/rest.ts';
 import { answer } from './answer.ts';
 import { runBatch } from './batch.ts';
 import { sendable, textOf } from './conversation.ts';
 import { TurnLimitError } from './errors.ts';
-import type { Message, Model, ModelRequest, ThinkingLevel, ToolMessage, UserMessage } from './model.ts';
+import type { AssistantMessage, Message, Model, ModelRequest, ThinkingLevel, ToolMessage, UserMessage } from './model.ts';
 import type { LoopTool } from './tool.ts';
 
 /** The system prompt, and what the model is told of tools. */
@@ -26,8 +27,9 @@ export interface LoopOptions {
   /**
    * Keeps a message of the conversation. Results of tools come in the order of their ends. The next request is made
    * only when all of a turn are kept.
+   * @param turnId - of an answer
    */
-  record(message: Message): void | Promise<void>;
+  record(message: Message, turnId?: string): void | Promise<void>;
   emit: Emit;
   /** Makes the conversation shorter; rejects when the signal is aborted, and only then. Default: nothing does */
   compaction?: {
@@ -40,12 +42,26 @@ export interface LoopOptions {
   followUp?(): UserMessage | undefined;
   /** Turns that the model may answer. Default: 200 */
   maxTurns?: number;
+  /** What an earlier attempt had of it. Default: nothing */
+  before?: LoopStart | undefined;
+  /** Lets the loop come to rest between two turns. Default: it does not */
+  rest?: Rest;
   /** A stream that is silent for so long counts as broken. Default: 120 s */
   idleTimeoutMs?: number;
   /** How long a tool that ignores its signal is waited for. Default: 10 s */
   graceMs?: number;
   /** The wait before a retry. Default: the clock's */
   sleep?(ms: number, signal: AbortSignal): Promise<void>;
+}
+
+/** Where a loop goes on that was interrupted. */
+export interface LoopStart {
+  /** Answers that the model gave. */
+  turns: number;
+  /** The last one, when all that follows it is results of its calls. */
+  answer?: { turnId: string; message: AssistantMessage; results: readonly ToolMessage[] } | undefined;
+  /** One of these results has ended the loop. */
+  isSettled: boolean;
 }
 
 export interface LoopResult {
@@ -65,6 +81,7 @@ const CUT_OFF =
  */
 export async function runLoop(options: LoopOptions): Promise<LoopResult> {
   const { model, operation, signal, emit, record, compaction, thinkingLevel, sleep, maxTurns = 200 } = options;
+  const { before, rest } = options;
   let told = new Set<string>();
   const request = async () => {
     const { system, tools } = await options.preamble();
@@ -72,11 +89,9 @@ export async function runLoop(options: LoopOptions): Promise<LoopResult> {
     const messages = sendable(await options.context(), model.seesImages !== false);
     return { system, messages, tools, thinkingLevel };
   };
-  for (let turns = 1; ; turns++) {
-    if (signal.aborted) throw abortError(signal.reason);
-    if (turns > maxTurns) throw new TurnLimitError({ maxTurns });
+  const ask = async () => {
     await compaction?.whenFull();
-    const { turnId, message, calls } = await answer({
+    return answer({
       model,
       request,
       purpose: 'agent',
@@ -88,6 +103,16 @@ export async function runLoop(options: LoopOptions): Promise<LoopResult> {
       ...(compaction && { afterOverflow: () => compaction.afterOverflow() }),
       ...(sleep && { sleep }),
     });
+  };
+  let turns = before?.turns ?? 0;
+  for (let kept = before?.answer; ; kept = undefined) {
+    if (!kept) {
+      await rest?.admit(signal);
+      if (signal.aborted) throw abortError(signal.reason);
+      if (++turns > maxTurns) throw new TurnLimitError({ maxTurns });
+    }
+    const { turnId, message } = kept ?? (await (rest ? rest.busy(ask) : ask()));
+    const calls = message.content.filter((part) => part.type === 'tool-call');
     const finishReason = message.finishReason === 'length' ? 'length' : 'stop';
     const result = { text: textOf(message), finishReason, turns } as const;
     const turnMessages = (toolResults: ToolMessage[]) =>
@@ -101,9 +126,12 @@ export async function runLoop(options: LoopOptions): Promise<LoopResult> {
         record,
         graceMs: options.graceMs ?? 10_000,
         ...(finishReason === 'length' && { refusal: CUT_OFF }),
+        ...(kept && { kept: kept.results }),
+        ...(rest && { rest }),
       });
       turnMessages(batch.results);
-      if (batch.endsLoop && !batch.interrupted) return result;
+      const endsLoop = batch.endsLoop || (kept && before?.isSettled);
+      if (endsLoop && !batch.interrupted) return result;
       continue;
     }
     turnMessages([]);

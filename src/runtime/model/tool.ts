@@ -26,6 +26,13 @@ export interface LoopTool extends ModelTool {
    * for those before it. Default: the call starts at once.
    */
   order?: 'sequential' | 'after-sequential';
+  /**
+   * A call that was interrupted is made again in a later attempt: it joins what it had begun, or has no effect. Default: its
+   * outcome is unknown, which the model is told
+   */
+  isResumable?: boolean;
+  /** Its work is that of models or of code, which comes to rest by itself. */
+  delegates?: boolean;
   /** Milliseconds; then the call's signal is aborted and its result is an error. Default: none */
   timeoutMs?: number;
   /** Checks the arguments itself: they are JSON, nothing more is known. What it throws becomes an error result. */

@@ -1,8 +1,10 @@
+import { WriteRefusedError } from '../../journal/errors.ts';
 import type { Entry, Lease, Owner, Store } from '../../journal/store.ts';
 import { Deltas, endsText, isDelta } from '../events/deltas.ts';
 import type { EventBody, EventScope, RuntimeEvent } from '../events/event.ts';
 import { frozenCopy } from '../events/frozen-copy.ts';
 import { Masker } from '../events/masker.ts';
+import { Recorded } from './recorded.ts';
 import { storedEvents } from './stored-events.ts';
 
 /** A claim holds for so long, unless it is renewed. */
@@ -32,6 +34,7 @@ export class OwnerJournal {
   readonly #deltas: Deltas;
   readonly #followers = new Set<() => void>();
   #lease: Lease | undefined;
+  #recorded = Recorded.none();
   /** What comes until the next claim is nobody's. */
   #released = false;
   #nextIndex = 0;
@@ -76,6 +79,16 @@ export class OwnerJournal {
     return this.#lease;
   }
 
+  /** What there was of the work when it was claimed. */
+  get recorded(): Recorded {
+    return this.#recorded;
+  }
+
+  /** The index of the next event. */
+  get nextIndex(): number {
+    return this.#nextIndex;
+  }
+
   /** Why nothing more can be written. */
   get failure(): { error: unknown } | undefined {
     return this.#failure;
@@ -88,6 +101,7 @@ export class OwnerJournal {
     if (!lease) return false;
     this.#toldIndex = await this.store.lastEvent(this.owner);
     this.#nextIndex = this.#toldIndex + 1;
+    if (lease.fence > 1) this.#recorded = await Recorded.read(this.store, this.owner);
     this.#lease = lease;
     this.#released = false;
     return true;
@@ -110,7 +124,7 @@ export class OwnerJournal {
 
   /** Adds an event to the next write. Pieces of a text that come within 50 ms are joined to one. */
   readonly emit = (body: EventBody, scope: EventScope = {}): void => {
-    if (this.#ended || this.#released) return;
+    if (this.#ended || this.#released || this.#recorded.takeBegun(body, scope)) return;
     if (isDelta(body)) {
       this.#deltas.add(body, scope);
       this.#deltaTimer ??= setTimeout(() => this.#takeDeltas(), joinMs);
@@ -230,6 +244,11 @@ export class OwnerJournal {
     this.#closed = true;
     this.#wake();
     this.#onFailure(error);
+  }
+
+  /** Somebody else has the lease. */
+  lost(): void {
+    this.#fail(new WriteRefusedError('lease'));
   }
 
   #wake(): void {

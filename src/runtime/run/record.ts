@@ -11,9 +11,9 @@ export interface RunRecord {
   runId: string;
   /** That it was registered under, else its own name. */
   workflowName: string;
-  /** The last three are final. */
+  /** The last three are final; nobody works on one that is `suspended`. */
   state: RunState;
-  /** How often it was started; 0 while it is queued. */
+  /** How often it was started, or taken up again; 0 while it is queued. */
   attempt: number;
   /** The run that it was started within. */
   parent?: string;
@@ -41,7 +41,25 @@ export interface RunRecord {
 export type Admitted = Pick<RunRecord, 'createdAt' | 'input' | 'parent' | 'model'>;
 
 /** What changes. */
-export type Progress = Pick<RunRecord, 'startedAt' | 'endedAt' | 'durationMs' | 'result' | 'error' | 'usage'>;
+export type Progress = Pick<RunRecord, 'startedAt' | 'endedAt' | 'durationMs' | 'result' | 'error' | 'usage'> & {
+  /** Of one that has not ended. */
+  attempts?: Attempts;
+  /** It was brought to rest: the time until it goes on does not count. */
+  isSuspended?: boolean;
+  /** Why, where it was asked to be cancelled. */
+  cancelled?: { reason?: string };
+};
+
+/** What is known of the attempts of a run so far. */
+export interface Attempts {
+  /** In a row without a new step, the last one included. */
+  count: number;
+  /** The fence of the last one, and when it was begun: ms since 1970. */
+  fence: number;
+  begunAt: number;
+  /** Milliseconds that those before it have taken. */
+  spentMs: number;
+}
 
 export function isFinal(state: RunState): boolean {
   return state === 'completed' || state === 'failed' || state === 'cancelled';
@@ -49,6 +67,10 @@ export function isFinal(state: RunState): boolean {
 
 export function recordOf({ id, workflow, state, attempt, json, progress }: RunRow): RunRecord {
   const admitted = JSON.parse(json) as Admitted; // `invoke` wrote it
-  const made: Progress = progress === undefined ? { usage: noUsage() } : JSON.parse(progress);
-  return { runId: id, workflowName: workflow, state, attempt, ...admitted, ...made };
+  const { attempts: _, isSuspended: __, cancelled: ___, ...made } = progressOf({ progress });
+  return { runId: id, workflowName: workflow, state, attempt: state === 'queued' ? 0 : attempt, ...admitted, ...made };
+}
+
+export function progressOf({ progress }: { progress?: string | undefined }): Progress {
+  return progress === undefined ? { usage: noUsage() } : (JSON.parse(progress) as Progress); // it was written here
 }

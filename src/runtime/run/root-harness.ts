@@ -5,6 +5,7 @@ import { type AgentDefinition, resolveAgent } from '../define/agent.ts';
 import type { Log } from '../events/log.ts';
 import { type HarnessParts, OpenHarness } from '../harness/open-harness.ts';
 import { opened } from '../harness/opened.ts';
+import { SubmissionRetryExhaustedError } from '../errors.ts';
 import { addMcpSecrets } from '../mcp/options.ts';
 import type { Model } from '../model/model.ts';
 import type { Models } from '../model/providers.ts';
@@ -14,6 +15,9 @@ import { withSubagents } from '../subagents/subagent.ts';
 import { SandboxTools } from '../tools/tool-environment.ts';
 import type { OpenRootHarness } from './run.ts';
 import { Steps } from './step.ts';
+
+/** Where the agent's `durability` does not say it. */
+export const defaultMaxAttempts = 10;
 
 /** What a runtime's harnesses have in common. */
 interface Shared {
@@ -28,6 +32,8 @@ interface Shared {
   maxValueBytes: number;
   /** Later processes have the store too. */
   isDurable: boolean;
+  /** Interrupted work is taken up. */
+  recover: boolean;
 }
 
 /** Opens the root harnesses of runs and agent instances: the agent first, then its sandbox. */
@@ -43,11 +49,13 @@ export class RootHarnesses {
 
   /** @param model - in place of the one that the agent has */
   of(agent: AgentDefinition, model?: string | Model): OpenRootHarness {
-    const open: OpenRootHarness = async ({ journal, meter, signal }) => {
+    const open: OpenRootHarness = async ({ journal, meter, rest, mailbox, attempts = 1, resume, signal }) => {
       const { owner, store } = journal;
       const id = 'run' in owner ? owner.run : owner.instance;
       const own = await resolveAgent(agent, { id, env: this.#options.env });
       const resolved = model === undefined ? own : { ...own, model };
+      const { maxAttempts = defaultMaxAttempts } = resolved.durability;
+      if (attempts > maxAttempts) throw new SubmissionRetryExhaustedError({ attemptCount: maxAttempts });
       const factory = resolved.sandbox ?? this.#options.sandbox;
       for (const each of withSubagents(resolved)) {
         if (each.model !== undefined) this.#options.models.resolve(each.model);
@@ -67,8 +75,8 @@ export class RootHarnesses {
         key: createHash('sha256')
           .update(JSON.stringify([store.id, owner]))
           .digest('hex'),
-        isDurable: 'agent' in owner && this.#options.isDurable,
-        resume: false,
+        isDurable: this.#options.isDurable && ('agent' in owner || this.#options.recover),
+        resume,
         signal,
         host: () => this.#host(),
         onEvent: (event) => journal.emit({ type: 'sandbox', ...event }, scope),
@@ -84,10 +92,12 @@ export class RootHarnesses {
         sandboxTools: factory.tools?.bind(factory),
         emit: journal.emit,
         journal,
-        ...('agent' in owner && { conversations: await keptConversations(journal) }),
+        conversations: await keptConversations(journal),
         scope,
         meter,
         steps: new Steps(journal),
+        rest,
+        mailbox,
         depth: 0,
         maxValueBytes: this.#options.maxValueBytes,
         signal,

@@ -23,6 +23,12 @@ export interface RuntimeOptions {
    * is older is removed when the store is opened, and once an hour. Default: 30 days
    */
   runRetention?: number;
+  /**
+   * Goes on with what other processes have left, as soon as its workflow or agent is known: looked for when the store is
+   * opened, and every 15 s. `false`: only with what it is told to, by `resume()` of a run; then a run does not keep its
+   * sandbox when this process dies. Default: true
+   */
+  recover?: boolean;
   /** Added to the built-in providers, by provider id. */
   models?: Record<string, ModelSource>;
   /** Default: pino on standard error, at the level of `BERTH_LOG`, else `warn` */
@@ -61,6 +67,7 @@ export function checkRuntime(options: RuntimeOptions): void {
       'host',
       'store',
       'runRetention',
+      'recover',
       'models',
       'logger',
       'agents',
@@ -77,6 +84,7 @@ export function checkRuntime(options: RuntimeOptions): void {
   problems.optional(record.runRetention, 'runRetention', (value, path) => {
     if (typeof value !== 'number' || !(value >= 0)) problems.add(path, 'must be milliseconds, 0 or more');
   });
+  problems.optional(record.recover, 'recover', (value, path) => problems.boolean(value, path));
   problems.optional(record.store, 'store', (value, path) => checkStore(problems, value, path));
   problems.optional(record.discover, 'discover', (value, path) => problems.text(value, path));
   problems.optional(record.logger, 'logger', (value, path) => {

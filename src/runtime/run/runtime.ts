@@ -29,19 +29,23 @@ import { type Log, loggerLog } from '../events/log.ts';
 import { newId } from '../id.ts';
 import type { Model } from '../model/model.ts';
 import { Models } from '../model/providers.ts';
+import { noUsage } from '../model/usage.ts';
 import { checkOptions } from '../options.ts';
 import { docker } from '../sandbox/docker.ts';
 import { canonicalJson, defaultMaxValueBytes } from '../schema/snapshot.ts';
 import { currentWork, type Work } from './current-work.ts';
 import { type InvokeArguments, type InvokeOptions, workflowInput } from './invoke.ts';
 import { leaseMs, OwnerJournal } from './owner-journal.ts';
-import { type Admitted, type RunRecord, type RunState, recordOf } from './record.ts';
+import { type Admitted, isFinal, type RunRecord, type RunState, recordOf } from './record.ts';
 import { RootHarnesses } from './root-harness.ts';
 import { Run, type RunHandle } from './run.ts';
 import { checkRuntime, type RuntimeOptions } from './runtime-options.ts';
 import { Slots } from './slots.ts';
 import { StoredRun } from './stored-run.ts';
 
+/** How often it is looked for work that nobody does. */
+const takeUpMs = 15_000;
+const pageSize = 256;
 const dayMs = 24 * 60 * 60 * 1000;
 /** How often it is looked for runs that are not to be kept any more. */
 const removalMs = 60 * 60 * 1000;
@@ -84,6 +88,9 @@ export class Runtime {
   /** Later processes have the store too. */
   readonly #isDurable: boolean;
   readonly #harnesses: RootHarnesses;
+  readonly #recover: boolean;
+  /** What is under way can go on in a later process. */
+  readonly #canSuspend: boolean;
   readonly #runRetention: number;
   readonly #maxValueBytes: number;
   /** As which it claims. */
@@ -96,6 +103,8 @@ export class Runtime {
   readonly #observers = new Set<Observer>();
   #store: Promise<Store> | undefined;
   #renewal: NodeJS.Timeout | undefined;
+  #takingUp: NodeJS.Timeout | undefined;
+  #takenUp: Promise<void> = Promise.resolve();
   #removal: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
 
@@ -111,6 +120,8 @@ export class Runtime {
     this.#slots = new Slots(options.concurrency ?? 16);
     this.#storePath = options.store ?? join(defaultStateDir(), 'runtime.db');
     this.#isDurable = this.#storePath !== ':memory:';
+    this.#recover = options.recover ?? true;
+    this.#canSuspend = this.#isDurable && this.#recover;
     this.#runRetention = options.runRetention ?? 30 * dayMs;
     this.#maxValueBytes = options.maxValueBytes ?? defaultMaxValueBytes;
     this.#harnesses = new RootHarnesses({
@@ -122,6 +133,7 @@ export class Runtime {
       log: this.#log,
       maxValueBytes: this.#maxValueBytes,
       isDurable: this.#isDurable,
+      recover: this.#recover,
     });
   }
 
@@ -189,20 +201,11 @@ export class Runtime {
       const store = await this.#openStore();
       const { row, isNew } = await store.admitRun({ id, workflow: name, json: JSON.stringify(admitted) });
       if (!isNew) return this.#sameRun(row, name, admitted);
-      const run: Run = new Run({
-        row,
-        workflow,
-        journal: this.#journal(store, { run: id }, (error) => run.fail(error)),
-        admit: (work, abort) => (isWithin ? this.#do(work, id) : this.#slots.run(() => this.#do(work, id), abort)),
-        openHarness: this.#harnesses.of(workflow.agent, model),
-      });
-      this.#runs.set(id, run);
+      const run = await this.#begin(store, { row, workflow, model, isWithin });
+      if (!run) return this.#storedRun(store, id); // another process was faster to take it up
       const cancel = () => void run.cancel(reasonText(signal?.reason));
       signal?.addEventListener('abort', cancel, { once: true });
-      void run.settled.then(() => {
-        signal?.removeEventListener('abort', cancel);
-        this.#runs.delete(id);
-      });
+      void run.settled.then(() => signal?.removeEventListener('abort', cancel));
       if (signal?.aborted) cancel(); // while it was taken in
       return run;
     });
@@ -302,9 +305,18 @@ export class Runtime {
     return this.#storedRun(store, id);
   }
 
-  /** Takes nothing more, cancels what runs, and resolves when all of it has ended. */
-  close(): Promise<void> {
-    this.#closing ??= this.#close();
+  /**
+   * Takes nothing more, and brings what runs to rest: it stops where a turn of a model, a command or a step has ended, and a
+   * later runtime on the store goes on with it. Where there is none, with a store in memory or `recover: false`, it is
+   * cancelled. Resolves when all of that is done.
+   * @param options.timeoutMs - then also what is not at such a place stops, and goes on from the last one. Default: 30,000
+   * @throws {InvalidRequestError} an option is not valid
+   */
+  async close(options: { timeoutMs?: number } = {}): Promise<void> {
+    checkOptions('close', options, { timeoutMs: true });
+    const { timeoutMs = 30_000 } = options;
+    if (typeof timeoutMs !== 'number' || !(timeoutMs >= 0)) throw new InvalidRequestError('timeoutMs is 0 or more');
+    this.#closing ??= this.#close(timeoutMs);
     return this.#closing;
   }
 
@@ -313,11 +325,15 @@ export class Runtime {
     await this.close();
   }
 
-  async #close(): Promise<void> {
+  async #close(timeoutMs: number): Promise<void> {
+    clearInterval(this.#takingUp);
     await Promise.allSettled(this.#admissions);
+    await this.#takenUp;
     await Promise.all([
-      ...[...this.#runs.values()].map((run) => run.cancel('The runtime was closed.')),
-      ...[...this.#instances.values()].map((instance) => instance.close()),
+      ...[...this.#runs.values()].map((run) =>
+        this.#canSuspend ? run.suspend('closed', timeoutMs) : run.cancel('The runtime was closed.'),
+      ),
+      ...[...this.#instances.values()].map((instance) => instance.close(timeoutMs)),
     ]);
     await this.#harnesses.close();
     clearInterval(this.#renewal);
@@ -339,6 +355,10 @@ export class Runtime {
     try {
       const store = await this.#store;
       this.#renewal ??= setInterval(() => void this.#renewLeases(store), leaseMs / 3).unref();
+      if (this.#recover && !this.#takingUp && !this.#closing) {
+        this.#takingUp = setInterval(() => this.#takeUp(store), takeUpMs).unref();
+        this.#takeUp(store);
+      }
       if (!this.#removal && this.#runRetention !== Number.POSITIVE_INFINITY) {
         this.#removal = setInterval(() => void this.#removeOldRuns(store), removalMs).unref();
         void this.#removeOldRuns(store);
@@ -353,10 +373,10 @@ export class Runtime {
   async #renewLeases(store: Store): Promise<void> {
     try {
       const atWork = [...this.#runs.values(), ...this.#instances.values()];
-      await store.renew(
-        atWork.flatMap(({ lease }) => lease ?? []),
-        leaseMs,
-      );
+      const leases = atWork.flatMap(({ lease }) => lease ?? []);
+      const held = new Set(await store.renew(leases, leaseMs));
+      // Whoever has it now goes on with it. Here it stops at once, and not with its next write.
+      for (const one of atWork) if (one.lease && leases.includes(one.lease) && !held.has(one.lease)) one.lost();
     } catch (error) {
       this.#log.warn('The leases of what runs could not be renewed.', { err: error });
     }
@@ -371,6 +391,80 @@ export class Runtime {
     } finally {
       this.#admissions.delete(admission);
     }
+  }
+
+  /** Starts a run, or goes on with it. @returns `undefined`: somebody else has it, or it has ended */
+  async #begin(
+    store: Store,
+    start: { row: RunRow; workflow: WorkflowDefinition; model?: string | Model | undefined; isWithin: boolean },
+  ): Promise<Run | undefined> {
+    const { row, workflow, model, isWithin } = start;
+    const { id } = row;
+    const journal: OwnerJournal = this.#journal(store, { run: id }, (error) => this.#runs.get(id)?.fail(error));
+    // Also while it waits for its turn, so that others leave it.
+    if (!(await journal.claim())) return undefined;
+    const run = new Run({
+      row: (await store.run(id)) ?? row,
+      workflow,
+      journal,
+      admit: (work, abort) => (isWithin ? this.#do(work, id) : this.#slots.run(() => this.#do(work, id), abort)),
+      openHarness: this.#harnesses.of(workflow.agent, model),
+      stored: () => this.#storedRun(store, id),
+      canSuspend: this.#canSuspend,
+    });
+    this.#runs.set(id, run);
+    void run.settled.then(() => {
+      if (this.#runs.get(id) === run) this.#runs.delete(id);
+    });
+    return run;
+  }
+
+  /** Looks for work that nobody does, and goes on with what this runtime knows the definition of. */
+  #takeUp(store: Store): void {
+    this.#takenUp = this.#takenUp
+      .then(() => this.#takeUpAll(store))
+      .catch((error: unknown) => {
+        if (!this.#closing) this.#log.warn('It could not be looked for interrupted work.', { err: error });
+      });
+  }
+
+  async #takeUpAll(store: Store): Promise<void> {
+    for (let after = 0; !this.#closing; ) {
+      const page = await store.unowned({ after, limit: pageSize });
+      for (const { seq, owner, workflow } of page) {
+        after = seq;
+        if (this.#closing) return;
+        if ('agent' in owner) {
+          const agent = this.#agents.get(owner.agent);
+          if (agent) await this.#instance(store, agent, owner).takeUp();
+        } else if (!this.#runs.has(owner.run)) {
+          if (this.#workflows.has(workflow ?? '')) await this.#takeUpRun(store, owner.run);
+          else await this.#leaveSuspended(store, owner.run);
+        }
+      }
+      if (page.length < pageSize) return;
+    }
+  }
+
+  /** @throws {WorkflowNotFoundError} */
+  async #takeUpRun(store: Store, id: string): Promise<void> {
+    const row = await store.run(id);
+    if (!row || isFinal(row.state) || this.#runs.has(id)) return;
+    const workflow = this.#workflows.get(row.workflow);
+    if (!workflow) throw new WorkflowNotFoundError({ name: row.workflow });
+    await this.#begin(store, { row, workflow, model: recordOf(row).model, isWithin: false });
+  }
+
+  /** One that was interrupted, and whose workflow is not known here: whoever knows it goes on with it. */
+  async #leaveSuspended(store: Store, id: string): Promise<void> {
+    const row = await store.run(id);
+    if (row?.state !== 'running') return;
+    const journal = this.#journal(store, { run: id });
+    if (!(await journal.claim())) return;
+    const progress = row.progress ?? JSON.stringify({ usage: noUsage() });
+    journal.emit({ type: 'run_suspend', reason: 'definition' });
+    journal.put({ kind: 'run', state: 'suspended', progress, wakeAt: 0 });
+    await journal.close();
   }
 
   async #sameRun(row: RunRow, workflowName: string, { input, model }: Admitted): Promise<RunHandle> {
@@ -392,7 +486,8 @@ export class Runtime {
         owner,
         store,
         isDurable: this.#isDurable,
-        openJournal: () => this.#journal(store, owner),
+        canSuspend: this.#canSuspend,
+        openJournal: (onFailure) => this.#journal(store, owner, onFailure),
         openHarness: this.#harnesses.of(agent),
         admit: (work, signal, urgent) => this.#slots.run(() => this.#do(work), signal, urgent),
       });
@@ -402,7 +497,15 @@ export class Runtime {
   }
 
   #storedRun(store: Store, id: string): StoredRun {
-    return new StoredRun(id, this.#journal(store, { run: id }));
+    return new StoredRun(id, this.#journal(store, { run: id }), {
+      live: () => this.#runs.get(id),
+      takeUp: () =>
+        this.#admitting(() => {
+          if (this.#closing) throw new RuntimeUnavailableError();
+          return this.#takeUpRun(store, id);
+        }),
+      maxValueBytes: this.#maxValueBytes,
+    });
   }
 
   /** The work of this runtime that the code which asks is a part of. */
@@ -457,6 +560,8 @@ export class Runtime {
       throw new InvalidRequestError(`there is another ${kind} ${name}: give this one a name of its own`);
     }
     definitions.set(name, definition);
+    // What was interrupted of it can go on now.
+    if (this.#recover && other === undefined) void this.#openStore().then((store) => this.#takeUp(store), () => {});
     return name;
   }
 

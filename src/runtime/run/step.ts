@@ -1,7 +1,10 @@
 import { createHash } from 'node:crypto';
-import { recordedError } from '../events/recorded-error.ts';
+import { ReplayMismatchError } from '../errors.ts';
+import { recordedError, restoredError } from '../events/recorded-error.ts';
 import { derivedId } from '../id.ts';
+import type { Usage } from '../model/model.ts';
 import type { OwnerJournal } from './owner-journal.ts';
+import type { RecordedStep, StepEnd, StepStart } from './recorded.ts';
 
 const maxAboutCharacters = 200;
 
@@ -40,6 +43,7 @@ export class Steps {
   /**
    * The position of the next call.
    * @param call - what it is, besides its kind; no values of secrets
+   * @throws {ReplayMismatchError} an earlier attempt recorded another call there
    */
   next(kind: string, ...call: readonly unknown[]): Step {
     const text = jsonOf(call);
@@ -48,8 +52,13 @@ export class Steps {
     const count = this.#counts.get(name) ?? 0;
     this.#counts.set(name, count + 1);
     const about = this.#journal.masker.text(text).slice(0, maxAboutCharacters); // no part of a secret either
-    const start = { kind, about, hash };
-    return new Step(this.#journal, this.#below(`${name}.${count}`), start);
+    const position = this.#below(`${name}.${count}`);
+    const recorded = this.#journal.recorded.step(position);
+    if (recorded && (recorded.start.kind !== kind || recorded.start.hash !== hash)) {
+      const expected = `${recorded.start.kind} ${recorded.start.about}`;
+      throw new ReplayMismatchError({ expected, seen: `${kind} ${about}` });
+    }
+    return new Step(this.#journal, position, { kind, about, hash }, recorded);
   }
 
   #below(name: string): string {
@@ -60,15 +69,26 @@ export class Steps {
 /** One call with an effect, and where it is recorded: that it began, and what it gave before anybody uses that. */
 export class Step {
   readonly position: string;
+  /** When it was begun the first time: ms since 1970. */
+  readonly startedAt: number;
   /** For what is done as a part of it. */
   readonly below: Steps;
   readonly #journal: OwnerJournal;
-  readonly #start: object;
+  readonly #start: Omit<StepStart, 'event' | 'at'>;
+  readonly #recorded: RecordedStep | undefined;
 
-  constructor(journal: OwnerJournal, position: string, start: { kind: string; about: string; hash: string }) {
+  /** @param recorded - by an earlier attempt */
+  constructor(
+    journal: OwnerJournal,
+    position: string,
+    start: Omit<StepStart, 'event' | 'at'>,
+    recorded: RecordedStep | undefined,
+  ) {
     this.#journal = journal;
     this.position = position;
     this.#start = start;
+    this.#recorded = recorded;
+    this.startedAt = recorded?.start.at ?? Date.now();
     this.below = new Steps(journal, position);
   }
 
@@ -87,34 +107,55 @@ export class Step {
     return this.id('step');
   }
 
-  begin(): void {
-    this.#journal.put({ kind: 'step.start', position: this.position, json: JSON.stringify(this.#start) });
+  /** How it ended in an earlier attempt: then it is not done again. */
+  get outcome(): StepEnd | undefined {
+    return this.#recorded?.end;
   }
 
-  /** How it ended. What was recorded of its parts goes: nobody asks for that again. */
-  end(outcome: { result: unknown } | { error: unknown }): void {
-    const kept = 'error' in outcome ? { error: recordedError(outcome.error) } : outcome;
-    this.#journal.put({ kind: 'step.end', position: this.position, json: JSON.stringify(kept) });
+  /** It was begun in an earlier attempt, which was interrupted. */
+  get isResumed(): boolean {
+    return this.#recorded !== undefined && !this.#recorded.end;
+  }
+
+  begin(): void {
+    if (this.isResumed) return;
+    const start: StepStart = { ...this.#start, event: this.#journal.nextIndex, at: this.startedAt };
+    this.#journal.put({ kind: 'step.start', position: this.position, json: JSON.stringify(start) });
+  }
+
+  /**
+   * How it ended. What was recorded of its parts goes: nobody asks for that again.
+   * @param usage - of models. Default: none
+   */
+  end(outcome: { result: unknown } | { error: unknown }, usage?: Usage): void {
+    const end: StepEnd = {
+      ...('error' in outcome ? { error: recordedError(outcome.error) } : outcome),
+      ...(usage && { usage }),
+      attempt: this.#journal.lease?.fence ?? 0,
+    };
+    this.#journal.put({ kind: 'step.end', position: this.position, json: JSON.stringify(end) });
     this.abandon();
   }
 
-  /** It has no end, as it was aborted: it would be done again. */
+  /** It has no end, as its harness was ended: it would be done again. */
   abandon(): void {
     if (this.below.used) this.#journal.put({ kind: 'step.removeBelow', position: this.position });
   }
 
   /**
-   * Does something as this step.
-   * @param signal - what failed when it was aborted has no end
+   * Does something as this step, or gives what an earlier attempt recorded of it.
+   * @param ending - of the harness: what failed when it was aborted has no end
    */
-  async perform<Result>(work: () => Result | Promise<Result>, signal?: AbortSignal): Promise<Result> {
+  async perform<Result>(work: () => Result | Promise<Result>, ending?: AbortSignal): Promise<Result> {
+    if (this.outcome?.error) throw restoredError(this.outcome.error);
+    if (this.outcome) return this.outcome.result as Result; // what `work` gave then
     this.begin();
     try {
       const result = await work();
       this.end({ result });
       return result;
     } catch (error) {
-      if (signal?.aborted) this.abandon();
+      if (ending?.aborted) this.abandon();
       else this.end({ error });
       throw error;
     } finally {

@@ -3,7 +3,9 @@ import type { RunRow } from '../../journal/store.ts';
 import { InvalidRequestError, RunCancelledError, RunNotFoundError } from '../errors.ts';
 import type { RuntimeEvent } from '../events/event.ts';
 import { recordedError, restoredError } from '../events/recorded-error.ts';
-import type { JsonValue } from '../schema/snapshot.ts';
+import { checkMessageName } from '../harness/wait.ts';
+import { checkOptions } from '../options.ts';
+import { type JsonValue, jsonSnapshot, NotJson } from '../schema/snapshot.ts';
 import { writeEnd } from './end.ts';
 import type { OwnerJournal } from './owner-journal.ts';
 import { isFinal, type RunRecord, recordOf } from './record.ts';
@@ -13,14 +15,26 @@ import { checkEvents, storedEvents } from './stored-events.ts';
 /** How often it is looked whether a run of another process has gone on. */
 const pollMs = 200;
 
-/** A run that is not under way in this process: one of an earlier process, or of another one. */
+/** What the runtime does with a run that is not under way in this process. */
+interface Owning {
+  /** The run, when it is under way here after all. */
+  live: () => RunHandle | undefined;
+  /** Goes on with it. */
+  takeUp: () => Promise<void>;
+  /** Of JSON that is sent to it. */
+  maxValueBytes: number;
+}
+
+/** A run that is not under way in this process: one that is suspended, of an earlier process, or of another one. */
 export class StoredRun implements RunHandle<JsonValue> {
   readonly id: string;
   readonly #journal: OwnerJournal;
+  readonly #owning: Owning;
 
-  constructor(id: string, journal: OwnerJournal) {
+  constructor(id: string, journal: OwnerJournal, owning: Owning) {
     this.id = id;
     this.#journal = journal;
+    this.#owning = owning;
   }
 
   get runId(): string {
@@ -50,6 +64,8 @@ export class StoredRun implements RunHandle<JsonValue> {
   }
 
   async cancel(reason?: string): Promise<void> {
+    const live = this.#owning.live();
+    if (live) return live.cancel(reason);
     const journal = this.#journal;
     if (!(await journal.claim())) {
       if (isFinal((await this.#row()).state)) return;
@@ -60,9 +76,35 @@ export class StoredRun implements RunHandle<JsonValue> {
     await writeEnd(journal, record, 'cancelled', { usage: record.usage, error }).written;
   }
 
+  async resume(): Promise<void> {
+    if (this.#owning.live() || isFinal((await this.#row()).state)) return;
+    await this.#owning.takeUp();
+  }
+
+  async send(name: string, data: unknown, options: { key?: string } = {}): Promise<void> {
+    checkOptions('send', options, { key: true });
+    checkMessageName(name);
+    const { key } = options;
+    if (key !== undefined && typeof key !== 'string') throw new InvalidRequestError('a key is a text');
+    const { state } = await this.#row();
+    if (isFinal(state)) throw new InvalidRequestError(`the run ${this.id} has ended`);
+    const json = this.#journal.masker.json(JSON.stringify(messageData(data, this.#owning.maxValueBytes)));
+    await this.#journal.store.send({ run: this.id, name, json, ...(key !== undefined && { key }) });
+    if (state === 'suspended' && !this.#owning.live()) await this.#owning.takeUp().catch(() => {}); // others may know it
+  }
+
   async #row(): Promise<RunRow> {
     const row = await this.#journal.store.run(this.id);
     if (!row) throw new RunNotFoundError({ runId: this.id });
     return row;
+  }
+}
+
+function messageData(data: unknown, maxBytes: number): JsonValue {
+  try {
+    return jsonSnapshot(data, 'data', maxBytes);
+  } catch (error) {
+    if (!(error instanceof NotJson)) throw error;
+    throw new InvalidRequestError(`${error.path} is ${error.kind}, which can't be kept as JSON`, { cause: error });
   }
 }

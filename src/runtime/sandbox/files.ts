@@ -1,10 +1,11 @@
-import { addAbortSignal, Readable, type Writable } from 'node:stream';
+import { addAbortSignal, Readable, Writable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import type { DirectoryEntry, FileStats, FileSystem, GrepOptions, Match, Watch } from '../../sandbox/index.ts';
 import { writable } from '../../sandbox/streams.ts';
 import { SandboxOperationUnsupportedError } from '../errors.ts';
 import { LinkedAbort } from '../linked-abort.ts';
-import type { Steps } from '../run/step.ts';
+import { never, type Rest } from '../run/rest.ts';
+import type { Step, Steps } from '../run/step.ts';
 import type { EnvStat, GlobOptions, SandboxEnv } from './env.ts';
 
 /** What a path names. With `docker()` also all that `FileStats` has. */
@@ -33,6 +34,7 @@ interface Ending {
   check: () => void;
   /** Aborts when it ends. */
   signal: AbortSignal;
+  rest: Rest;
 }
 
 /** The files of a harness, or of a session in it. */
@@ -149,7 +151,7 @@ export class RecordedFiles implements Files {
   async rm(path: string, options: { recursive?: boolean; force?: boolean; signal?: AbortSignal } = {}): Promise<void> {
     const env = this.#open();
     if (!env.session) checkOptions('rm', options, ['recursive', 'force']);
-    await this.#change('rm', [path], () => (env.session?.fs ?? env).rm(path, options), options.signal);
+    await this.#change('rm', [path], () => (env.session?.fs ?? env).rm(path, options));
   }
 
   async appendFile(path: string, content: string | Uint8Array): Promise<void> {
@@ -158,8 +160,13 @@ export class RecordedFiles implements Files {
   }
 
   createWriteStream(path: string, options: { mode?: number; append?: boolean } = {}): Writable {
-    const stream = this.#all('createWriteStream').createWriteStream(path, options);
-    const recorded = this.#change('createWriteStream', [path], () => finished(stream));
+    const fs = this.#all('createWriteStream');
+    const step = this.#steps.next('fs.createWriteStream', path);
+    // It was written in an earlier attempt: what comes again is dropped.
+    const stream = step.outcome
+      ? new Writable({ write: (_chunk, _encoding, written) => written() })
+      : fs.createWriteStream(path, options);
+    const recorded = this.#perform(step, () => finished(stream));
     const told = writable({
       write: (chunk) =>
         new Promise((written, fail) => stream.write(chunk, (error) => (error ? fail(error) : written()))),
@@ -184,7 +191,7 @@ export class RecordedFiles implements Files {
 
   async copy(from: string, to: string, options: { signal?: AbortSignal } = {}): Promise<void> {
     const fs = this.#all('copy');
-    await this.#change('copy', [from, to], () => fs.copy(from, to, options), options.signal);
+    await this.#change('copy', [from, to], () => fs.copy(from, to, options));
   }
 
   async symlink(target: string, path: string): Promise<void> {
@@ -209,7 +216,7 @@ export class RecordedFiles implements Files {
   ): Promise<void> {
     const fs = this.#all('upload');
     // Without the source: no path of this machine stands in a record.
-    await this.#change('upload', [target], () => fs.upload(source, target, options), options.signal);
+    await this.#change('upload', [target], () => fs.upload(source, target, options));
   }
 
   async downloadTo(
@@ -218,7 +225,7 @@ export class RecordedFiles implements Files {
     options: { maxBytes?: number; signal?: AbortSignal } = {},
   ): Promise<void> {
     const fs = this.#all('downloadTo');
-    await this.#change('downloadTo', [path], () => fs.downloadTo(path, hostPath, options), options.signal);
+    await this.#change('downloadTo', [path], () => fs.downloadTo(path, hostPath, options));
   }
 
   #open(): SandboxEnv {
@@ -233,8 +240,17 @@ export class RecordedFiles implements Files {
     return session.fs;
   }
 
-  #change(operation: string, about: unknown[], work: () => Promise<void>, signal?: AbortSignal): Promise<void> {
-    return this.#steps.next(`fs.${operation}`, ...about).perform(work, signal);
+  async #change(operation: string, about: unknown[], work: () => Promise<void>): Promise<void> {
+    await this.#perform(this.#steps.next(`fs.${operation}`, ...about), work);
+  }
+
+  async #perform(step: Step, work: () => Promise<void>): Promise<void> {
+    const { signal, rest } = this.#ending;
+    await rest.admit(signal);
+    await rest.busy(() => step.perform(work, signal)).catch((error: unknown) => {
+      if (!rest.over) throw error;
+    });
+    if (rest.over) await never();
   }
 
   #ended(stream: Readable): Readable {

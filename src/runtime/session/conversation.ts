@@ -1,5 +1,5 @@
 import type { Emit } from '../events/event.ts';
-import { newId } from '../id.ts';
+import { derivedId, newId } from '../id.ts';
 import type { AssistantMessage, ImagePart, Message, ToolMessage, Usage, UserMessage } from '../model/model.ts';
 import { addUsage, noUsage } from '../model/usage.ts';
 import type { OwnerJournal } from '../run/owner-journal.ts';
@@ -12,7 +12,7 @@ import { type Signal, signalText } from './signal.ts';
 /** What is added to a conversation. */
 export type NewRecord =
   | { type: 'user'; message: UserMessage }
-  | { type: 'assistant'; message: AssistantMessage }
+  | { type: 'assistant'; message: AssistantMessage; turnId?: string }
   | { type: 'tool'; message: ToolMessage }
   | ({ type: 'signal'; images?: readonly ImagePart[] } & Signal)
   | ({ type: 'compaction' } & Compaction)
@@ -26,8 +26,8 @@ export interface Compaction {
   files: { read: string[]; changed: string[] };
 }
 
-/** One entry of a conversation. It never changes. */
-export type ConversationRecord = NewRecord & { id: string; timestamp: string };
+/** One entry of a conversation. It never changes. The operation is the one that it came of. */
+export type ConversationRecord = NewRecord & { id: string; timestamp: string; operationId?: string };
 
 /** The record of a message of the loop. */
 export function messageRecord(message: Message): NewRecord {
@@ -56,18 +56,17 @@ export async function say(
 /** Where a conversation is kept. */
 export interface Keeping {
   journal: OwnerJournal;
-  /** Of one that is kept already. Default: a new one */
-  kept?: KeptConversation | undefined;
+  /** Those that the store has, one of which it may be. */
+  kept: KeptConversations;
   /** The names of the harness and the session that it is of. */
   harness: string;
   session: string;
+  /** How many the session had before, which were deleted. */
+  before: number;
 }
 
-/** A conversation that the store has. */
-export interface KeptConversation {
-  id: string;
-  usage?: Usage | undefined;
-}
+/** The conversations of a run or an agent instance that the store has, by their ids, with their usage so far. */
+export type KeptConversations = ReadonlyMap<string, Usage>;
 
 /** What is kept of a conversation, besides its records. */
 type Described = Pick<Keeping, 'harness' | 'session'> & { usage?: Usage };
@@ -84,13 +83,17 @@ export class Conversation {
   /** The store knows of it. */
   #isKept: boolean;
   #removed = false;
+  /** What is added comes of it. */
+  operationId: string | undefined;
 
   /** @param keeping - Default: it is in memory only */
   constructor(keeping?: Keeping) {
     this.#keeping = keeping;
-    this.#isKept = keeping?.kept !== undefined;
-    this.id = keeping?.kept?.id ?? newId('conv');
-    this.#usage = keeping?.kept?.usage ?? noUsage();
+    this.id = keeping ? conversationId(keeping) : newId('conv');
+    const usage = keeping?.kept.get(this.id);
+    this.#isKept = usage !== undefined;
+    this.#loading = usage === undefined ? Promise.resolve() : undefined;
+    this.#usage = usage ?? noUsage();
   }
 
   /** Of all that was done in it. */
@@ -111,7 +114,9 @@ export class Conversation {
   async append(added: NewRecord): Promise<void> {
     await this.#load();
     // The model gets what is kept, in this process as in a later one.
-    const record = this.#masked({ id: newId('msg'), timestamp: new Date().toISOString(), ...added });
+    const { operationId } = this;
+    const head = { id: newId('msg'), timestamp: new Date().toISOString(), ...(operationId !== undefined && { operationId }) };
+    const record = this.#masked({ ...head, ...added });
     const { json, images } = withoutImages(record);
     for (const image of images) await this.#checkAttachment(image);
     if (this.#removed) return;
@@ -190,8 +195,7 @@ export class Conversation {
   }
 
   async #load(): Promise<void> {
-    if (!this.#keeping?.kept) return;
-    this.#loading ??= this.#read(this.#keeping.journal);
+    this.#loading ??= this.#keeping && this.#read(this.#keeping.journal);
     await this.#loading;
   }
 
@@ -210,18 +214,22 @@ export class Conversation {
   }
 }
 
-/** The conversations of the root harness of an agent instance, by the names of their sessions. */
-export async function keptConversations({ store, owner }: OwnerJournal): Promise<Map<string, KeptConversation>> {
-  const found = new Map<string, KeptConversation>();
+export async function keptConversations({ store, owner }: OwnerJournal): Promise<KeptConversations> {
+  const found = new Map<string, Usage>();
   for (let after = ''; ; ) {
     const page = await store.conversations(owner, { after, limit: pageSize });
     for (const { id, json } of page) {
       after = id;
-      const { harness, session, usage } = JSON.parse(json) as Described; // it was written here
-      if (harness === 'default') found.set(session, { id, usage });
+      const { usage } = JSON.parse(json) as Described; // it was written here
+      found.set(id, usage ?? noUsage());
     }
     if (page.length < pageSize) return found;
   }
+}
+
+/** The same whenever the same code runs again. */
+function conversationId({ journal, harness, session, before }: Keeping): string {
+  return derivedId('conv', JSON.stringify([journal.owner, harness, session, before]));
 }
 
 function toMessages(records: readonly ConversationRecord[]): Message[] {

@@ -6,7 +6,7 @@ import { UsageMeter } from '../events/scope.ts';
 import { type CallHandle, callHandle } from '../harness/call-handle.ts';
 import type { ShellOptions } from '../harness/harness.ts';
 import type { OpenHarness } from '../harness/open-harness.ts';
-import type { Call, Place } from '../harness/operation.ts';
+import type { Call, Operation, Place } from '../harness/operation.ts';
 import { checkShell, shellAbout, shellDetails } from '../harness/shell.ts';
 import type { Usage } from '../model/model.ts';
 import type { Steps } from '../run/step.ts';
@@ -18,12 +18,11 @@ import { checkPrompt, checkText } from './check-prompt.ts';
 import { runCompact } from './compact.ts';
 import type { Conversation } from './conversation.ts';
 import type { HistoryMessage } from './history.ts';
-import { runPrompt } from './prompt.ts';
+import { type HowToPrompt, runPrompt } from './prompt.ts';
 import type { PromptOptions, PromptResult, Session, SkillOptions, TaskOptions } from './session.ts';
 import { runShell } from './shell.ts';
-import type { Signal } from './signal.ts';
 import { checkSkill, runSkill } from './skill.ts';
-import { recordedPrompt } from './structured-result.ts';
+import { recordedPrompt, restoredPrompt } from './structured-result.ts';
 
 /** A session at work: one operation at a time goes through it. */
 export class OpenSession implements Session {
@@ -78,13 +77,13 @@ export class OpenSession implements Session {
 
   /**
    * A prompt as a part of other work than that of the harness: with the scope of a submission, counted for it.
-   * @param signal - that the text is of
+   * @param how - see `runPrompt`
    */
   promptAs(
     part: { scope?: EventScope; meter?: UsageMeter; steps?: Steps },
     text: string,
     options: PromptOptions,
-    signal?: Signal,
+    how: Pick<HowToPrompt, 'signal' | 'spent'> = {},
   ): CallHandle<PromptResult & { data?: unknown }> {
     return this.operation<PromptResult & { data?: unknown }>({
       kind: 'prompt',
@@ -95,8 +94,9 @@ export class OpenSession implements Session {
         checkPrompt(text, options);
         checkText(text, options.images);
       },
-      work: (operation) => runPrompt(this, text, options, operation, { signal }),
+      work: (operation) => runPrompt(this, text, options, operation, how),
       recorded: recordedPrompt,
+      restored: (recorded) => restoredPrompt(recorded, options.result),
     });
   }
 
@@ -113,6 +113,7 @@ export class OpenSession implements Session {
       check: () => checkSkill(skill, options),
       work: (operation) => runSkill(this, skill, options, operation),
       recorded: recordedPrompt,
+      restored: (recorded) => restoredPrompt(recorded, options.result),
     });
   }
 
@@ -129,6 +130,7 @@ export class OpenSession implements Session {
       check: () => checkTask(this.#place, text, options),
       work: (operation) => runTask(this, text, options, operation),
       recorded: recordedPrompt,
+      restored: (recorded) => restoredPrompt(recorded, options.result),
     });
   }
 
@@ -140,6 +142,7 @@ export class OpenSession implements Session {
       check: () => checkShell(command, options),
       work: (operation) => runShell(this, command, options, operation),
       shown: shellDetails,
+      isWhole: true,
     });
   }
 
@@ -150,6 +153,7 @@ export class OpenSession implements Session {
       options: {},
       check: () => {},
       work: (operation) => runCompact(this, operation),
+      isWhole: true,
     });
   }
 
@@ -175,7 +179,11 @@ export class OpenSession implements Session {
     this.#activeKind = call.kind; // before it starts: whoever sees its first event finds the session at work
     const { place = this.#place } = call;
     const meter = new UsageMeter(place.meter, this.conversation);
-    const handle = this.harness.operation({ ...call, place: { ...place, meter }, scope: this.#scope });
+    const work = (operation: Operation) => {
+      this.conversation.operationId = operation.step.id('op');
+      return call.work(operation);
+    };
+    const handle = this.harness.operation({ ...call, work, place: { ...place, meter }, scope: this.#scope });
     this.#active = handle;
     const free = () => {
       this.#active = undefined;

@@ -10,25 +10,35 @@ import { AutomaticCompaction } from './compact.ts';
 import { messageRecord, say } from './conversation.ts';
 import type { OpenSession } from './open-session.ts';
 import { promptTools } from './preamble.ts';
+import { closeBroken, closeSpent, resumedPrompt } from './resumed.ts';
 import type { PromptOptions, PromptResult } from './session.ts';
 import type { Signal } from './signal.ts';
 import { StructuredResult } from './structured-result.ts';
 
+export interface HowToPrompt {
+  /** Skills besides those of the agent, whose files the model can read. */
+  further?: readonly SkillReference[];
+  /** That the text is of. */
+  signal?: Signal | undefined;
+  /** Why nothing more may be done for it: only an answer that is there already is taken. */
+  spent?: Error | undefined;
+}
+
 /**
- * Adds a user message, or one that is not from a person, to the conversation and lets the model work until it stops.
- * @param about.further - skills besides those of the agent, whose files the model can read
- * @param about.signal - that the text is of
+ * Adds a user message, or one that is not from a person, to the conversation and lets the model work until it stops. What
+ * an earlier attempt has recorded of it is not done again.
  */
 export async function runPrompt(
   session: OpenSession,
   text: string,
   options: PromptOptions,
   operation: Operation,
-  { further = [], signal: said }: { further?: readonly SkillReference[]; signal?: Signal | undefined } = {},
+  { further = [], signal: said, spent }: HowToPrompt = {},
 ): Promise<PromptResult & { data?: unknown }> {
   const { harness, conversation } = session;
-  const { signal, emit, place } = operation;
+  const { signal, emit, place, meter, step } = operation;
   const { agent, depth } = place;
+  const { journal, rest } = harness.parts;
   const given = options.model ?? agent.model;
   if (given === undefined) throw new ModelNotConfiguredError();
   const model = harness.parts.models.resolve(given);
@@ -39,6 +49,12 @@ export async function runPrompt(
   const resultTools = structured?.tools ?? [];
   const { tools, preamble } = await promptTools(session, model, { ...options, further, resultTools }, operation);
   const compaction = new AutomaticCompaction(session, model, operation);
+  const resumed = step.isResumed ? await resumedPrompt(conversation, step.id('op'), structured) : undefined;
+  if (resumed?.usage) meter.restore(resumed.usage);
+  if (spent && !resumed?.isComplete) {
+    await closeSpent(conversation, spent, emit);
+    throw spent;
+  }
   await preamble(); // before the user's message is told of
   if (signal.aborted) throw abortError(signal.reason);
 
@@ -47,7 +63,9 @@ export async function runPrompt(
   const asked = structured ? `${text}\n\n${structured.footer}` : text;
   const message = { role: 'user' as const, content: [{ type: 'text', text: asked } as const, ...images] };
   const record = said ? { type: 'signal' as const, ...said, images } : messageRecord(message);
-  await say(conversation, message, emit, record);
+  if (!resumed?.isSaid) await say(conversation, message, emit, record);
+  const broken = resumed && journal.recorded.brokenAnswer(step.id('op'));
+  if (broken && broken.turnId !== resumed.start.answer?.turnId) await closeBroken(conversation, broken, model, emit);
   const startedAt = performance.now();
   emit({ type: 'agent_start' });
   const end = (error?: unknown) =>
@@ -69,9 +87,12 @@ export async function runPrompt(
       signal,
       graceMs: graceMs(depth),
       context: () => conversation.messages(),
-      record: (message) => conversation.append(messageRecord(message)),
+      record: (message, turnId) =>
+        conversation.append({ ...messageRecord(message), ...(turnId !== undefined && { turnId }) }),
       emit,
       compaction,
+      rest,
+      before: resumed?.start,
       ...(structured && { followUp: () => structured.reminder() }),
       ...(options.maxTurns !== undefined && { maxTurns: options.maxTurns }),
     });

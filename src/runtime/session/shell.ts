@@ -19,14 +19,17 @@ export async function runShell(
   const input = JSON.stringify(shellArguments(command, options));
   const told = { type: 'text', text: `I ran a command:\n${command}` } as const;
   const call = { type: 'tool-call', toolCallId, toolName: 'bash', input } as const;
-  await say(conversation, { role: 'user', content: [told] }, emit);
-  await say(conversation, { role: 'assistant', content: [call], finishReason: 'tool-calls' }, emit);
-  const record = (text: string, isError: boolean) => {
+  // Of an earlier attempt, which was interrupted.
+  const before = step.isResumed ? (await conversation.records()).filter((each) => each.operationId === step.id('op')) : [];
+  const isNew = (type: string) => !before.some((record) => record.type === type);
+  if (isNew('user')) await say(conversation, { role: 'user', content: [told] }, emit);
+  if (isNew('assistant')) {
+    await say(conversation, { role: 'assistant', content: [call], finishReason: 'tool-calls' }, emit);
+  }
+  const record = async (text: string, isError: boolean) => {
     const content = [{ type: 'text', text } as const];
-    return conversation.append({
-      type: 'tool',
-      message: { role: 'tool', toolCallId, toolName: 'bash', content, isError },
-    });
+    const message = { role: 'tool' as const, toolCallId, toolName: 'bash', content, isError };
+    if (isNew('tool')) await conversation.append({ type: 'tool', message });
   };
   try {
     const { shared } = harness.parts;

@@ -1,16 +1,29 @@
-import { ResultUnavailableError } from '../errors.ts';
+import { ReplayMismatchError, ResultUnavailableError } from '../errors.ts';
 import type { UserMessage } from '../model/model.ts';
 import { type LoopTool, type ToolResult, textResult } from '../model/tool.ts';
 import { isObjectSchema } from '../schema/check.ts';
 import { issueText } from '../schema/issue.ts';
 import { inputJsonSchema } from '../schema/json-schema.ts';
 import { parse, type Schema } from '../schema/parse.ts';
+import type { ConversationRecord } from './conversation.ts';
 import type { PromptResult } from './session.ts';
 
 const maxReminders = 5;
 
 /** What the model gave for a result, before it was parsed. */
 const givenFor = new WeakMap<PromptResult, unknown>();
+
+/** The result that was recorded, with what the schema makes of what the model gave. @throws {ReplayMismatchError} */
+export function restoredPrompt(recorded: unknown, schema: Schema | undefined): PromptResult & { data?: unknown } {
+  const result = recorded as PromptResult & { data?: unknown }; // `recordedPrompt` gave it
+  if (!schema) return result;
+  const parsed = parse(schema, result.data);
+  if (!parsed.success) {
+    const seen = parsed.issues.map((issue) => issueText(issue, 'result')).join('; ');
+    throw new ReplayMismatchError({ expected: 'a result that fits the schema of the prompt', seen });
+  }
+  return { ...result, data: parsed.output };
+}
 
 /** A result for the record: with what the model gave, as what a schema makes of it may not be JSON. */
 export function recordedPrompt(result: PromptResult): unknown {
@@ -36,6 +49,25 @@ export class StructuredResult {
     'When you are done, call the tool finish with the result. If it can not be had, call give_up with the reason. ' +
     'A text is no result.';
 
+  /** A result was given, or the model has given up. */
+  get isSettled(): boolean {
+    return this.#settled !== undefined;
+  }
+
+  /** Takes what was said in an earlier attempt as if it were said now. */
+  repeat(said: readonly ConversationRecord[]): void {
+    const answered = new Set(said.flatMap((record) => (record.type === 'tool' ? record.message.toolCallId : [])));
+    for (const record of said) {
+      if (record.type !== 'assistant') continue;
+      for (const part of record.message.content) {
+        if (part.type !== 'tool-call' || !answered.has(part.toolCallId)) continue;
+        const settle = { finish: this.#finish, give_up: this.#giveUp }[part.toolName];
+        settle?.call(this, JSON.parse(part.input)); // a call that was answered is JSON
+      }
+    }
+    this.#reminders = Math.max(0, said.filter(({ type }) => type === 'user').length - 1);
+  }
+
   get tools(): LoopTool[] {
     const value = inputJsonSchema(this.#schema);
     return [
@@ -45,6 +77,7 @@ export class StructuredResult {
         parameters: this.#wrapped
           ? { type: 'object', properties: { result: value }, required: ['result'], additionalProperties: false }
           : value,
+        isResumable: true,
         run: async (input) => this.#finish(input),
       },
       {
@@ -56,6 +89,7 @@ export class StructuredResult {
           required: ['reason'],
           additionalProperties: false,
         },
+        isResumable: true,
         run: async (input) => this.#giveUp(input),
       },
     ];

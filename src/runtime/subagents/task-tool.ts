@@ -36,6 +36,8 @@ export function taskTools(session: OpenSession, options: PromptOptions, operatio
         ),
       ),
     }),
+    isResumable: true,
+    delegates: true,
     async run({ prompt, agent: name, cwd, attachments = [] }, { signal, toolCallId }) {
       const images: ImagePart[] = [];
       for (const { id } of attachments) {

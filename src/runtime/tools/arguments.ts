@@ -5,20 +5,22 @@ import { issueText } from '../schema/issue.ts';
 import { inputJsonSchema } from '../schema/json-schema.ts';
 import { parse } from '../schema/parse.ts';
 
-interface CheckedTool<Input extends v.GenericSchema> extends Pick<LoopTool, 'name' | 'description' | 'order'> {
+interface CheckedTool<Input extends v.GenericSchema> extends Pick<LoopTool, 'name' | 'description' | 'order' | 'isResumable' | 'delegates'> {
   input: Input;
   run(input: v.InferOutput<Input>, context: CallContext): Promise<ToolResult>;
 }
 
 /** A built-in tool: its arguments are checked, after `"5"` was taken for 5 and `"true"` for true where these are due. */
 export function checkedTool<Input extends v.GenericSchema>(tool: CheckedTool<Input>): LoopTool {
-  const { name, description, input: schema, order } = tool;
+  const { name, description, input: schema, order, isResumable, delegates } = tool;
   const parameters = inputJsonSchema(schema);
   return {
     name,
     description,
     parameters,
     ...(order && { order }),
+    ...(isResumable && { isResumable }),
+    ...(delegates && { delegates }),
     async run(input, context) {
       const parsed = parse(schema, unquoted(input, parameters));
       if (!parsed.success) {

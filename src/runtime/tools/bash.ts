@@ -17,6 +17,8 @@ export function bashTool({ env, shared, key }: ToolEnvironment): LoopTool {
       'Runs a command in the shell and gives its output. Each call is a shell of its own: only files, and processes in ' +
       'the background, outlive it. There is no terminal and no input. Of a long output the end is given.',
     order: 'sequential',
+    // Where the sandbox knows it again by its key.
+    isResumable: env.session !== undefined,
     input: v.strictObject({
       command: v.pipe(v.string(), v.minLength(1), v.description('The command line')),
       timeout: v.optional(

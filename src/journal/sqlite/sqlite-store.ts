@@ -159,13 +159,11 @@ export class SqliteStore implements Store {
   mail(run: string, { after = 0, limit }: Page): Promise<MailRow[]> {
     const sql = 'SELECT seq, name, key, json FROM mail WHERE owner = ? AND seq > ? ORDER BY seq LIMIT ?';
     return this.#db.read('mail', () =>
-      this.#db
-        .all<Stored<MailRow>>(sql, this.#owner({ run }), after, limit)
-        .map(({ name, key, ...row }) => ({
-          ...row,
-          name: unescapeText(name),
-          ...(key !== null && { key: unescapeText(key) }),
-        })),
+      this.#db.all<Stored<MailRow>>(sql, this.#owner({ run }), after, limit).map(({ name, key, ...row }) => ({
+        ...row,
+        name: unescapeText(name),
+        ...(key !== null && { key: unescapeText(key) }),
+      })),
     );
   }
 

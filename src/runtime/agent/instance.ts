@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { WriteRefusedError } from '../../journal/errors.ts';
 import type { InstanceOwner, Lease, Store, SubmissionRow, SubmissionState } from '../../journal/store.ts';
 import { after } from '../after.ts';
-import type { AgentDefinition } from '../define/agent.ts';
+import { type AgentDefinition, defaultMaxAttempts } from '../define/agent.ts';
 import {
   RuntimeUnavailableError,
   SubmissionAbortedError,
@@ -21,7 +21,6 @@ import { LinkedAbort } from '../linked-abort.ts';
 import type { ImagePart } from '../model/model.ts';
 import type { OwnerJournal } from '../run/owner-journal.ts';
 import { never, Rest } from '../run/rest.ts';
-import { defaultMaxAttempts } from '../run/root-harness.ts';
 import type { OpenRootHarness } from '../run/run.ts';
 import type { Admit } from '../run/slots.ts';
 import { Steps } from '../run/step.ts';
@@ -261,7 +260,10 @@ export class AgentInstance {
       for (const row of page) {
         after = row.seq;
         if (row.seq >= before || this.#isClosing) return;
-        if (!this.#unsettled.has(row.id)) this.#begin(row).result().catch(() => {}); // it is in the store
+        if (!this.#unsettled.has(row.id))
+          this.#begin(row)
+            .result()
+            .catch(() => {}); // it is in the store
       }
       if (page.length < pageSize) return;
     }
@@ -286,6 +288,7 @@ export class AgentInstance {
     // The next one runs all the same.
     this.#last = settled.catch(() => {}).then(() => this.#letOthers());
     const result = Promise.race([settled, this.#closed]);
+    result.catch(() => {}); // who wants the error awaits it
     const receipt = { dispatchId, submissionId, acceptedAt, result: () => result };
     this.#unsettled.set(submissionId, { receipt, stop, urgent, submission });
     return receipt;
@@ -305,7 +308,10 @@ export class AgentInstance {
     if (this.#journal.failure) await this.#reopen();
     const meter = new UsageMeter();
     const startedAt = performance.now();
-    const settled = async (outcome: 'completed' | 'failed' | 'aborted', ended: { result: PromptResult } | { error: RecordedError }) => {
+    const settled = async (
+      outcome: 'completed' | 'failed' | 'aborted',
+      ended: { result: PromptResult } | { error: RecordedError },
+    ) => {
       await this.#claim();
       const isError = 'error' in ended;
       const durationMs = Math.round(performance.now() - startedAt);
@@ -328,7 +334,8 @@ export class AgentInstance {
         // By another process, which had it meanwhile.
         if (row && isSettled(row.state)) return await storedResult(this.#store, scope.submissionId);
         if (row) submission.progress = progressOf(row);
-        if (submission.progress.aborted !== undefined) this.#unsettled.get(scope.submissionId)?.stop.abort(submission.progress.aborted);
+        if (submission.progress.aborted !== undefined)
+          this.#unsettled.get(scope.submissionId)?.stop.abort(submission.progress.aborted);
         const work = () => Promise.race([this.#work(submission, meter), this.#lost.promise, this.#closed]);
         result = await this.#admit(work, signal, submission.urgent);
       } catch (cause) {

@@ -40,6 +40,9 @@ export interface DurabilityOptions {
   maxAttempts?: number | undefined;
 }
 
+/** Where `durability` does not say it. */
+export const defaultMaxAttempts = 10;
+
 /** Reusable behaviour, without a sandbox. */
 export interface AgentProfile {
   /** A letter, then letters, digits, `_`, `-`; at most 64. Needed where it is a subagent: a task names it. */

@@ -472,7 +472,8 @@ export class OpenHarness implements Harness {
       if (outcome.error) throw restoredError(outcome.error);
       return restored(outcome.result);
     }
-    if (isWhole) await rest.admit(signal);
+    const held = isWhole ? rest.admit(signal) : undefined;
+    if (held) await held;
     const meter = new UsageMeter(place.meter);
     let over = false;
     const emitUntilEnd: Emit = (body, own) => {

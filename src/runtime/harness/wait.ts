@@ -35,13 +35,19 @@ export async function runSleep(ms: number, { rest }: Waiting, { signal, step }: 
 }
 
 /** @throws {InvalidRequestError} */
-export function checkWait(name: string, options: { timeoutMs?: number; signal?: AbortSignal }, { mailbox }: Waiting): void {
+export function checkWait(
+  name: string,
+  options: { timeoutMs?: number; signal?: AbortSignal },
+  { mailbox }: Waiting,
+): void {
   checkOptions('waitFor', options, { timeoutMs: true, signal: true });
   checkMessageName(name);
   const { timeoutMs = 1 } = options;
   if (typeof timeoutMs !== 'number' || !(timeoutMs > 0)) throw new InvalidRequestError('timeoutMs must be over 0');
   if (!mailbox) {
-    throw new InvalidRequestError('what works for an agent instance can not wait for a message: it gets them by dispatch');
+    throw new InvalidRequestError(
+      'what works for an agent instance can not wait for a message: it gets them by dispatch',
+    );
   }
 }
 

@@ -5,7 +5,15 @@ import { answer } from './answer.ts';
 import { runBatch } from './batch.ts';
 import { sendable, textOf } from './conversation.ts';
 import { TurnLimitError } from './errors.ts';
-import type { AssistantMessage, Message, Model, ModelRequest, ThinkingLevel, ToolMessage, UserMessage } from './model.ts';
+import type {
+  AssistantMessage,
+  Message,
+  Model,
+  ModelRequest,
+  ThinkingLevel,
+  ToolMessage,
+  UserMessage,
+} from './model.ts';
 import type { LoopTool } from './tool.ts';
 
 /** The system prompt, and what the model is told of tools. */
@@ -83,9 +91,13 @@ export async function runLoop(options: LoopOptions): Promise<LoopResult> {
   const { model, operation, signal, emit, record, compaction, thinkingLevel, sleep, maxTurns = 200 } = options;
   const { before, rest } = options;
   let told = new Set<string>();
-  const request = async () => {
+  const preamble = async () => {
     const { system, tools } = await options.preamble();
     told = new Set(tools.map(({ name }) => name));
+    return { system, tools };
+  };
+  const request = async () => {
+    const { system, tools } = await preamble();
     const messages = sendable(await options.context(), model.seesImages !== false);
     return { system, messages, tools, thinkingLevel };
   };
@@ -106,7 +118,8 @@ export async function runLoop(options: LoopOptions): Promise<LoopResult> {
   };
   let turns = before?.turns ?? 0;
   for (let kept = before?.answer; ; kept = undefined) {
-    if (!kept) {
+    if (kept) await preamble();
+    else {
       await rest?.admit(signal);
       if (signal.aborted) throw abortError(signal.reason);
       if (++turns > maxTurns) throw new TurnLimitError({ maxTurns });

@@ -26,6 +26,7 @@ export class Rest {
   #atWork = 0;
   #quietSince = performance.now();
   #isAsked = false;
+  #spent: Error | undefined;
   #over: 'suspended' | 'left' | undefined;
   #looking: NodeJS.Timeout | undefined;
 
@@ -51,10 +52,16 @@ export class Rest {
     return new Set([...this.#waits].flatMap(({ message }) => message ?? []));
   }
 
-  /** Resolves when a further piece of work may begin: at once, or never, once rest was asked for. */
-  async admit(signal: AbortSignal): Promise<void> {
-    if (!this.#isAsked) return;
-    await new Promise((_, reject) => {
+  /** Nothing further is done: what would begin fails with this error. What is recorded already is still given. */
+  spend(error: Error): void {
+    this.#spent = error;
+  }
+
+  /** A further piece of work may begin at once; once rest was asked for, it never does: then there is a promise of that. */
+  admit(signal: AbortSignal): Promise<never> | undefined {
+    if (this.#spent) return Promise.reject(this.#spent);
+    if (!this.#isAsked) return undefined;
+    return new Promise((_, reject) => {
       const refuse = () => {
         if (!(signal.reason instanceof Suspension)) reject(abortError(signal.reason));
       };

@@ -5,7 +5,6 @@ import { type AgentDefinition, resolveAgent } from '../define/agent.ts';
 import type { Log } from '../events/log.ts';
 import { type HarnessParts, OpenHarness } from '../harness/open-harness.ts';
 import { opened } from '../harness/opened.ts';
-import { SubmissionRetryExhaustedError } from '../errors.ts';
 import { addMcpSecrets } from '../mcp/options.ts';
 import type { Model } from '../model/model.ts';
 import type { Models } from '../model/providers.ts';
@@ -15,9 +14,6 @@ import { withSubagents } from '../subagents/subagent.ts';
 import { SandboxTools } from '../tools/tool-environment.ts';
 import type { OpenRootHarness } from './run.ts';
 import { Steps } from './step.ts';
-
-/** Where the agent's `durability` does not say it. */
-export const defaultMaxAttempts = 10;
 
 /** What a runtime's harnesses have in common. */
 interface Shared {
@@ -49,13 +45,11 @@ export class RootHarnesses {
 
   /** @param model - in place of the one that the agent has */
   of(agent: AgentDefinition, model?: string | Model): OpenRootHarness {
-    const open: OpenRootHarness = async ({ journal, meter, rest, mailbox, attempts = 1, resume, signal }) => {
+    const open: OpenRootHarness = async ({ journal, meter, rest, mailbox, resume, signal }) => {
       const { owner, store } = journal;
       const id = 'run' in owner ? owner.run : owner.instance;
       const own = await resolveAgent(agent, { id, env: this.#options.env });
       const resolved = model === undefined ? own : { ...own, model };
-      const { maxAttempts = defaultMaxAttempts } = resolved.durability;
-      if (attempts > maxAttempts) throw new SubmissionRetryExhaustedError({ attemptCount: maxAttempts });
       const factory = resolved.sandbox ?? this.#options.sandbox;
       for (const each of withSubagents(resolved)) {
         if (each.model !== undefined) this.#options.models.resolve(each.model);

@@ -2,8 +2,9 @@ import { abortError } from '../../errors.ts';
 import { WriteRefusedError } from '../../journal/errors.ts';
 import type { Lease, RunRow } from '../../journal/store.ts';
 import { executeAction } from '../action/execute.ts';
+import { defaultMaxAttempts } from '../define/agent.ts';
 import type { WorkflowDefinition } from '../define/workflow.ts';
-import { RunCancelledError, RuntimeUnavailableError } from '../errors.ts';
+import { RunCancelledError, RuntimeUnavailableError, SubmissionRetryExhaustedError } from '../errors.ts';
 import type { RecordedError, RuntimeEvent } from '../events/event.ts';
 import { recordedError } from '../events/recorded-error.ts';
 import { UsageMeter } from '../events/scope.ts';
@@ -25,8 +26,6 @@ export type OpenRootHarness = (root: {
   meter: UsageMeter;
   rest: Rest;
   mailbox: Mailbox | undefined;
-  /** In a row without a new step. Default: 1 */
-  attempts?: number;
   /** An earlier attempt has left something in the sandbox. */
   resume: boolean;
   signal: AbortSignal;
@@ -184,7 +183,10 @@ export class Run implements RunHandle<JsonValue> {
 
   /** Nothing of it can be recorded any more: it stops. Its result is this error, or what another process makes of it. */
   fail(error: unknown): void {
-    if (!(error instanceof WriteRefusedError) || this.#isEnding) return this.#stop.abort(error);
+    if (!(error instanceof WriteRefusedError) || this.#isEnding) {
+      this.#stop.abort(error);
+      return;
+    }
     this.#rest.end('left');
     void this.#letGo();
   }
@@ -236,9 +238,13 @@ export class Run implements RunHandle<JsonValue> {
 
   async *#events({ after = -1, signal }: { after?: number; signal?: AbortSignal }) {
     let seen = after;
-    for await (const event of this.#journal.follow(after, signal)) {
-      seen = event.eventIndex;
-      yield event;
+    try {
+      for await (const event of this.#journal.follow(after, signal)) {
+        seen = event.eventIndex;
+        yield event;
+      }
+    } catch (error) {
+      if (!(error instanceof WriteRefusedError)) throw error; // another process tells of the rest
     }
     if (!this.#rest.over || this.#isClosed) return;
     yield* this.#stored().events({ after: seen, ...(signal && { signal }) });
@@ -246,17 +252,18 @@ export class Run implements RunHandle<JsonValue> {
 
   async #start({ admit, openHarness }: ConstructorParameters<typeof Run>[0]): Promise<JsonValue> {
     const { signal } = this.#stop;
-    if (this.#before.cancelled) this.#stop.abort(this.#before.cancelled.reason);
     try {
-      let result: JsonValue | void;
+      let result: JsonValue | undefined;
       try {
-        result = await admit(() => Promise.race([this.#run(openHarness), this.#suspended]), signal);
+        const work = () => Promise.race([this.#run(openHarness), this.#suspended.then(() => undefined)]);
+        result = await admit(work, signal);
         if (this.#rest.over || result === undefined) return await never();
         // Asked for before the end is written, however late: then what the work gave is not kept.
         if (signal.aborted) throw abortError(signal.reason);
       } catch (cause) {
         if (this.#rest.over) return await never();
         if (this.#journal.failure) throw this.#journal.failure.error;
+        if (this.#before.cancelled) this.#stop.abort(this.#before.cancelled.reason); // whatever else there is
         const error = signal.aborted ? this.#cancelledError(cause) : cause;
         await this.#end(signal.aborted ? 'cancelled' : 'failed', { error: recordedError(error) });
         throw error;
@@ -303,10 +310,13 @@ export class Run implements RunHandle<JsonValue> {
           meter: this.#meter,
           rest: this.#rest,
           mailbox: this.#mailbox,
-          attempts,
           resume: !isFirst && this.#journal.recorded.has(''),
           signal: actionSignal,
         });
+        const { maxAttempts = defaultMaxAttempts } = this.#harness.parts.agent.durability;
+        if (attempts > maxAttempts) this.#rest.spend(new SubmissionRetryExhaustedError({ attemptCount: maxAttempts }));
+        // The sandbox was opened for its end.
+        if (this.#before.cancelled) this.#stop.abort(this.#before.cancelled.reason);
         return this.#harness;
       },
     });

@@ -499,6 +499,7 @@ export class Runtime {
   #storedRun(store: Store, id: string): StoredRun {
     return new StoredRun(id, this.#journal(store, { run: id }), {
       live: () => this.#runs.get(id),
+      isKnown: (workflow) => this.#workflows.has(workflow),
       takeUp: () =>
         this.#admitting(() => {
           if (this.#closing) throw new RuntimeUnavailableError();
@@ -561,7 +562,11 @@ export class Runtime {
     }
     definitions.set(name, definition);
     // What was interrupted of it can go on now.
-    if (this.#recover && other === undefined) void this.#openStore().then((store) => this.#takeUp(store), () => {});
+    if (this.#recover && other === undefined)
+      void this.#openStore().then(
+        (store) => this.#takeUp(store),
+        () => {},
+      );
     return name;
   }
 

@@ -130,7 +130,7 @@ export class Step {
   end(outcome: { result: unknown } | { error: unknown }, usage?: Usage): void {
     const end: StepEnd = {
       ...('error' in outcome ? { error: recordedError(outcome.error) } : outcome),
-      ...(usage && { usage }),
+      ...(usage && (usage.totalTokens > 0 || !usage.cost) && { usage }),
       attempt: this.#journal.lease?.fence ?? 0,
     };
     this.#journal.put({ kind: 'step.end', position: this.position, json: JSON.stringify(end) });

@@ -8,7 +8,7 @@ import { checkOptions } from '../options.ts';
 import { type JsonValue, jsonSnapshot, NotJson } from '../schema/snapshot.ts';
 import { writeEnd } from './end.ts';
 import type { OwnerJournal } from './owner-journal.ts';
-import { isFinal, type RunRecord, recordOf } from './record.ts';
+import { isFinal, progressOf, type RunRecord, recordOf } from './record.ts';
 import type { RunHandle } from './run.ts';
 import { checkEvents, storedEvents } from './stored-events.ts';
 
@@ -19,6 +19,8 @@ const pollMs = 200;
 interface Owning {
   /** The run, when it is under way here after all. */
   live: () => RunHandle | undefined;
+  /** The runtime has its workflow. */
+  isKnown: (workflow: string) => boolean;
   /** Goes on with it. */
   takeUp: () => Promise<void>;
   /** Of JSON that is sent to it. */
@@ -71,7 +73,19 @@ export class StoredRun implements RunHandle<JsonValue> {
       if (isFinal((await this.#row()).state)) return;
       throw new InvalidRequestError(`the run ${this.id} is under way in another process: cancel it there`);
     }
-    const record = await this.record();
+    const row = await this.#row();
+    if (row.state !== 'queued' && this.#owning.isKnown(row.workflow)) {
+      // It is taken up once more, for the end of its sandbox.
+      const progress = JSON.stringify({ ...progressOf(row), cancelled: { ...(reason !== undefined && { reason }) } });
+      journal.put({ kind: 'run', state: 'suspended', progress, wakeAt: 0 });
+      await journal.close();
+      await this.#owning.takeUp();
+      return this.result().then(
+        () => {},
+        () => {},
+      );
+    }
+    const record = recordOf(row);
     const error = recordedError(new RunCancelledError({ runId: this.id, ...(reason !== undefined && { reason }) }));
     await writeEnd(journal, record, 'cancelled', { usage: record.usage, error }).written;
   }

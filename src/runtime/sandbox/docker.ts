@@ -63,6 +63,7 @@ export function docker(options: DockerOptions = {}): SandboxFactory {
       tell(sandbox.isNew ? 'created' : 'found');
       sandbox.observeNetwork((decision) => request.onEvent({ sandboxId: sandbox.id, kind: 'network', ...decision }));
       const end = async (session: Session, outcome: WorkOutcome | undefined) => {
+        if (outcome === 'left') return sandbox.close();
         if (outcome === 'suspended') return suspend(sandbox);
         // That of an instance which goes on is left as it is.
         const isOver = !ofAgent || outcome !== undefined;
@@ -235,6 +236,6 @@ class DockerEnv implements SandboxEnv {
   async close(outcome?: WorkOutcome): Promise<void> {
     for (const timer of this.#awake) clearInterval(timer);
     if (this.#root) await this.#root.end(this.session, outcome);
-    else if (outcome !== 'suspended') await this.session.close();
+    else if (outcome !== 'suspended' && outcome !== 'left') await this.session.close();
   }
 }

@@ -105,8 +105,11 @@ export interface SandboxDriver {
   grep?(pattern: string, options?: GrepOptions): Promise<{ matches: Match[]; truncated: boolean; total?: number }>;
 }
 
-/** How the run or action ended that a sandbox was for. `suspended`: it goes on later, in this process or another one. */
-export type WorkOutcome = 'completed' | 'failed' | 'cancelled' | 'suspended';
+/**
+ * How the run or action ended that a sandbox was for. `suspended`: it goes on later, in this process or another one; `left`:
+ * another process has gone on with it.
+ */
+export type WorkOutcome = 'completed' | 'failed' | 'cancelled' | 'suspended' | 'left';
 
 /** A sandbox as the runtime sees it. Relative paths resolve against `cwd`. */
 export interface SandboxEnv extends SandboxDriver {
@@ -135,7 +138,8 @@ export interface SandboxEnv extends SandboxDriver {
    * Ends every command that was started here; of the root environment also what the factory made for it.
    * @param outcome - of the run or action that it was for, or of an agent instance that ends with its runtime. Left out: it
    * is asked for again by its key, and the files have to be there then. `suspended`: that too, with `resume`, and commands
-   * with a key that can outlive this process, as with `docker()`, are left running, to be joined
+   * with a key that can outlive this process, as with `docker()`, are left running, to be joined. `left`: nothing of it is
+   * touched
    */
   close(outcome?: WorkOutcome): Promise<void>;
 }

@@ -246,10 +246,13 @@ export class RecordedFiles implements Files {
 
   async #perform(step: Step, work: () => Promise<void>): Promise<void> {
     const { signal, rest } = this.#ending;
-    await rest.admit(signal);
-    await rest.busy(() => step.perform(work, signal)).catch((error: unknown) => {
-      if (!rest.over) throw error;
-    });
+    const held = rest.admit(signal);
+    if (held) await held;
+    await rest
+      .busy(() => step.perform(work, signal))
+      .catch((error: unknown) => {
+        if (!rest.over) throw error;
+      });
     if (rest.over) await never();
   }
 

@@ -69,7 +69,7 @@ export function virtual(options: VirtualOptions = {}): SandboxFactory {
       const forget = () => void kept.delete(key);
       bash.catch(forget);
       const dispose = (outcome?: WorkOutcome) => {
-        if (outcome !== undefined && outcome !== 'suspended') forget();
+        if (outcome !== undefined && outcome !== 'suspended' && outcome !== 'left') forget();
       };
       return sandboxFromDriver(new VirtualDriver(await bash), { cwd, dispose });
     },

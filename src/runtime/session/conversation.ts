@@ -115,7 +115,11 @@ export class Conversation {
     await this.#load();
     // The model gets what is kept, in this process as in a later one.
     const { operationId } = this;
-    const head = { id: newId('msg'), timestamp: new Date().toISOString(), ...(operationId !== undefined && { operationId }) };
+    const head = {
+      id: newId('msg'),
+      timestamp: new Date().toISOString(),
+      ...(operationId !== undefined && { operationId }),
+    };
     const record = this.#masked({ ...head, ...added });
     const { json, images } = withoutImages(record);
     for (const image of images) await this.#checkAttachment(image);

@@ -50,7 +50,8 @@ function lastAnswer(record: ConversationRecord | undefined, after: readonly Conv
   return { turnId, message, results: after.flatMap((each) => (each.type === 'tool' ? each.message : [])) };
 }
 
-const goOn = 'Your answer was interrupted. What had come of it stands above: go on from there, and repeat nothing of it.';
+const goOn =
+  'Your answer was interrupted. What had come of it stands above: go on from there, and repeat nothing of it.';
 
 /** Closes an answer that did not come to its end, and tells the model of what it had said, so that it goes on from there. */
 export async function closeBroken(

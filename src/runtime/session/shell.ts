@@ -20,7 +20,9 @@ export async function runShell(
   const told = { type: 'text', text: `I ran a command:\n${command}` } as const;
   const call = { type: 'tool-call', toolCallId, toolName: 'bash', input } as const;
   // Of an earlier attempt, which was interrupted.
-  const before = step.isResumed ? (await conversation.records()).filter((each) => each.operationId === step.id('op')) : [];
+  const before = step.isResumed
+    ? (await conversation.records()).filter((each) => each.operationId === step.id('op'))
+    : [];
   const isNew = (type: string) => !before.some((record) => record.type === type);
   if (isNew('user')) await say(conversation, { role: 'user', content: [told] }, emit);
   if (isNew('assistant')) {

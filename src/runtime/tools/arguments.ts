@@ -5,7 +5,8 @@ import { issueText } from '../schema/issue.ts';
 import { inputJsonSchema } from '../schema/json-schema.ts';
 import { parse } from '../schema/parse.ts';
 
-interface CheckedTool<Input extends v.GenericSchema> extends Pick<LoopTool, 'name' | 'description' | 'order' | 'isResumable' | 'delegates'> {
+interface CheckedTool<Input extends v.GenericSchema>
+  extends Pick<LoopTool, 'name' | 'description' | 'order' | 'isResumable' | 'delegates'> {
   input: Input;
   run(input: v.InferOutput<Input>, context: CallContext): Promise<ToolResult>;
 }

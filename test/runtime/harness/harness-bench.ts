@@ -7,7 +7,9 @@ import type { EventBody, RuntimeEvent } from '../../../src/runtime/events/event.
 import { UsageMeter } from '../../../src/runtime/events/scope.ts';
 import { OpenHarness } from '../../../src/runtime/harness/open-harness.ts';
 import { Models } from '../../../src/runtime/model/providers.ts';
+import { Mailbox } from '../../../src/runtime/run/mailbox.ts';
 import { OwnerJournal } from '../../../src/runtime/run/owner-journal.ts';
+import { Rest } from '../../../src/runtime/run/rest.ts';
 import { Steps } from '../../../src/runtime/run/step.ts';
 import { local } from '../../../src/runtime/sandbox/local.ts';
 import { SandboxTools } from '../../../src/runtime/tools/tool-environment.ts';
@@ -49,6 +51,9 @@ export async function harnessBench(config: AgentConfig = {}, { depth = 0 }: { de
     scope: { harness: 'default' },
     meter,
     steps: new Steps(journal),
+    conversations: new Map(),
+    rest: new Rest(),
+    mailbox: new Mailbox(store, 'run_bench'),
     maxValueBytes: 16 * 1024 * 1024,
     depth,
     signal: stop.signal,

@@ -16,6 +16,7 @@ import {
 import type { RuntimeEvent } from '../../../src/runtime/events/event.ts';
 import { OperationFailedError } from '../../../src/runtime/model/errors.ts';
 import { createRuntime } from '../../../src/runtime/run/runtime.ts';
+import type { RuntimeOptions } from '../../../src/runtime/run/runtime-options.ts';
 import { local } from '../../../src/runtime/sandbox/local.ts';
 import { toHistory } from '../../../src/runtime/session/history.ts';
 import { scriptedModel } from '../../../src/testing/scripted-model.ts';
@@ -26,8 +27,9 @@ const agent = defineAgent(() => ({}));
 const double = defineWorkflow({ agent, name: 'double', run: () => ({ n: 2 }) });
 
 /** A runtime on the store in a directory, as another process would open it. */
-function open(directory: string) {
+function open(directory: string, options: RuntimeOptions = {}) {
   return createRuntime({
+    ...options,
     store: join(directory, 'runtime.db'),
     sandbox: local({ cwd: directory }),
     logger: pino({ level: 'silent' }),
@@ -65,7 +67,7 @@ test('a later process finds a run: its record, its result, its events, and it fo
 
 // contract: 1.8-close-flushes
 test('when close() resolves every event is in the store, those of the end of what ran too', async ({ directory }) => {
-  const runtime = await open(directory);
+  const runtime = await open(directory, { recover: false });
   const told: RuntimeEvent[] = [];
   const atWork = gate();
   let left = 2;

@@ -72,13 +72,12 @@ test('is known to a second copy of the package in the same process', async () =>
 // contract: 11-not-yet
 test('says of a part that is not built yet that it is not supported in this version', async () => {
   expect(issuesOf(() => defineAction(untyped({ ...noop, files: 'transaction' }))).files).toContain('not supported');
-  expect(await configIssues({ durability: { maxAttempts: 3 } })).toEqual({
-    'durability.maxAttempts': 'is not supported in this version',
-  });
 });
 
 // contract: 1.6-durability
-test('takes a time limit for its work that is a whole number above 0, also in a profile', async () => {
+test('takes a time limit and a number of attempts that are whole numbers above 0, also in a profile', async () => {
+  expect(await configIssues({ durability: { maxAttempts: 3 } })).toEqual({});
+  expect(await configIssues({ durability: { maxAttempts: 0 } })).toHaveProperty('durability.maxAttempts');
   for (const timeoutMs of [0, -1, 1.5, Number.POSITIVE_INFINITY, '1']) {
     expect(await configIssues({ durability: { timeoutMs } })).toHaveProperty('durability.timeoutMs');
   }

@@ -188,18 +188,12 @@ export const sections: Section[] = [
       '1.8-concurrency': '`concurrency` bounds the runs and submissions that work at once; others wait.',
       '1.8-concurrency-within':
         'Runs and submissions that are started within a run or a submission, which may wait for them, do not wait.',
-      '1.8-opening': later('recovery', 'Opening takes up interrupted work without waiting for it.'),
-      '1.8-unknown-stays-suspended': later(
-        'recovery',
-        'An interrupted run whose definition is not known stays `suspended` until it is.',
-      ),
+      '1.8-opening': 'Opening takes up interrupted work without waiting for it.',
+      '1.8-unknown-stays-suspended': 'An interrupted run whose definition is not known stays `suspended` until it is.',
       '1.8-close-admits-nothing': 'From `close()` on nothing more is admitted: `RuntimeUnavailableError`.',
       '1.8-close-ends': '`close()` resolves when all that ran or waited has ended.',
       '1.8-close-once': '`close()` twice is once.',
-      '1.8-close-resumable': later(
-        'recovery',
-        '`close({ timeoutMs })` stops work at a turn boundary and leaves it resumable.',
-      ),
+      '1.8-close-resumable': '`close({ timeoutMs })` stops work at a turn boundary and leaves it resumable.',
       '1.8-close-flushes': '`close()` writes every event before it resolves.',
       '1.8-module-level':
         '`invoke`, `dispatch` and `observe` of the module act on the runtime in which the caller runs.',
@@ -329,10 +323,7 @@ export const sections: Section[] = [
       '3.3-give-up': '`give_up` rejects with `ResultUnavailableError`, which has `reason` and `assistantText`.',
       '3.3-parsed': '`data` is the parsed output side of the schema.',
       '3.3-only-then': 'A later prompt of the session has the two tools no more.',
-      '3.3-replayed': later(
-        'recovery',
-        'The arguments are recorded and parsed again after a restart, so that a Date is a Date again.',
-      ),
+      '3.3-replayed': 'The arguments are recorded and parsed again after a restart, so that a Date is a Date again.',
     },
   },
   {
@@ -655,10 +646,7 @@ export const sections: Section[] = [
       '7.1-agent-first': 'The agent is resolved before a sandbox is made; where it can not be, the run fails.',
       '7.1-runs': '`runs()` lists by state and workflow, newest first, in pages.',
       '7.1-runs-limit': '`runs()` gives 100 by default, and at most 1,000.',
-      '7.1-suspended': later(
-        'recovery',
-        'A run may be `suspended`, waiting for time, an event or its definition; `resume()` goes on.',
-      ),
+      '7.1-suspended': 'A run may be `suspended`, waiting for time, an event or its definition; `resume()` goes on.',
     },
   },
   {
@@ -703,35 +691,23 @@ export const sections: Section[] = [
   {
     title: '7.4 Attempts and recovery',
     rules: {
-      '7.4-lease': later(
-        'leases',
-        'An owner’s lease is 30 s, renewed every 10 s; expired ones are looked for every 15 s.',
-      ),
+      '7.4-lease': 'An owner’s lease is 30 s, renewed every 10 s; expired ones are looked for every 15 s.',
       '7.4-fence': 'A lost lease fences every later write.',
-      '7.4-attempts': later('recovery', 'Each start is an attempt; `maxAttempts` of the agent bounds them.'),
-      '7.4-attempts-reset': later('recovery', 'An attempt of a run that recorded a new step resets the count.'),
+      '7.4-attempts': 'Each start is an attempt; `maxAttempts` of the agent bounds them.',
+      '7.4-attempts-reset': 'An attempt of a run that recorded a new step resets the count.',
       '7.4-deadline': 'At `timeoutMs` work is aborted, also within a turn: `SubmissionTimeoutError`.',
       '7.4-deadline-run': 'A run has a `timeoutMs` only where its agent gives one: `ActionTimeoutError`.',
-      '7.4-finished-kept': later('recovery', 'A finished answer is never discarded for a spent budget.'),
-      '7.4-run-again': later(
-        'recovery',
-        'An interrupted run starts from the top, and recorded steps give their results.',
-      ),
-      '7.4-complete': later('recovery', 'A complete answer is settled as `completed`.'),
-      '7.4-half-answer': later('recovery', 'Half an answer is closed as aborted, and the model goes on from it.'),
-      '7.4-no-answer': later('recovery', 'Where there is nothing of an answer, the request is made again.'),
+      '7.4-finished-kept': 'A finished answer is never discarded for a spent budget.',
+      '7.4-run-again': 'An interrupted run starts from the top, and recorded steps give their results.',
+      '7.4-complete': 'A complete answer is settled as `completed`.',
+      '7.4-half-answer': 'Half an answer is closed as aborted, and the model goes on from it.',
+      '7.4-no-answer': 'Where there is nothing of an answer, the request is made again.',
       '7.4-tool-results': later(
         'recovery',
         'Tool results that are there stay; commands are joined, tasks and actions go on.',
       ),
-      '7.4-unknown-outcome': later(
-        'recovery',
-        'Other calls without a result get an error result, and are never run again.',
-      ),
-      '7.4-abort-asked': later(
-        'recovery',
-        'What was to be aborted is `aborted`; what has spent its budget is `failed`.',
-      ),
+      '7.4-unknown-outcome': 'Other calls without a result get an error result, and are never run again.',
+      '7.4-abort-asked': 'What was to be aborted is `aborted`; what has spent its budget is `failed`.',
     },
   },
   {
@@ -767,7 +743,7 @@ export const sections: Section[] = [
       '8-log': '`log` has level, message and attributes.',
       '8-data': '`data` has what `harness.emit` was given.',
       '8-sandbox': '`sandbox` tells of sandboxes that are made, found again, kept and removed.',
-      '8-suspend': later('recovery', '`run_suspend` and `run_resume` tell of interruptions.'),
+      '8-suspend': '`run_suspend` and `run_resume` tell of interruptions.',
       '8-request-summary':
         'The `request` of a turn has provider, model, API and address; its `response` has reason, usage and output.',
       '8-order': 'Order is that of happening: a start before its end, children inside their parents.',
@@ -860,8 +836,8 @@ export const sections: Section[] = [
     title: '11 Where Berth goes further',
     rules: {
       '11-step': '`harness.step`, `now`, `random` and `uuid` record what they give.',
-      '11-resumed': later('recovery', 'Interrupted runs resume from recorded steps; none hangs.'),
-      '11-wait': later('recovery', '`harness.sleep` and `waitFor` outlive the process.'),
+      '11-resumed': 'Interrupted runs resume from recorded steps; none hangs.',
+      '11-wait': '`harness.sleep` and `waitFor` outlive the process.',
       '11-joined': later('recovery', 'Commands survive the host, and are joined, not repeated.'),
       '11-transaction': later(
         'transactions',

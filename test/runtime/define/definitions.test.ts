@@ -76,19 +76,18 @@ test('says of a part that is not built yet that it is not supported in this vers
 
 // contract: 1.6-durability
 test('takes a time limit and a number of attempts that are whole numbers above 0, also in a profile', async () => {
-  expect(await configIssues({ durability: { maxAttempts: 3 } })).toEqual({});
   expect(await configIssues({ durability: { maxAttempts: 0 } })).toHaveProperty('durability.maxAttempts');
   for (const timeoutMs of [0, -1, 1.5, Number.POSITIVE_INFINITY, '1']) {
     expect(await configIssues({ durability: { timeoutMs } })).toHaveProperty('durability.timeoutMs');
   }
   expect(await configIssues({ durability: 5 })).toHaveProperty('durability');
   expect(await configIssues({ profile: { durability: { timeout: 1 } } })).toHaveProperty('profile.durability.timeout');
-  const profile = defineAgentProfile({ durability: { timeoutMs: 5 } });
+  const profile = defineAgentProfile({ durability: { timeoutMs: 5, maxAttempts: 3 } });
   const resolved = await resolveAgent(
     defineAgent(() => ({ profile })),
     { id: 'x', env: {} },
   );
-  expect(resolved.durability).toEqual({ timeoutMs: 5 });
+  expect(resolved.durability).toEqual({ timeoutMs: 5, maxAttempts: 3 });
 });
 
 // contract: 1.3-old-names

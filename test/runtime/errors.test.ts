@@ -29,6 +29,8 @@ const statuses: Record<number, string[]> = {
     'ToolOutputSerializationError',
     'StepOutputSerializationError',
     'HarnessClosedError',
+    'ReplayMismatchError',
+    'SubmissionRetryExhaustedError',
     'TurnLimitError',
     'ResultUnavailableError',
     'DelegationDepthExceededError',
@@ -49,7 +51,7 @@ const statuses: Record<number, string[]> = {
   ],
   502: ['OperationFailedError'],
   503: ['RuntimeUnavailableError'],
-  504: ['ActionTimeoutError', 'SubmissionTimeoutError'],
+  504: ['ActionTimeoutError', 'SubmissionTimeoutError', 'WaitTimeoutError'],
 };
 
 /** The codes that are not the name of their class. */

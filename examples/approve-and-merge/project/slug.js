@@ -1,0 +1,4 @@
+/** The part of a URL that stands for a title. */
+export function slug(title) {
+  return title.toLowerCase().replace(' ', '-');
+}

@@ -45,7 +45,8 @@ export async function run(target: string, options: RunOptions): Promise<number> 
   process.stdout.on('error', () => interruption.stop(brokenPipe));
   const input = await readInput(options);
   const { name, workflow } = await loadWorkflow(target);
-  const runtime = await createRuntime({ workflows: { [name]: workflow } });
+  // What another one of this name has left is not what was asked for, and a run ends with its command.
+  const runtime = await createRuntime({ workflows: { [name]: workflow }, recover: false });
   try {
     if (options.json) runtime.observe(printEvent);
     else view = showLive(runtime, name, workflow);

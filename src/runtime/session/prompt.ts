@@ -51,6 +51,8 @@ export async function runPrompt(
   const compaction = new AutomaticCompaction(session, model, operation);
   const resumed = step.isResumed ? await resumedPrompt(conversation, step.id('op'), structured) : undefined;
   if (resumed?.usage) meter.restore(resumed.usage);
+  // Some models give the same ids in each turn: a later call must not be taken for one of before.
+  for (const id of resumed?.calls ?? []) step.toolCall(id);
   if (spent && !resumed?.isComplete) {
     await closeSpent(conversation, spent, emit);
     throw spent;

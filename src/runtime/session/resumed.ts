@@ -15,6 +15,8 @@ export interface ResumedPrompt {
   isSaid: boolean;
   /** Of its own model requests. */
   usage: Usage | undefined;
+  /** Ids of the calls whose results are there. */
+  calls: string[];
   /** The model has given all that was asked for. */
   isComplete: boolean;
   start: LoopStart;
@@ -38,6 +40,7 @@ export async function resumedPrompt(
   return {
     isSaid: said.length > 0,
     usage: usages.length === 0 ? undefined : usages.reduce(addUsage),
+    calls: said.flatMap((record) => (record.type === 'tool' ? record.message.toolCallId : [])),
     isComplete: structured ? isSettled : isAnswered,
     start: { turns: answers.filter((message) => !brokeOff(message)).length, answer, isSettled },
   };

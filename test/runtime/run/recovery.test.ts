@@ -229,6 +229,29 @@ describe('a run that was interrupted', () => {
     expect(ended[1]?.result).toMatchObject({ details: { type: 'interrupted' } });
   });
 
+  test('tells calls apart to which a model gives the same id in each of its turns', async ({ directory }) => {
+    let count = 0;
+    const act = defineAction({
+      name: 'act',
+      description: 'Acts.',
+      run: ({ harness }) => harness.step('count', () => ++count),
+    });
+    const call = { toolCalls: [{ id: 'call_0', name: 'act' }] };
+    const actions = { actions: [act] };
+    const store = await interruptedAt(
+      directory,
+      asks(scriptedModel([call, () => new Promise(() => {})]), actions),
+      ({ type }) => type === 'turn_start' && count === 1,
+    );
+    const model = scriptedModel([call, 'Done.']);
+    await using later = await open(directory, store, { workflows: { w: asks(model, actions) } });
+    expect(await (await later.run('the-run')).result()).toBe('Done.');
+    expect(model.requests[1]?.messages.flatMap((message) => (message.role === 'tool' ? message.content : []))).toEqual([
+      { type: 'text', text: '1' },
+      { type: 'text', text: '2' },
+    ]);
+  });
+
   // contract: 3.3-replayed
   test('makes a structured result anew of what the model gave, so that a Date is a Date again', async ({
     directory,

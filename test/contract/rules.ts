@@ -702,10 +702,7 @@ export const sections: Section[] = [
       '7.4-complete': 'A complete answer is settled as `completed`.',
       '7.4-half-answer': 'Half an answer is closed as aborted, and the model goes on from it.',
       '7.4-no-answer': 'Where there is nothing of an answer, the request is made again.',
-      '7.4-tool-results': later(
-        'recovery',
-        'Tool results that are there stay; commands are joined, tasks and actions go on.',
-      ),
+      '7.4-tool-results': 'Tool results that are there stay; commands are joined, tasks and actions go on.',
       '7.4-unknown-outcome': 'Other calls without a result get an error result, and are never run again.',
       '7.4-abort-asked': 'What was to be aborted is `aborted`; what has spent its budget is `failed`.',
     },
@@ -838,7 +835,7 @@ export const sections: Section[] = [
       '11-step': '`harness.step`, `now`, `random` and `uuid` record what they give.',
       '11-resumed': 'Interrupted runs resume from recorded steps; none hangs.',
       '11-wait': '`harness.sleep` and `waitFor` outlive the process.',
-      '11-joined': later('recovery', 'Commands survive the host, and are joined, not repeated.'),
+      '11-joined': 'Commands survive the host, and are joined, not repeated.',
       '11-transaction': later(
         'transactions',
         'An action’s files may be a transaction: `files`, `harness.attempt` and `harness.checkpoint`.',

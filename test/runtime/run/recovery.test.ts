@@ -490,7 +490,6 @@ describe('a lease', () => {
         run: async ({ harness }) => {
           inFirst.open();
           if (hangs) await sleep(3_000);
-          await harness.fs.writeFile(`by-${value}`, 'x');
           return harness.step('value', () => value);
         },
       });

@@ -411,6 +411,71 @@ export function storeContract(name: string, open: (directory: string) => Promise
       expect((await store.admitRun(run)).row.seq).toBeGreaterThan(row.seq);
     });
 
+    test('gives what nobody works on and can go on: runs and inboxes, in the order in which they came', async ({
+      store,
+    }) => {
+      const unowned = async (after = 0) => (await store.unowned({ after, limit: 10 })).map(({ owner }) => owner);
+      for (const id of ['queued', 'held', 'lost', 'ended', 'suspended', 'woken', 'due']) {
+        await store.admitRun({ id, workflow: `of-${id}`, json: '{}' });
+      }
+      await store.admitSubmission({ ...instance, id: 's1', json: '{}' });
+      const settled = { agent: 'helper', instance: 'settled' };
+      await store.admitSubmission({ ...settled, id: 's2', json: '{}' });
+      await write(store, settled, { kind: 'submission', id: 's2', state: 'completed', progress: '{}' });
+      await store.claim({ run: 'held' }, 'host', 60_000);
+      const lost = await store.claim({ run: 'lost' }, 'host', 0);
+      await store.write(lost as Lease, [{ kind: 'run', state: 'running', progress: '{}' }]);
+      await write(store, { run: 'ended' }, { kind: 'run', state: 'failed', progress: '{}' });
+      const now = Date.now();
+      for (const [id, wakeAt] of Object.entries({
+        suspended: undefined,
+        woken: undefined,
+        due: now - 1,
+        later: now + 60_000,
+      })) {
+        if (id === 'later') await store.admitRun({ id, workflow: 'w', json: '{}' });
+        const entry = {
+          kind: 'run',
+          state: 'suspended',
+          progress: '{}',
+          ...(wakeAt !== undefined && { wakeAt }),
+        } as const;
+        await write(store, { run: id }, entry);
+        expect(await store.run(id)).toMatchObject({ state: 'suspended' });
+      }
+      await store.wake('woken');
+      await store.wake('ended'); // without effect
+      expect(await unowned()).toEqual([{ run: 'queued' }, { run: 'lost' }, { run: 'woken' }, { run: 'due' }, instance]);
+      const [first, second] = await store.unowned({ limit: 2 });
+      expect(first).toMatchObject({ owner: { run: 'queued' }, workflow: 'of-queued' });
+      expect(await unowned(second?.seq)).toEqual([{ run: 'woken' }, { run: 'due' }, instance]);
+      expect(await store.claim({ run: 'suspended' }, 'other', 1_000)).toMatchObject({ fence: 2 }); // which was let go
+    });
+
+    test('keeps what is sent to a run in order, once for each key, and wakes the run', async ({ store }) => {
+      await store.admitRun({ id: 'run_1', workflow: 'w', json: '{}' });
+      await store.admitRun({ id: 'run_2', workflow: 'w', json: '{}' });
+      await write(store, { run: 'run_1' }, { kind: 'run', state: 'suspended', progress: '{}' });
+      const send = (json: string, key?: string) =>
+        store.send({ run: 'run_1', name: 'answer', json, ...(key !== undefined && { key }) });
+      expect(await send('1')).toBe(true);
+      expect(await send('2', 'k')).toBe(true);
+      expect(await send('3', 'k')).toBe(false);
+      expect(await send('4')).toBe(true);
+      expect(await store.send({ run: 'run_2', name: 'answer', key: 'k', json: '5' })).toBe(true);
+      const sent = await store.mail('run_1', { limit: 10 });
+      expect(sent.map(({ name, key, json }) => [name, key, json])).toEqual([
+        ['answer', undefined, '1'],
+        ['answer', 'k', '2'],
+        ['answer', undefined, '4'],
+      ]);
+      expect(await store.mail('run_1', { after: sent[0]?.seq ?? 0, limit: 1 })).toEqual([sent[1]]);
+      expect((await store.unowned({ limit: 10 })).map(({ owner }) => owner)).toEqual([
+        { run: 'run_1' },
+        { run: 'run_2' },
+      ]);
+    });
+
     test('is closed once, and says so to calls that come later', async ({ store }) => {
       await store.close();
       await store.close();

@@ -33,10 +33,14 @@ export interface VirtualOptions {
   bash?: (options: BashOptions) => Bash | Promise<Bash>;
 }
 
+/** Of work that goes on later, maybe with another factory: an agent may make one each time. */
+const suspended = new Map<string, Promise<Bash>>();
+
 /**
  * A shell and files in the memory of this process, by `just-bash`: for tests, and for work on texts. It has no real
  * programs, and no network unless asked for. Files are kept for each agent instance as long as the factory, those of a
- * run end with it; work that is interrupted goes on as long as the factory is there. Output is shown when a command has ended; that of one which was cut off is lost. No boundary.
+ * run end with it; those of work that is suspended are there when it goes on in this process. Output is shown when a command
+ * has ended; that of one which was cut off is lost. No boundary.
  * @throws {DefinitionError} an option is not known, or not of its type
  */
 export function virtual(options: VirtualOptions = {}): SandboxFactory {
@@ -60,16 +64,18 @@ export function virtual(options: VirtualOptions = {}): SandboxFactory {
     warning:
       'virtual() is no boundary: its shell runs in this process, with its memory and time. Use docker() for a boundary.',
     async createSandbox({ kind, id, key, resume }) {
-      if (resume && !kept.has(key)) {
-        const reason = 'it was in the memory of a process that has ended, or of another virtual()';
-        throw new SandboxGoneError({ kind, id, reason });
+      const before = kept.get(key) ?? suspended.get(key);
+      if (resume && !before) {
+        throw new SandboxGoneError({ kind, id, reason: 'it was in the memory of a process that has ended' });
       }
-      const bash = kept.get(key) ?? makeBash(options, cwd);
+      suspended.delete(key);
+      const bash = before ?? makeBash(options, cwd);
       kept.set(key, bash);
       const forget = () => void kept.delete(key);
       bash.catch(forget);
       const dispose = (outcome?: WorkOutcome) => {
-        if (outcome !== undefined && outcome !== 'suspended' && outcome !== 'left') forget();
+        if (outcome === 'suspended') suspended.set(key, bash);
+        else if (outcome !== undefined && outcome !== 'left') forget();
       };
       return sandboxFromDriver(new VirtualDriver(await bash), { cwd, dispose });
     },

@@ -64,18 +64,22 @@ test('keeps the files of an agent instance for each id; those of a run end with 
 });
 
 // contract: 10.1-resume
-test('keeps the files of work that was suspended for when it goes on; another factory says that they are gone', async () => {
+test('keeps the files of work that was suspended for when it goes on, also with another factory', async () => {
   const factory = virtual();
   const request = sandboxRequest();
   const before = await factory.createSandbox(request);
   await before.writeFile('note', 'kept');
   await before.close('suspended');
   const resumed = { ...request, resume: true };
+  for (const next of [factory, virtual()]) {
+    const after = await next.createSandbox(resumed);
+    expect(await after.readFile('note')).toBe('kept');
+    await after.close('suspended');
+  }
+  const last = virtual();
+  await (await last.createSandbox(resumed)).close('completed');
+  await expect(last.createSandbox(resumed)).rejects.toBeInstanceOf(SandboxGoneError);
   await expect(virtual().createSandbox(resumed)).rejects.toBeInstanceOf(SandboxGoneError);
-  const after = await factory.createSandbox(resumed);
-  expect(await after.readFile('note')).toBe('kept');
-  await after.close('completed');
-  await expect(factory.createSandbox(resumed)).rejects.toBeInstanceOf(SandboxGoneError);
 });
 
 test('keeps the indentation of a command, and what commands do at the same time apart', async () => {

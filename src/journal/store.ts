@@ -33,7 +33,7 @@ export interface Store extends AsyncDisposable {
   send(message: NewMail): Promise<boolean>;
   /** Lets a suspended run go on from now on; without effect for any other. */
   wake(run: string): Promise<void>;
-  /** In the order in which they came. */
+  /** Those that were not taken, in the order in which they came. */
   mail(run: string, page: Page): Promise<MailRow[]>;
 
   /**
@@ -214,6 +214,8 @@ export type Entry =
   | { kind: 'step.end'; position: string; json: string }
   /** The steps whose positions begin with this one and a `/`, if there are any. */
   | { kind: 'step.removeBelow'; position: string }
+  /** A message to the run; each once. */
+  | { kind: 'mail.take'; seq: number }
   /** Makes it, or changes what is said of it. */
   | ({ kind: 'conversation' } & ConversationRow)
   /** With its records and attachments; it has to be there. */

@@ -474,6 +474,9 @@ export function storeContract(name: string, open: (directory: string) => Promise
         { run: 'run_1' },
         { run: 'run_2' },
       ]);
+      await write(store, { run: 'run_1' }, { kind: 'mail.take', seq: sent[1]?.seq ?? 0 });
+      expect((await store.mail('run_1', { limit: 10 })).map(({ json }) => json)).toEqual(['1', '4']);
+      expect(await send('6', 'k')).toBe(false); // also of one that was taken
     });
 
     test('is closed once, and says so to calls that come later', async ({ store }) => {

@@ -100,4 +100,7 @@ export const migrations: readonly string[] = [
     UNIQUE (owner, key)
   ) STRICT;
   `,
+  `
+  ALTER TABLE mail ADD COLUMN taken INTEGER NOT NULL DEFAULT 0;
+  `,
 ];

@@ -157,7 +157,7 @@ export class SqliteStore implements Store {
   }
 
   mail(run: string, { after = 0, limit }: Page): Promise<MailRow[]> {
-    const sql = 'SELECT seq, name, key, json FROM mail WHERE owner = ? AND seq > ? ORDER BY seq LIMIT ?';
+    const sql = 'SELECT seq, name, key, json FROM mail WHERE owner = ? AND seq > ? AND taken = 0 ORDER BY seq LIMIT ?';
     return this.#db.read('mail', () =>
       this.#db.all<Stored<MailRow>>(sql, this.#owner({ run }), after, limit).map(({ name, key, ...row }) => ({
         ...row,
@@ -332,6 +332,8 @@ export class SqliteStore implements Store {
         );
         return 1;
       }
+      case 'mail.take':
+        return this.#db.run('UPDATE mail SET taken = 1 WHERE owner = ? AND seq = ? AND taken = 0', owner, entry.seq);
       case 'conversation':
         return this.#db.run(
           `INSERT INTO conversations (owner, id, json) VALUES (?, ?, ?)

@@ -43,7 +43,9 @@ export async function executeAction(execution: Execution): Promise<JsonValue> {
     timeout ??= new ActionTimeoutError({ action: action.name, timeoutMs });
     stop.abort(timeout);
   };
-  let stopTimer = after(startedAt + timeoutMs - performance.now(), timeOut);
+  const isLate = () => performance.now() >= startedAt + timeoutMs;
+  // Of work whose time was over before, the harness is opened for its end.
+  let stopTimer = isLate() ? () => {} : after(startedAt + timeoutMs - performance.now(), timeOut);
   stop.signal.addEventListener('abort', () => stopTimer(), { once: true });
   try {
     const harness = await execution.openHarness(stop.signal);
@@ -54,6 +56,7 @@ export async function executeAction(execution: Execution): Promise<JsonValue> {
     }
     let outcome: WorkOutcome = 'failed';
     try {
+      if (isLate()) timeOut();
       stop.signal.throwIfAborted();
       const run = action.run as (context: object) => unknown; // its context is the one made here
       const log = harness.log(execution.logAttributes);
@@ -65,7 +68,7 @@ export async function executeAction(execution: Execution): Promise<JsonValue> {
         giveUp: () => log.warn(`The action ${action.name} did not end when it was aborted; it may still be at work`),
       });
       stopTimer();
-      if (performance.now() >= startedAt + timeoutMs) timeOut(); // work that holds the event loop keeps timers from firing
+      if (isLate()) timeOut(); // work that holds the event loop keeps timers from firing
       stop.signal.throwIfAborted(); // what comes from work that ignored its signal comes too late
       const output = actionOutput(action, returned, harness.parts.maxValueBytes);
       outcome = 'completed';

@@ -92,6 +92,8 @@ interface Unsettled {
   stop: AbortController;
   urgent: AbortController;
   submission: Submission;
+  /** Tells who waits for its result that it comes later. */
+  giveUp: (error: unknown) => void;
 }
 
 /** An agent with a sandbox and one conversation, and an inbox that it works through in order. */
@@ -104,18 +106,17 @@ export class AgentInstance {
   readonly #openJournal: () => OwnerJournal;
   readonly #openHarness: OpenRootHarness;
   readonly #admit: Admit;
+  readonly #closed: AbortSignal;
   readonly #stop = new AbortController();
   /** One for each submission that is not settled, by its id. */
   readonly #unsettled = new Map<string, Unsettled>();
-  readonly #closed: Promise<never>;
-  #tellClosed: () => void = () => {};
   #journal: OwnerJournal;
   #harness: Promise<OpenHarness> | undefined;
   /** Of the harness. */
   #rest = new Rest();
-  /** Rejects when another process has it. */
-  #lost = newLoss();
   #atWork: Submission | undefined;
+  /** Ends the wait for what is at work, which goes on elsewhere or later. */
+  #leave: (error: unknown) => void = () => {};
   #isClosing = false;
   /** Of the last claim. */
   #fence: number | undefined;
@@ -134,6 +135,8 @@ export class AgentInstance {
     openJournal: (onFailure: (error: unknown) => void) => OwnerJournal;
     openHarness: OpenRootHarness;
     admit: Admit;
+    /** Aborts when the runtime is closed, and nothing of its work can ask any more. */
+    closed: AbortSignal;
   }) {
     this.agent = options.agent;
     this.#owner = options.owner;
@@ -144,10 +147,11 @@ export class AgentInstance {
     this.#openHarness = options.openHarness;
     this.#admit = options.admit;
     this.#journal = this.#openJournal();
-    this.#closed = new Promise((_, reject) => {
-      this.#tellClosed = () => reject(new RuntimeUnavailableError());
-    });
-    this.#closed.catch(() => {}); // who waits for a result gets it
+    this.#closed = options.closed;
+    const giveUp = () => {
+      for (const unsettled of this.#unsettled.values()) unsettled.giveUp(options.closed.reason);
+    };
+    options.closed.addEventListener('abort', giveUp, { once: true });
   }
 
   /** The right to write for it, while it is had. */
@@ -185,7 +189,9 @@ export class AgentInstance {
       if (this.#atWork === submission) this.#put(submission, 'running', { aborted: reason });
       stop.abort(reason);
     }
-    await this.#last;
+    // Of what a closed runtime leaves to later ones too, there is an end to wait for.
+    await Promise.allSettled([...this.#unsettled.values()].map(({ receipt }) => receipt.result()));
+    if (!this.#closed.aborted) await this.#last;
     return any;
   }
 
@@ -224,7 +230,7 @@ export class AgentInstance {
       if (this.#atWork) this.#rest.end('suspended');
     }
     await this.#journal.close().catch(() => {}); // first: what ends now is not how it ended
-    this.#tellClosed();
+    this.#leave(new RuntimeUnavailableError());
     await this.#end();
   }
 
@@ -233,7 +239,7 @@ export class AgentInstance {
     if (!(error instanceof WriteRefusedError)) return;
     this.#rest.end('left');
     void this.#closeHarness();
-    this.#lost.tell(error);
+    this.#leave(error);
   }
 
   async #take(payload: Payload, key: string | undefined): Promise<Receipt> {
@@ -250,7 +256,7 @@ export class AgentInstance {
     }
     const first = JSON.parse(row.json) as Admitted; // it was written here
     if (payloadHash(first.payload) !== payloadHash(payload)) throw new SubmissionConflictError({ key: key ?? '' });
-    return this.#unsettled.get(row.id)?.receipt ?? storedReceipt(this.#store, row.id, first);
+    return this.#unsettled.get(row.id)?.receipt ?? storedReceipt(this.#store, row.id, first, this.#closed);
   }
 
   /** Takes up what is not settled in the store and has a lower `seq`. */
@@ -287,10 +293,14 @@ export class AgentInstance {
     const settled = this.#last.then(() => this.#settle(submission)).finally(() => this.#unsettled.delete(submissionId));
     // The next one runs all the same.
     this.#last = settled.catch(() => {}).then(() => this.#letOthers());
-    const result = Promise.race([settled, this.#closed]);
+    let giveUp: (error: unknown) => void = () => {};
+    const result = new Promise<PromptResult>((resolve, reject) => {
+      giveUp = reject;
+      settled.then(resolve, reject);
+    });
     result.catch(() => {}); // who wants the error awaits it
     const receipt = { dispatchId, submissionId, acceptedAt, result: () => result };
-    this.#unsettled.set(submissionId, { receipt, stop, urgent, submission });
+    this.#unsettled.set(submissionId, { receipt, stop, urgent, submission, giveUp });
     return receipt;
   }
 
@@ -332,11 +342,15 @@ export class AgentInstance {
         }
         const row = await this.#store.submission(scope.submissionId);
         // By another process, which had it meanwhile.
-        if (row && isSettled(row.state)) return await storedResult(this.#store, scope.submissionId);
+        if (row && isSettled(row.state)) return await storedResult(this.#store, scope.submissionId, this.#closed);
         if (row) submission.progress = progressOf(row);
         if (submission.progress.aborted !== undefined)
           this.#unsettled.get(scope.submissionId)?.stop.abort(submission.progress.aborted);
-        const work = () => Promise.race([this.#work(submission, meter), this.#lost.promise, this.#closed]);
+        const work = () =>
+          new Promise<PromptResult>((resolve, reject) => {
+            this.#leave = reject;
+            this.#work(submission, meter).then(resolve, reject);
+          });
         result = await this.#admit(work, signal, submission.urgent);
       } catch (cause) {
         if (this.#rest.over === 'suspended') return await never();
@@ -352,12 +366,13 @@ export class AgentInstance {
     } catch (error) {
       if (!(error instanceof WriteRefusedError)) throw error;
       // Another process has the instance: what it records counts.
-      return storedResult(this.#store, scope.submissionId, signal);
+      return storedResult(this.#store, scope.submissionId, this.#closed, signal);
     }
   }
 
   async #work(submission: Submission, meter: UsageMeter): Promise<PromptResult> {
-    if (this.#isClosing) return never();
+    if (this.#isClosing) throw new RuntimeUnavailableError(); // it was closed while this waited for a place
+    if (this.#journal.failure) throw this.#journal.failure.error;
     this.#atWork = submission;
     try {
       return await this.#answer(submission, meter);
@@ -390,6 +405,7 @@ export class AgentInstance {
     const stopTimer = restMs > 0 || attempts === 0 ? after(restMs, () => stop.abort(timeout)) : () => {};
     const exhausted = attempts >= maxAttempts && new SubmissionRetryExhaustedError({ attemptCount: attempts });
     const spent = exhausted || (attempts > 0 && restMs <= 0 && timeout) || undefined;
+    root.signal.addEventListener('abort', () => stopTimer(), { once: true }); // what is suspended never comes to its end
     const letSleep = root.sandbox.keepAwake?.();
     try {
       const session = await root.session();
@@ -447,11 +463,12 @@ export class AgentInstance {
   /** After a failed write nothing that is in memory is known to be in the store. */
   async #reopen(): Promise<void> {
     await this.#end();
-    this.#lost = newLoss();
     this.#journal = this.#openJournal();
   }
 
   async #end(outcome?: WorkOutcome): Promise<void> {
+    // Whoever has it now is at work in the same sandbox.
+    if (!(await this.#journal.claim().catch(() => false))) this.#rest.end('left');
     await this.#closeHarness(outcome);
     await this.#journal.close().catch(() => {}); // it was logged
     if (this.#journal.lease) await this.#store.release(this.#journal.lease).catch(() => {}); // it ends by itself
@@ -462,16 +479,6 @@ export class AgentInstance {
     this.#harness = undefined;
     await harness?.close(outcome);
   }
-}
-
-/** Tells that another process has the instance. */
-function newLoss(): { promise: Promise<never>; tell: (error: unknown) => void } {
-  let tell: (error: unknown) => void = () => {};
-  const promise = new Promise<never>((_, reject) => {
-    tell = reject;
-  });
-  promise.catch(() => {}); // nothing may be under way
-  return { promise, tell };
 }
 
 function isSettled(state: SubmissionState): boolean {
@@ -494,21 +501,32 @@ function payloadHash({ images, ...content }: Payload): string {
 }
 
 /** The receipt of a submission that is not under way in this process. */
-function storedReceipt(store: Store, submissionId: string, { dispatchId, acceptedAt }: Admitted): Receipt {
+function storedReceipt(
+  store: Store,
+  submissionId: string,
+  { dispatchId, acceptedAt }: Admitted,
+  closed: AbortSignal,
+): Receipt {
   let result: Promise<PromptResult> | undefined;
   return {
     dispatchId,
     submissionId,
     acceptedAt,
     result: () => {
-      result ??= storedResult(store, submissionId);
+      result ??= storedResult(store, submissionId, closed);
       return result;
     },
   };
 }
 
-async function storedResult(store: Store, submissionId: string, signal?: AbortSignal): Promise<PromptResult> {
+async function storedResult(
+  store: Store,
+  submissionId: string,
+  closed: AbortSignal,
+  signal?: AbortSignal,
+): Promise<PromptResult> {
   for (;;) {
+    closed.throwIfAborted();
     const row = await store.submission(submissionId);
     const ended = row && isSettled(row.state) ? progressOf(row) : {};
     if (ended.result) return ended.result;

@@ -218,12 +218,7 @@ export class OpenHarness implements Harness {
         seq = taken.seq;
         return taken.data;
       },
-      recorded: (data) => ({ seq, data }),
-      restored: (recorded) => {
-        const taken = recorded as { seq: number; data: JsonValue }; // it was recorded by the line above
-        this.parts.mailbox?.retake(taken.seq);
-        return taken.data;
-      },
+      alsoWritten: () => ({ kind: 'mail.take', seq }),
     });
   }
 
@@ -419,7 +414,7 @@ export class OpenHarness implements Harness {
   }
 
   async #close(outcome: WorkOutcome | undefined): Promise<void> {
-    const { env, shared, depth, release, rest } = this.parts;
+    const { env, journal, shared, depth, release, rest } = this.parts;
     if (rest.over) return this.#letGo(rest.over);
     this.#stop.abort(new HarnessClosedError());
     this.#stop.release();
@@ -430,6 +425,8 @@ export class OpenHarness implements Harness {
     ]);
     patience.abort();
     if (!over) this.log().warn(`${this.#open.size} operations did not end when their harness did`);
+    if (depth === 0) await this.#end(() => journal.hold());
+    if (rest.over) return this.#letGo(rest.over);
     await this.#end(() => (depth === 0 ? shared.removeOutputs(env) : undefined));
     await this.#end(() => this.#servers.close());
     await this.#end(() => env.close(outcome));
@@ -460,7 +457,7 @@ export class OpenHarness implements Harness {
 
   async #runOperation<Result>(call: Call<Result>, signal: AbortSignal): Promise<Result> {
     const { kind: operationKind, name, place = this.parts, scope, work } = call;
-    const { shown = (result) => result, recorded = (result) => result, isWhole = false } = call;
+    const { shown = (result) => result, recorded = (result) => result, alsoWritten, isWhole = false } = call;
     const { restored = (given) => given as Result } = call; // what was recorded is the result
     const { journal, rest } = this.parts;
     journal.masker.addNamed(call.options.env);
@@ -502,6 +499,7 @@ export class OpenHarness implements Harness {
       if (rest.over) return never();
       end({ result: shown(result) });
       step.end({ result: recorded(result) }, meter.total);
+      if (alsoWritten) journal.put(alsoWritten(result));
       await journal.flush(); // a result is used only when it is recorded
       return result;
     } catch (error) {
@@ -565,7 +563,13 @@ export class OpenHarness implements Harness {
   async #given<Value>(kind: string, make: () => Value): Promise<Value> {
     if (this.parts.rest.over) return never();
     if (this.#closing) throw new HarnessClosedError();
-    return this.parts.steps.next(kind).perform(make);
+    try {
+      const value = await this.parts.steps.next(kind).perform(make);
+      return this.parts.rest.over ? await never() : value;
+    } catch (error) {
+      if (this.parts.rest.over) return never();
+      throw error;
+    }
   }
 }
 

@@ -1,3 +1,4 @@
+import type { Entry } from '../../journal/store.ts';
 import type { ResolvedAgent } from '../define/agent.ts';
 import type { Emit, EventScope, OperationKind } from '../events/event.ts';
 import type { UsageMeter } from '../events/scope.ts';
@@ -53,6 +54,8 @@ export interface Call<Result> {
   shown?: (result: Result) => unknown;
   /** What is recorded of the result. Default: all of it */
   recorded?: (result: Result) => unknown;
+  /** What is written together with its end. Default: nothing */
+  alsoWritten?: (result: Result) => Entry;
   /** The result of an earlier attempt, of what was recorded. Default: that itself */
   restored?: (recorded: unknown) => Result;
   /** It ends by itself before its run or instance comes to rest, and has no parts of its own that could. */

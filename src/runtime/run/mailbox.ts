@@ -10,16 +10,12 @@ const pageSize = 256;
 export class Mailbox {
   readonly #store: Store;
   readonly #run: string;
+  /** Also those of which it is not written yet. */
   readonly #taken = new Set<number>();
 
   constructor(store: Store, run: string) {
     this.#store = store;
     this.#run = run;
-  }
-
-  /** It was taken in an earlier attempt. */
-  retake(seq: number): void {
-    this.#taken.add(seq);
   }
 
   /**

@@ -246,6 +246,13 @@ export class OwnerJournal {
     this.#onFailure(error);
   }
 
+  /** Asks whether the lease is still had, before something is ended that whoever has it would miss. */
+  async hold(): Promise<void> {
+    if (!this.#lease || this.#failure) return;
+    const [held] = await this.store.renew([this.#lease], leaseMs);
+    if (!held) this.lost();
+  }
+
   /** Somebody else has the lease. */
   lost(): void {
     this.#fail(new WriteRefusedError('lease'));

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { abortError } from '../../errors.ts';
 
-/** How long nothing may be at work before a run whose code only waits is suspended, and how long the wait has to be. */
+/** How long nothing may have happened before a run whose code only waits is suspended, and how long the wait has to be. */
 const longWaitMs = 10_000;
 const lookMs = 1_000;
 /** Between two pieces of work there is code of the application, and a write to the store. */
@@ -84,11 +84,13 @@ export class Rest {
   /** Waits for something, during which the work can be suspended. */
   async waiting<Result>(wait: Wait, work: () => Promise<Result>): Promise<Result> {
     this.#waits.add(wait);
+    this.#quietSince = performance.now();
     if (this.#onLongWait) this.#looking ??= setInterval(() => this.#look(), lookMs).unref();
     try {
       return await work();
     } finally {
       this.#waits.delete(wait);
+      this.#quietSince = performance.now(); // the code goes on with what came
       if (this.#waits.size === 0) this.#stopLooking();
     }
   }

@@ -4,7 +4,7 @@ import type { Lease, RunRow } from '../../journal/store.ts';
 import { executeAction } from '../action/execute.ts';
 import { defaultMaxAttempts } from '../define/agent.ts';
 import type { WorkflowDefinition } from '../define/workflow.ts';
-import { RunCancelledError, RuntimeUnavailableError, SubmissionRetryExhaustedError } from '../errors.ts';
+import { RunCancelledError, SubmissionRetryExhaustedError } from '../errors.ts';
 import type { RecordedError, RuntimeEvent } from '../events/event.ts';
 import { recordedError } from '../events/recorded-error.ts';
 import { UsageMeter } from '../events/scope.ts';
@@ -87,7 +87,7 @@ export class Run implements RunHandle<JsonValue> {
   readonly #before: Progress;
   readonly #suspended: Promise<void>;
   readonly #ended: Promise<JsonValue>;
-  readonly #result: Promise<JsonValue>;
+  #result: Promise<JsonValue> | undefined;
   #tellSuspended: () => void = () => {};
   #harness: OpenHarness | undefined;
   #record: RunRecord;
@@ -122,8 +122,6 @@ export class Run implements RunHandle<JsonValue> {
       this.#tellSuspended = resolve;
     });
     this.#ended = this.#start(options);
-    this.#result = Promise.race([this.#ended, this.#suspended.then(() => this.#later())]);
-    this.#result.catch(() => {}); // who wants the error awaits result()
   }
 
   get runId(): string {
@@ -150,6 +148,9 @@ export class Run implements RunHandle<JsonValue> {
   }
 
   result(): Promise<JsonValue> {
+    // Not before somebody asks: to wait for a run that is suspended is to look for its end again and again.
+    this.#result ??= Promise.race([this.#ended, this.#suspended.then(() => this.#stored().result())]);
+    this.#result.catch(() => {}); // who wants the error awaits it
     return this.#result;
   }
 
@@ -159,7 +160,10 @@ export class Run implements RunHandle<JsonValue> {
   }
 
   async cancel(reason?: string): Promise<void> {
-    if (this.#rest.over) return this.#stored().cancel(reason);
+    if (this.#rest.over) {
+      await this.settled; // until then it is still known as this one
+      return this.#stored().cancel(reason);
+    }
     if (this.#attempts && !this.#isEnding && !this.#stop.signal.aborted) {
       // Also if this process dies before it has ended.
       this.#put('running', { cancelled: { ...(reason !== undefined && { reason }) } });
@@ -169,7 +173,9 @@ export class Run implements RunHandle<JsonValue> {
   }
 
   async resume(): Promise<void> {
-    if (this.#rest.over) await this.#stored().resume();
+    if (!this.#rest.over) return;
+    await this.settled; // until then it is still known as this one
+    await this.#stored().resume();
   }
 
   send(name: string, data: unknown, options?: { key?: string }): Promise<void> {
@@ -183,6 +189,7 @@ export class Run implements RunHandle<JsonValue> {
 
   /** Nothing of it can be recorded any more: it stops. Its result is this error, or what another process makes of it. */
   fail(error: unknown): void {
+    if (this.#rest.over) return; // it goes on from what is recorded
     if (!(error instanceof WriteRefusedError) || this.#isEnding) {
       this.#stop.abort(error);
       return;
@@ -201,26 +208,28 @@ export class Run implements RunHandle<JsonValue> {
   }
 
   async #suspend(reason: 'closed' | 'waiting', timeoutMs: number): Promise<void> {
-    if (this.#attempts) await this.#rest.ask(timeoutMs);
+    const isBegun = this.#attempts !== undefined;
+    if (isBegun) await this.#rest.ask(timeoutMs);
     if (this.#isEnding || this.#stop.signal.aborted) return this.settled;
     const { wakeAt, awaited } = this.#rest;
     this.#isClosed = reason === 'closed';
     this.#rest.end('suspended');
     const { store } = this.#journal;
     try {
-      if (this.#attempts) {
+      if (isBegun && this.#attempts) {
         this.#journal.emit({ type: 'run_suspend', reason });
         const { count, fence, begunAt, spentMs } = this.#attempts;
         // One that was brought to rest was not interrupted: it does not count.
         this.#attempts = { count: count - 1, fence, begunAt, spentMs: spentMs + Date.now() - begunAt };
-        this.#put('suspended', {}, wakeAt);
+        // Beside a wait there may be code that was at work on its own: of a closed one that is begun again at once.
+        this.#put('suspended', {}, reason === 'closed' ? 0 : wakeAt);
       }
       await this.#journal.close();
       if (await this.#mailbox.has(awaited)) await store.wake(this.id); // what was sent when it was not yet suspended
     } catch {
       // It was logged. The lease ends by itself, and then it goes on from what is recorded.
     }
-    if (!this.#attempts && this.lease) await store.release(this.lease).catch(() => {});
+    if (!isBegun && this.lease) await store.release(this.lease).catch(() => {});
     await this.#letGo();
   }
 
@@ -229,11 +238,6 @@ export class Run implements RunHandle<JsonValue> {
     await this.#harness?.close(); // one that is still being opened is closed by whoever opens it
     this.#stop.abort(new Suspension());
     this.#tellSuspended();
-  }
-
-  /** Its result, when it goes on elsewhere. */
-  #later(): Promise<JsonValue> {
-    return this.#isClosed ? Promise.reject(new RuntimeUnavailableError()) : this.#stored().result();
   }
 
   async *#events({ after = -1, signal }: { after?: number; signal?: AbortSignal }) {
@@ -332,15 +336,8 @@ export class Run implements RunHandle<JsonValue> {
     const head = { fence: this.#journal.lease?.fence ?? 1, begunAt: Date.now() };
     if (!last) return { ...head, count: 1, spentMs: 0 };
     const hasNewStep = this.#journal.recorded.lastProgress >= last.fence;
-    // Of one that was suspended it is known; of one that was interrupted, from its last event.
-    const spentMs = this.#before.isSuspended ? last.spentMs : last.spentMs + (await this.#lastEventAt()) - last.begunAt;
+    const { spentMs } = await endedAttempts(last, this.#before, this.#journal);
     return { ...head, count: (hasNewStep ? 0 : last.count) + 1, spentMs };
-  }
-
-  async #lastEventAt(): Promise<number> {
-    const { store, owner, nextIndex } = this.#journal;
-    const [last] = await store.events(owner, { after: nextIndex - 2, limit: 1 });
-    return last ? Date.parse((JSON.parse(last.json) as RuntimeEvent).timestamp) : Date.now(); // it was written here
   }
 
   #put(state: 'running' | 'suspended', more: Partial<Progress> = {}, wakeAt?: number): void {
@@ -375,4 +372,16 @@ export class Run implements RunHandle<JsonValue> {
     const { reason } = this.#stop.signal;
     return new RunCancelledError({ runId: this.id, ...(typeof reason === 'string' && { reason }) }, { cause });
   }
+}
+
+/** With the time of the last one: where it was suspended that is known, where it was interrupted it is of its last event. */
+export async function endedAttempts(
+  attempts: Attempts,
+  { isSuspended = false }: Progress,
+  { store, owner, nextIndex }: OwnerJournal,
+): Promise<Attempts> {
+  if (isSuspended) return attempts;
+  const [last] = await store.events(owner, { after: nextIndex - 2, limit: 1 });
+  const endedAt = last ? Date.parse((JSON.parse(last.json) as RuntimeEvent).timestamp) : Date.now(); // it was written here
+  return { ...attempts, spentMs: attempts.spentMs + endedAt - attempts.begunAt };
 }

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { abortError } from '../../errors.ts';
@@ -29,16 +30,24 @@ import { type Log, loggerLog } from '../events/log.ts';
 import { newId } from '../id.ts';
 import type { Model } from '../model/model.ts';
 import { Models } from '../model/providers.ts';
-import { noUsage } from '../model/usage.ts';
 import { checkOptions } from '../options.ts';
 import { docker } from '../sandbox/docker.ts';
 import { canonicalJson, defaultMaxValueBytes } from '../schema/snapshot.ts';
 import { currentWork, type Work } from './current-work.ts';
 import { type InvokeArguments, type InvokeOptions, workflowInput } from './invoke.ts';
 import { leaseMs, OwnerJournal } from './owner-journal.ts';
-import { type Admitted, isFinal, type RunRecord, type RunState, recordOf } from './record.ts';
+import {
+  type Admitted,
+  isFinal,
+  type Progress,
+  progressOf,
+  type RunRecord,
+  type RunState,
+  recordOf,
+} from './record.ts';
+import { never } from './rest.ts';
 import { RootHarnesses } from './root-harness.ts';
-import { Run, type RunHandle } from './run.ts';
+import { endedAttempts, Run, type RunHandle } from './run.ts';
 import { checkRuntime, type RuntimeOptions } from './runtime-options.ts';
 import { Slots } from './slots.ts';
 import { StoredRun } from './stored-run.ts';
@@ -60,6 +69,15 @@ export interface ObserverContext {
   agentName?: string;
   /** Writes to the logger of the runtime, and makes no events. */
   log: Log;
+}
+
+/** A run that is to be under way here. */
+interface RunStart {
+  row: RunRow;
+  workflow: WorkflowDefinition;
+  /** In place of that of its agent. */
+  model?: string | Model | undefined;
+  isWithin: boolean;
 }
 
 /** Gets every event, in order. What it throws is logged; what it returns is not waited for. */
@@ -99,6 +117,8 @@ export class Runtime {
   readonly #runs = new Map<string, Run>();
   /** What is being taken in: `close` has to wait for it. */
   readonly #admissions = new Set<Promise<unknown>>();
+  /** Those that are being claimed here. */
+  readonly #beginnings = new Map<string, Promise<Run | undefined>>();
   readonly #instances = new Map<string, AgentInstance>();
   readonly #observers = new Set<Observer>();
   #store: Promise<Store> | undefined;
@@ -107,9 +127,12 @@ export class Runtime {
   #takenUp: Promise<void> = Promise.resolve();
   #removal: NodeJS.Timeout | undefined;
   #closing: Promise<void> | undefined;
+  /** Aborts when all has come to rest, so that no work takes it for a failure of what it waits for. */
+  readonly #closed = new AbortController();
 
   constructor(options: RuntimeOptions) {
     checkRuntime(options);
+    setMaxListeners(0, this.#closed.signal);
     this.#workflows = new Map(Object.entries(options.workflows ?? {}));
     this.#agents = new Map(Object.entries(options.agents ?? {}));
     const env = options.env ?? Object.freeze({ ...process.env });
@@ -172,7 +195,7 @@ export class Runtime {
     ...rest: InvokeArguments<NoInfer<Input>>
   ): Promise<RunHandle<Output>>;
   async invoke(target: string | WorkflowDefinition, options: InvokeOptions = {}): Promise<RunHandle> {
-    if (this.#closing) throw new RuntimeUnavailableError();
+    if (this.#closing) return this.#refused();
     checkOptions('invoke', options, { input: true, id: true, signal: true, model: true });
     if (options.model !== undefined) this.#checkModel(options.model);
     const { name, workflow } = this.#findWorkflow(target);
@@ -222,7 +245,7 @@ export class Runtime {
   /** As above, with both arguments in one. */
   async dispatch(request: DispatchRequest): Promise<Receipt>;
   async dispatch(first: string | AgentDefinition | DispatchRequest, second?: DispatchOptions): Promise<Receipt> {
-    if (this.#closing) throw new RuntimeUnavailableError();
+    if (this.#closing) return this.#refused();
     const [target, options] = dispatchArguments(first, second);
     const { name, agent } = this.#findAgent(target);
     const { id, payload, key } = checkDispatch(options, this.#maxValueBytes);
@@ -335,6 +358,7 @@ export class Runtime {
       ),
       ...[...this.#instances.values()].map((instance) => instance.close(timeoutMs)),
     ]);
+    this.#closed.abort(new RuntimeUnavailableError());
     await this.#harnesses.close();
     clearInterval(this.#renewal);
     clearInterval(this.#removal);
@@ -393,11 +417,16 @@ export class Runtime {
     }
   }
 
-  /** Starts a run, or goes on with it. @returns `undefined`: somebody else has it, or it has ended */
-  async #begin(
-    store: Store,
-    start: { row: RunRow; workflow: WorkflowDefinition; model?: string | Model | undefined; isWithin: boolean },
-  ): Promise<Run | undefined> {
+  /** Starts a run, or goes on with it, once at a time. @returns `undefined`: somebody else has it, or it has ended */
+  #begin(store: Store, start: RunStart): Promise<Run | undefined> {
+    const { id } = start.row;
+    const beginning =
+      this.#beginnings.get(id) ?? this.#claimRun(store, start).finally(() => this.#beginnings.delete(id));
+    this.#beginnings.set(id, beginning);
+    return beginning;
+  }
+
+  async #claimRun(store: Store, start: RunStart): Promise<Run | undefined> {
     const { row, workflow, model, isWithin } = start;
     const { id } = row;
     const journal: OwnerJournal = this.#journal(store, { run: id }, (error) => this.#runs.get(id)?.fail(error));
@@ -461,7 +490,9 @@ export class Runtime {
     if (row?.state !== 'running') return;
     const journal = this.#journal(store, { run: id });
     if (!(await journal.claim())) return;
-    const progress = row.progress ?? JSON.stringify({ usage: noUsage() });
+    const before = progressOf(row);
+    const attempts = before.attempts && (await endedAttempts(before.attempts, before, journal));
+    const progress = JSON.stringify({ ...before, ...(attempts && { attempts }), isSuspended: true } satisfies Progress);
     journal.emit({ type: 'run_suspend', reason: 'definition' });
     journal.put({ kind: 'run', state: 'suspended', progress, wakeAt: 0 });
     await journal.close();
@@ -490,6 +521,7 @@ export class Runtime {
         openJournal: (onFailure) => this.#journal(store, owner, onFailure),
         openHarness: this.#harnesses.of(agent),
         admit: (work, signal, urgent) => this.#slots.run(() => this.#do(work), signal, urgent),
+        closed: this.#closed.signal,
       });
       this.#instances.set(key, instance);
     }
@@ -498,13 +530,14 @@ export class Runtime {
 
   #storedRun(store: Store, id: string): StoredRun {
     return new StoredRun(id, this.#journal(store, { run: id }), {
-      live: () => this.#runs.get(id),
+      live: async () => (await this.#beginnings.get(id)) ?? this.#runs.get(id),
       isKnown: (workflow) => this.#workflows.has(workflow),
       takeUp: () =>
         this.#admitting(() => {
           if (this.#closing) throw new RuntimeUnavailableError();
           return this.#takeUpRun(store, id);
         }),
+      closed: this.#closed.signal,
       maxValueBytes: this.#maxValueBytes,
     });
   }
@@ -513,6 +546,11 @@ export class Runtime {
   #caller(): Work | undefined {
     const work = currentWork.getStore();
     return work?.runtime === this && work.underWay ? work : undefined;
+  }
+
+  /** What asks for more while the runtime is closing: work that goes on later asks again then, and must not fail of it. */
+  #refused(): Promise<never> {
+    return this.#canSuspend && this.#caller() ? never() : Promise.reject(new RuntimeUnavailableError());
   }
 
   /** Does work, which what it calls knows itself to be a part of. */

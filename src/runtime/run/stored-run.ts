@@ -18,11 +18,13 @@ const pollMs = 200;
 /** What the runtime does with a run that is not under way in this process. */
 interface Owning {
   /** The run, when it is under way here after all. */
-  live: () => RunHandle | undefined;
+  live: () => Promise<RunHandle | undefined>;
   /** The runtime has its workflow. */
   isKnown: (workflow: string) => boolean;
   /** Goes on with it. */
   takeUp: () => Promise<void>;
+  /** Aborts when the runtime is closed, and nothing of its work can ask any more. */
+  closed: AbortSignal;
   /** Of JSON that is sent to it. */
   maxValueBytes: number;
 }
@@ -48,11 +50,13 @@ export class StoredRun implements RunHandle<JsonValue> {
   }
 
   async result(): Promise<JsonValue> {
+    const { closed } = this.#owning;
     for (;;) {
+      closed.throwIfAborted();
       const { state, result = null, error } = await this.record();
       if (error) throw restoredError(error);
       if (isFinal(state)) return result;
-      await sleep(pollMs);
+      await sleep(pollMs, undefined, { signal: closed }).catch(() => {}); // who reads on finds it closed
     }
   }
 
@@ -60,13 +64,16 @@ export class StoredRun implements RunHandle<JsonValue> {
     checkEvents(options);
     const { after = -1, signal } = options;
     return storedEvents(this.#journal, after, signal, {
-      isOver: async () => isFinal((await this.#row()).state),
+      isOver: async () => {
+        this.#owning.closed.throwIfAborted();
+        return isFinal((await this.#row()).state);
+      },
       more: () => sleep(pollMs, undefined, signal && { signal }).catch(() => {}), // who reads on finds it aborted
     });
   }
 
   async cancel(reason?: string): Promise<void> {
-    const live = this.#owning.live();
+    const live = await this.#owning.live();
     if (live) return live.cancel(reason);
     const journal = this.#journal;
     if (!(await journal.claim())) {
@@ -91,7 +98,7 @@ export class StoredRun implements RunHandle<JsonValue> {
   }
 
   async resume(): Promise<void> {
-    if (this.#owning.live() || isFinal((await this.#row()).state)) return;
+    if ((await this.#owning.live()) || isFinal((await this.#row()).state)) return;
     await this.#owning.takeUp();
   }
 
@@ -104,7 +111,7 @@ export class StoredRun implements RunHandle<JsonValue> {
     if (isFinal(state)) throw new InvalidRequestError(`the run ${this.id} has ended`);
     const json = this.#journal.masker.json(JSON.stringify(messageData(data, this.#owning.maxValueBytes)));
     await this.#journal.store.send({ run: this.id, name, json, ...(key !== undefined && { key }) });
-    if (state === 'suspended' && !this.#owning.live()) await this.#owning.takeUp().catch(() => {}); // others may know it
+    if (state === 'suspended' && !(await this.#owning.live())) await this.#owning.takeUp().catch(() => {}); // others may know it
   }
 
   async #row(): Promise<RunRow> {

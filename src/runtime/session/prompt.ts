@@ -47,7 +47,9 @@ export async function runPrompt(
     throw new InvalidRequestError(`the model ${model.provider}/${model.id} takes no images`);
   }
   const resultTools = structured?.tools ?? [];
-  const { tools, preamble } = await promptTools(session, model, { ...options, further, resultTools }, operation);
+  const { tools, preamble } = await rest.busy(() =>
+    promptTools(session, model, { ...options, further, resultTools }, operation),
+  );
   const compaction = new AutomaticCompaction(session, model, operation);
   const resumed = step.isResumed ? await resumedPrompt(conversation, step.id('op'), structured) : undefined;
   if (resumed?.usage) meter.restore(resumed.usage);
@@ -98,7 +100,7 @@ export async function runPrompt(
       ...(structured && { followUp: () => structured.reminder() }),
       ...(options.maxTurns !== undefined && { maxTurns: options.maxTurns }),
     });
-    await compaction.afterAnswer();
+    await rest.busy(() => compaction.afterAnswer());
   } catch (error) {
     end(error);
     throw error;

@@ -186,6 +186,27 @@ export class FileError extends BerthError<{ path: string; operation: string }> {
   }
 }
 
+/**
+ * The files of a fork were changed at the same paths as those that they should go to, in another way. Nothing was put there.
+ * `paths` are the first 20 of them, relative to the directory of the files, `count` is how many there are.
+ */
+export class FilesConflictError extends BerthError<{ paths: readonly string[]; count: number }> {
+  static {
+    FilesConflictError.prototype.name = 'FilesConflictError';
+  }
+  readonly code = 'files_conflict';
+  override readonly status = 409;
+  constructor(meta: { paths: readonly string[]; count: number }, options?: ErrorOptions) {
+    const more = meta.count > meta.paths.length ? ` and ${meta.count - meta.paths.length} more` : '';
+    super(
+      `The changes were not put in place, as other work has changed the same files meanwhile: ${meta.paths.join(', ')}${more}. ` +
+        'Do the work again, on the files as they are now.',
+      meta,
+      options,
+    );
+  }
+}
+
 /** An entry of a tar that would end up outside of the directory that it is unpacked to, or is a device. */
 export class UnsafeEntryError extends BerthError<{ entry: string; reason: string }> {
   static {

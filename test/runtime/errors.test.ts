@@ -14,6 +14,7 @@ const statuses: Record<number, string[]> = {
   409: [
     'SessionAlreadyExistsError',
     'SessionBusyError',
+    'FilesConflictError',
     'RunConflictError',
     'SubmissionConflictError',
     'RunCancelledError',
@@ -71,7 +72,7 @@ const snakeCase = (name: string) =>
 function anError(name: string): BerthError {
   const { [name]: made } = library as unknown as Record<string, new (...data: object[]) => BerthError>;
   if (!made) throw new Error(`${name} is not exported`);
-  return new made({ issues: [], sources: [], known: [], code: 'ENOENT' }, [], []);
+  return new made({ issues: [], sources: [], known: [], paths: [], code: 'ENOENT' }, [], []);
 }
 
 // contract: 9-code, 9-classes

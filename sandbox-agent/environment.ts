@@ -9,7 +9,9 @@ const givenAgain = 'BERTH_ENV_';
 const ofTheAgent = new Set(['HOME', 'UV_THREADPOOL_SIZE', 'NODE_COMPILE_CACHE']);
 
 /** What the image and the sandbox's options say a command sees; read once, from the sandbox-agent's own environment. */
-export function sandboxEnvironment(own: NodeJS.ProcessEnv): Map<string, string> {
+export function sandboxEnvironment(all: NodeJS.ProcessEnv): Map<string, string> {
+  const unset = new Set(all.BERTH_UNSET?.split('\n'));
+  const own = Object.fromEntries(Object.entries(all).filter(([name]) => !unset.has(name)));
   const result = new Map<string, string>();
   for (const [name, value = ''] of Object.entries(own)) {
     if (ofTheAgent.has(name) || name.startsWith('BERTH_')) continue;

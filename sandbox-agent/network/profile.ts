@@ -8,8 +8,13 @@ const head = '# Berth: the way out of this sandbox, for login shells that begin 
 
 /** Gives the variables of the network to shells that get none: those of `su -`, say. */
 export class Profile {
-  #env: NetworkServe['env'] | undefined;
-  #written = '';
+  #env: NetworkServe['env'] | undefined = [];
+  #written: string | undefined;
+
+  /** What is there is of a sandbox-agent before, in a fork even that of its parent. */
+  constructor() {
+    this.set(undefined);
+  }
 
   set(env: NetworkServe['env'] | undefined): void {
     if (env === this.#env) return;

@@ -4,6 +4,8 @@
  */
 const ofTheAgent = /^(LD_|NODE_|GLIBC_|MALLOC_|OPENSSL_|SSL_|UV_|BERTH_|HOME$)/;
 
+const unsetName = 'BERTH_UNSET';
+
 export interface AgentSettings {
   sandboxId: string;
   publicKey: string;
@@ -17,11 +19,13 @@ export interface AgentSettings {
   isForPool: boolean;
   /** A directory. */
   compileCache: string;
+  /** Variables that the engine adds where they are not named: those of the image. */
+  inherited: readonly string[];
 }
 
 /**
  * The environment of a container, for the sandbox-agent and, through it, for commands: it gives `BERTH_ENV_X` to them
- * as `X`, and nothing else that begins with `BERTH_`. Later pairs win.
+ * as `X`, and nothing else that begins with `BERTH_`, and no variable that `BERTH_UNSET` names. Later pairs win.
  */
 export function containerEnvironment(
   variables: readonly (readonly [name: string, value: string])[],
@@ -48,5 +52,9 @@ export function containerEnvironment(
   // Its work is one thread's; the pool only opens and reads files.
   result.set('UV_THREADPOOL_SIZE', '2');
   result.set('NODE_COMPILE_CACHE', settings.compileCache);
+  // Of the parent of a fork. An engine can't be told to leave them out: there are some that would take their own.
+  const unset = settings.inherited.filter((name) => name !== unsetName && !result.has(name));
+  for (const name of unset) result.set(name, '');
+  result.set(unsetName, unset.join('\n'));
   return Array.from(result, ([name, value]) => `${name}=${value}`);
 }

@@ -24,6 +24,8 @@ export interface ContainerSpec {
   /** Where commands start: made when the image does not have it. */
   cwd: string;
   workspace?: { bind: string } | { volume: string };
+  /** Directories that are volumes of its own, and empty. Default: none but those that the image asks for */
+  volumes?: readonly string[];
   /** By the name that the engine has for it. Left out: the engine's default. */
   runtime?: string;
   limits: ContainerLimits;
@@ -93,8 +95,20 @@ export interface ContainerEvent {
 
 /** What `sweep` found of a process that did not finish its work, or that nothing uses any more. */
 export interface Leftover {
-  kind: 'volume' | 'container';
+  kind: 'volume' | 'container' | 'image';
   name: string;
+}
+
+/** The files of a container as they were at one moment, to make others of it. It is frozen until `thaw` or disposal. */
+export interface FrozenFiles extends AsyncDisposable {
+  /** For `ContainerSpec.image`: all but what is mounted. It goes with the last container that is made of it. */
+  image: string;
+  /** Directories that are mounted: for `ContainerSpec.volumes`. */
+  mounted: readonly string[];
+  /** Puts what is not in the image into a container that was made of it and not started yet. */
+  copyTo(id: string, signal: AbortSignal | undefined): Promise<void>;
+  /** Twice is once. */
+  thaw(): Promise<void>;
 }
 
 /**
@@ -130,6 +144,13 @@ export interface Engine {
   kill(id: string): Promise<void>;
   /** Removes it with its anonymous volumes, running or not. One that is gone is no error. */
   remove(id: string): Promise<void>;
+  /**
+   * Freezes a container, if it runs, and makes an image of its files.
+   * @param labels - of the image, for `sweep`; letters, digits and `_.-` only
+   */
+  freeze(id: string, labels: Readonly<Record<string, string>>): Promise<FrozenFiles>;
+  /** Removes an image that `freeze` made, unless a container or another image needs it. */
+  removeImage(image: string): Promise<void>;
 
   /** `undefined`: there is none. */
   inspect(id: string): Promise<ContainerDetails | undefined>;
@@ -152,6 +173,12 @@ export interface Engine {
   /** As `connect`, to one that was connected to before: tries once. */
   reconnect(container: Container, wireDirectory: string): Promise<Duplex>;
 
-  /** Finds what this host left on the engine besides containers of sandboxes, and removes it unless `dryRun`. */
-  sweep(hostId: string, options: { dryRun: boolean }): Promise<Leftover[]>;
+  /**
+   * Finds what this host left on the engine besides containers of sandboxes, and removes it unless `dryRun`.
+   * @param options.isInUse - whether containers are being made of an image that `freeze` has given these labels
+   */
+  sweep(
+    hostId: string,
+    options: { dryRun: boolean; isInUse: (labels: Readonly<Record<string, string>>) => Promise<boolean> },
+  ): Promise<Leftover[]>;
 }

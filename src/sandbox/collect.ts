@@ -8,9 +8,9 @@ import type { StateDir } from './state-dir.ts';
 export interface Collected {
   /**
    * `files`: what the state directory has of a sandbox. `container`, `volume`: what the sandbox-agent is put into sandboxes
-   * with, and what a sandbox kept beside its container.
+   * with, and what a sandbox kept beside its container. `image`: what forks were made of.
    */
-  kind: 'sandbox' | 'files' | 'container' | 'volume';
+  kind: 'sandbox' | 'files' | 'container' | 'volume' | 'image';
   /** The sandbox's id, or the engine's name. */
   name: string;
   /** Why nobody wants it. */
@@ -61,7 +61,8 @@ export async function collect(
     removed.push({ kind: 'files', name, reason: 'its sandbox is gone' });
     if (!dryRun) await state.forgetDead(name);
   }
-  for (const { kind, name } of await engine.sweep(state.hostId, { dryRun })) {
+  const isInUse = (labels: Readonly<Record<string, string>>) => state.hasForksMade(labels[sandboxLabel] ?? '');
+  for (const { kind, name } of await engine.sweep(state.hostId, { dryRun, isInUse })) {
     removed.push({ kind, name, reason: kind === 'container' ? 'never finished' : 'unused' });
   }
   if (!dryRun) await state.sweepProcesses();

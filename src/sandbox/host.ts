@@ -4,8 +4,8 @@ import { availableParallelism } from 'node:os';
 import type Docker from 'dockerode';
 import { type Logger, pino } from 'pino';
 import { DockerEngine } from '../engine/docker/docker.ts';
-import type { Container, ContainerSpec, Engine, LimitName } from '../engine/engine.ts';
-import { ContainerExistsError, ContainerStartError } from '../engine/errors.ts';
+import type { Container, ContainerSpec, Engine, FrozenFiles, LimitName } from '../engine/engine.ts';
+import { ContainerExistsError, ContainerStartError, EngineError } from '../engine/errors.ts';
 import type { Transport } from '../engine/transport/pick.ts';
 import { abortError, BerthError } from '../errors.ts';
 import { type CollectReport, collect } from './collect.ts';
@@ -21,6 +21,7 @@ import {
   check,
   collectOptions,
   createOptions,
+  forkOptions,
   hostOptions,
   listOptions,
   type PoolOptions,
@@ -187,15 +188,90 @@ export class SandboxHost implements AsyncDisposable {
     return await this.#reuseByKey(key, options);
   }
 
+  /**
+   * Sandboxes whose files are those that `parent` has now, one a key, in the order of the keys. A key that has a sandbox gives
+   * that, as in `create`. What runs in `parent` is not in them; it stands still until all of its files are there, and calls
+   * wait. Where something is mounted there, as a workspace, they have a copy of it: what they write stays theirs. When one can't
+   * be made, none is.
+   * @param options - as of `create`; image and workspace are the parent's whatever they say, and so is a `user` left out
+   * @throws {SandboxNotFoundError} the parent is gone
+   * @internal
+   */
+  async fork(
+    parent: Sandbox,
+    { keys, options: given = {}, signal }: { keys: readonly string[]; options?: CreateOptions; signal?: AbortSignal },
+  ): Promise<Sandbox[]> {
+    check('fork', forkOptions, { keys });
+    const asked = keys.map((key) => ({
+      ...check('fork', createOptions, { ...given, key, signal }),
+      key,
+      network: given.network,
+    }));
+    const locks: AsyncDisposable[] = [];
+    try {
+      // In one order, whoever asks: two that wait for a key of the other would wait for ever.
+      for (const key of keys.toSorted()) locks.push(await this.#state.lock(hash(key), signal));
+      const found = await Promise.all(asked.map((options) => this.#reuseByKey(options.key, options)));
+      const missing = asked.filter((_, index) => !found[index]);
+      const made = missing.length > 0 ? await this.#forkMissing(parent.id, missing, signal) : [];
+      return found.flatMap((sandbox) => sandbox ?? made.shift() ?? []);
+    } finally {
+      await Promise.all(locks.map((lock) => lock[Symbol.asyncDispose]()));
+    }
+  }
+
+  /** For who has the locks of the keys. */
+  async #forkMissing(
+    id: string,
+    missing: (CheckedCreateOptions & { key: string })[],
+    signal: AbortSignal | undefined,
+  ): Promise<Sandbox[]> {
+    await using _lock = await this.#state.lockFrozen(id, signal);
+    const parent = await this.#existing(id);
+    await using files = await this.#freeze(parent, signal);
+    if (files.mounted.length === 0) await files.thaw();
+    const source = { files, image: parent.labels[imageLabel] ?? parent.image };
+    const failure = new AbortController();
+    const untilFailure = AbortSignal.any([failure.signal, ...(signal ? [signal] : [])]);
+    const made = await Promise.allSettled(
+      missing.map((options) =>
+        this.#make({ ...options, id: this.#idOf(options.key), signal: untilFailure }, source).catch((error) => {
+          failure.abort(error);
+          throw error;
+        }),
+      ),
+    );
+    const forks = made.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
+    if (!failure.signal.aborted) return forks;
+    // The first error is the one to report; `collect` finds what can't be removed.
+    await Promise.allSettled(forks.map((fork) => fork.remove()));
+    await this.#engine.removeImage(files.image).catch(() => {});
+    throw failure.signal.reason;
+  }
+
+  async #freeze(parent: Container, signal: AbortSignal | undefined): Promise<FrozenFiles> {
+    using _turn = await this.#turns.take({ signal });
+    const sandboxId = parent.labels[sandboxLabel] ?? '';
+    try {
+      return await this.#engine.freeze(parent.id, { [sandboxLabel]: sandboxId });
+    } catch (error) {
+      const isGone = error instanceof EngineError && error.meta.engineStatus === 404;
+      throw isGone ? new SandboxNotFoundError({ sandboxId }) : error;
+    }
+  }
+
+  /** Not a random one: whatever becomes of the lock of the key, the engine has only one container of a name. */
+  #idOf(key: string): string {
+    return `k-${hash(`${this.#state.hostId} ${key}`).slice(0, 16)}`;
+  }
+
   /** The sandbox that has this key; made when there is none. */
   async #makeOnce(key: string, options: CheckedCreateOptions): Promise<Sandbox> {
     await using _lock = await this.#state.lock(hash(key), options.signal);
     const ready = (await this.#reuseByKey(key, options)) ?? (await this.#fromPool(options));
     if (ready) return ready;
-    // Not a random one: whatever becomes of the lock, the engine has only one container of a name.
-    const ownId = `k-${hash(`${this.#state.hostId} ${key}`).slice(0, 16)}`;
     // Awaited here, with the lock.
-    return await this.#make({ ...options, id: options.id ?? ownId });
+    return await this.#make({ ...options, id: options.id ?? this.#idOf(key) });
   }
 
   /** For who has the lock of the key. */
@@ -224,19 +300,28 @@ export class SandboxHost implements AsyncDisposable {
     return sandbox;
   }
 
-  async #make(options: CheckedCreateOptions): Promise<Sandbox> {
+  /** @param source - of the sandbox that it is to be a fork of */
+  async #make(
+    options: CheckedCreateOptions,
+    { files, image: parentImage }: { files?: FrozenFiles; image?: string } = {},
+  ): Promise<Sandbox> {
     const { signal } = options;
     using _turn = await this.#turns.take({ signal });
     const id = options.id ?? randomId();
-    const image = options.image ?? this.#image ?? (await this.#engine.defaultImage());
+    const image = parentImage ?? options.image ?? this.#image ?? (await this.#engine.defaultImage());
     // Both are written before there is a container, so that whatever a killed process leaves is found.
     await this.#claim(id);
     let container: Container | undefined;
     let sandbox: Sandbox | undefined;
     try {
-      const user = options.user ?? (await this.#userOfWorkspace(options));
-      container = await this.#makeContainer(this.#specFor(id, image, { ...options, user }));
+      const user = options.user ?? (files ? undefined : await this.#userOfWorkspace(options));
+      const { workspace, ...spec } = this.#specFor(id, image, { ...options, user });
+      container = await this.#makeContainer({
+        ...spec,
+        ...(files ? { image: files.image, volumes: files.mounted } : workspace && { workspace }),
+      });
       throwIfAborted(signal);
+      if (files) await unlessAborted(files.copyTo(container.id, signal), signal);
       await this.#engine.start(container.id);
       sandbox = this.#toSandbox(id, container, { isNew: true });
       await unlessAborted(sandbox.connect(), signal);

@@ -415,6 +415,14 @@ export interface CreateOptions {
   signal?: AbortSignal;
 }
 
+export const forkOptions = v.strictObject({
+  keys: v.pipe(
+    v.array(key),
+    v.minLength(1),
+    v.check((keys) => new Set(keys).size === keys.length, 'has a key twice'),
+  ),
+});
+
 export const fileSize = bytes;
 // The wire has the byte behind the end.
 const lastByte = v.pipe(bytes, v.maxValue(Number.MAX_SAFE_INTEGER - 1));

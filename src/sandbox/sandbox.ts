@@ -404,12 +404,14 @@ export class Sandbox implements AsyncDisposable {
    * `SandboxPausedError`.
    */
   async pause(): Promise<void> {
+    await using _lock = await this.#state.lockFrozen(this.id);
     await this.#change(() => this.#engine.pause(this.#container.id));
     this.#pause.isOn = true;
   }
 
   /** One that is not paused is no error. */
   async resume(): Promise<void> {
+    await using _lock = await this.#state.lockFrozen(this.id);
     await this.#change(() => this.#engine.resume(this.#container.id));
     this.#pause.isOn = false;
   }
@@ -560,6 +562,13 @@ export class Sandbox implements AsyncDisposable {
 
   /** Asks the engine. */
   async #isPaused(): Promise<boolean> {
+    if (!(await this.#isFrozen())) return false;
+    // Perhaps to make a fork, and thawed at once.
+    await using _lock = await this.#state.lockFrozen(this.id);
+    return await this.#isFrozen();
+  }
+
+  async #isFrozen(): Promise<boolean> {
     const before = ++this.#changes;
     const state = (await this.#engine.inspect(this.#container.id))?.state;
     if (this.#changes === before) this.#pause.isOn = state === 'paused';

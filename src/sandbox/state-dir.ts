@@ -1,11 +1,4 @@
-import {
-  createHash,
-  createPrivateKey,
-  createPublicKey,
-  generateKeyPairSync,
-  type KeyObject,
-  randomBytes,
-} from 'node:crypto';
+import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { chmod, link, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
@@ -15,6 +8,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import * as v from 'valibot';
 import { connectUnix, withSocketPath } from '../engine/transport/unix.ts';
 import { StateDirError } from './errors.ts';
+import { hash } from './key.ts';
 import { type NetworkPolicy, networkPolicy } from './network/policy.ts';
 
 /** `BERTH_STATE_DIR`, else `$XDG_STATE_HOME/berth`, else `~/.local/state/berth`. */
@@ -212,7 +206,18 @@ export class StateDir {
 
   /** For who looks at an id and then forgets it: a slower one must not take what a faster one has made. */
   lockId(sandboxId: string): Promise<AsyncDisposable> {
-    return this.lock(createHash('sha256').update(`id ${sandboxId}`).digest('hex'));
+    return this.lock(hash(`id ${sandboxId}`));
+  }
+
+  /** For who makes forks of a sandbox, which is frozen for a moment then, and for who freezes it for longer or thaws it. */
+  lockFrozen(sandboxId: string, signal?: AbortSignal): Promise<AsyncDisposable> {
+    return this.lock(hash(`frozen ${sandboxId}`), signal);
+  }
+
+  /** Whether somebody has the lock of it. */
+  async hasForksMade(sandboxId: string): Promise<boolean> {
+    const holder = await this.#holder(join('keys', hash(`frozen ${sandboxId}`)));
+    return holder !== undefined && (await this.#isAlive(holder));
   }
 
   /** Sandboxes that something is kept of here. */
@@ -261,14 +266,17 @@ export class StateDir {
 
   /** Frees a key whose holder has ended. @returns whether it was so */
   async #takeFromDead(name: string): Promise<boolean> {
-    const path = join(this.path, name);
-    const read = () => readFile(path, 'utf8').catch(() => undefined); // given back just now
-    const holder = await read();
+    const holder = await this.#holder(name);
     if (holder === undefined || (await this.#isAlive(holder))) return false;
     // One of those who see that at a time: what a slower one removed could be the lock of a faster one by now.
     await using _turn = await this.lock(`${basename(name)}.${holder}`);
-    if ((await read()) === holder) await rm(path, { force: true });
+    if ((await this.#holder(name)) === holder) await rm(join(this.path, name), { force: true });
     return true;
+  }
+
+  /** `undefined`: nobody has it. */
+  #holder(name: string): Promise<string | undefined> {
+    return readFile(join(this.path, name), 'utf8').catch(() => undefined);
   }
 
   #ownerFile(sandboxId: string): string {

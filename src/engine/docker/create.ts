@@ -7,6 +7,7 @@ import { ContainerExistsError, ContainerStartError, LimitUnsupportedError, Runti
 import type { Transport } from '../transport/pick.ts';
 import type { AgentVolume } from './agent-volume.ts';
 import { reasonOf, statusOf } from './failure.ts';
+import { inheritedLabel, ownLabels } from './find.ts';
 import type { ImageDetails } from './images.ts';
 import { runtimeNames } from './runtime.ts';
 import type { EngineTraits } from './traits.ts';
@@ -14,7 +15,7 @@ import type { EngineTraits } from './traits.ts';
 /** How the wire reaches the sandbox; written down at its making, for every host process that connects later. */
 export const transportLabel = 'berth.wire';
 
-/** On the volumes for what is kept of processes, one a container. */
+/** On the volumes that a container has for itself: for what is kept of processes, and see `ContainerSpec.volumes`. */
 export const keptVolume = { 'berth.volume': 'kept' } as const;
 
 /** What Node compiled when the volume was filled; it is of use with the same flags only. */
@@ -87,7 +88,7 @@ export async function createContainer(
 
 async function labelsOf(docker: Docker, name: string): Promise<Record<string, string> | undefined> {
   try {
-    return (await docker.getContainer(name).inspect()).Config.Labels;
+    return ownLabels((await docker.getContainer(name).inspect()).Config.Labels);
   } catch (error) {
     if (statusOf(error) === 404) return undefined;
     throw error;
@@ -101,10 +102,12 @@ function containerConfig(
   { agent, transport, ulimits }: OnEngine,
 ): Docker.ContainerCreateOptions {
   const user = spec.user ?? image.user;
+  const labels = { ...spec.labels, [transportLabel]: transport };
+  const inherited = image.inherited.labels.filter((label) => label.startsWith('berth.') && !(label in labels));
   return {
     name,
     Image: image.id,
-    Labels: { ...spec.labels, [transportLabel]: transport },
+    Labels: { ...labels, ...(inherited.length > 0 && { [inheritedLabel]: JSON.stringify(inherited) }) },
     Entrypoint: [...agentCommand],
     Cmd: [],
     User: `0:${agentGroup}`,
@@ -119,6 +122,7 @@ function containerConfig(
       maxLifetimeMs: spec.maxLifetimeMs,
       isForPool: spec.isForPool ?? false,
       compileCache,
+      inherited: image.inherited.env,
     }),
     Healthcheck: { Test: ['NONE'] },
     StopSignal: 'SIGTERM',
@@ -154,16 +158,18 @@ function mounts(spec: ContainerSpec, agent: AgentVolume, transport: Transport): 
     Labels,
     DriverConfig: { Name: 'local', Options: {} },
   });
+  // Without a name: it goes with the container, whoever removes that, and no snapshot has it. Labelled for whoever removed
+  // the container without it.
+  const ownVolume = (Target: string): Docker.MountSettings => ({
+    Type: 'volume',
+    Source: '',
+    Target,
+    VolumeOptions: options({ 'berth.host': spec.labels['berth.host'] ?? '', ...keptVolume }),
+  });
   const result: Docker.MountConfig = [
     { Type: 'volume', Source: agent.name, Target: '/.berth', ReadOnly: true, VolumeOptions: options({}) },
-    // Without a name: it goes with the container, whoever removes that, and no snapshot has it. Labelled for whoever
-    // removed the container without it.
-    {
-      Type: 'volume',
-      Source: '',
-      Target: keptDirectory,
-      VolumeOptions: options({ 'berth.host': spec.labels['berth.host'] ?? '', ...keptVolume }),
-    },
+    ownVolume(keptDirectory),
+    ...(spec.volumes ?? []).map(ownVolume),
     transport === 'unix'
       ? { Type: 'bind', Source: spec.wireDirectory, Target: wireDirectory }
       : { Type: 'tmpfs', Source: '', Target: wireDirectory, TmpfsOptions: { SizeBytes: 1024 * 1024, Mode: 0o777 } },

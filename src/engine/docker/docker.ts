@@ -12,6 +12,7 @@ import type {
   ContainerSpec,
   ContainerUsage,
   Engine,
+  FrozenFiles,
   Leftover,
   LimitName,
 } from '../engine.ts';
@@ -35,7 +36,8 @@ import { containerEvents } from './events.ts';
 import { engineFailure, reasonOf, statusOf } from './failure.ts';
 import { findContainers, inspectContainer, labelFilter } from './find.ts';
 import { finishParts } from './finish-parts.ts';
-import { inspectImage } from './images.ts';
+import { freezeFiles, removeForkImage, unusedForkImages } from './fork.ts';
+import { inspectImage, originalLabel } from './images.ts';
 import { pauseContainer } from './pause.ts';
 import { hasRuntime, runtimePath } from './runtime.ts';
 import { type EngineTraits, readTraits } from './traits.ts';
@@ -209,6 +211,7 @@ export class DockerEngine implements Engine {
     await this.#try('remove a container', async () => {
       const container = this.#docker.getContainer(id);
       try {
+        const { Config, Image } = await container.inspect();
         // There are engines that hang on the removal of a paused one. Any other one they refuse to resume, at once.
         await container.unpause().catch(() => {});
         await finishParts(container).catch(() => {}); // as when it can't be started: then they stay
@@ -217,10 +220,25 @@ export class DockerEngine implements Engine {
           if (statusOf(error) !== 409) throw error;
           await container.wait({ condition: 'removed' });
         });
+        if (Config.Labels[originalLabel] !== undefined) await removeForkImage(this.#docker, Image);
       } catch (error) {
         if (statusOf(error) !== 404) throw error; // it is not there, or not any more
       }
     });
+  }
+
+  freeze(id: string, labels: Readonly<Record<string, string>>): Promise<FrozenFiles> {
+    const all = { ...this.#options.labels, ...labels };
+    const freeze = async () => {
+      const frozen = await freezeFiles(this.#docker, id, all);
+      const copyTo: FrozenFiles['copyTo'] = (...to) => this.#try('copy files', () => frozen.copyTo(...to), noLimit);
+      return { ...frozen, copyTo };
+    };
+    return this.#try('make an image of a container', freeze, noLimit);
+  }
+
+  removeImage(image: string): Promise<void> {
+    return this.#try('remove an image', () => removeForkImage(this.#docker, image));
   }
 
   inspect(id: string): Promise<ContainerDetails | undefined> {
@@ -313,7 +331,7 @@ export class DockerEngine implements Engine {
     }
   }
 
-  async sweep(hostId: string, { dryRun }: { dryRun: boolean }): Promise<Leftover[]> {
+  async sweep(hostId: string, { dryRun, isInUse }: Parameters<Engine['sweep']>[1]): Promise<Leftover[]> {
     const sweep = async () => {
       const labels = labelFilter({ 'berth.host': hostId, [agentVolumeLabel]: 'agent' });
       const leftovers: Leftover[] = [];
@@ -334,6 +352,11 @@ export class DockerEngine implements Engine {
       for (const { Name } of unused.flatMap(({ Volumes }) => Volumes ?? [])) {
         leftovers.push({ kind: 'volume', name: Name });
         if (!dryRun) await this.#docker.getVolume(Name).remove();
+      }
+      for (const { id, labels } of await unusedForkImages(this.#docker, { 'berth.host': hostId })) {
+        if (await isInUse(labels)) continue;
+        leftovers.push({ kind: 'image', name: id });
+        if (!dryRun) await removeForkImage(this.#docker, id);
       }
       // Last, as without it a volume counts as whole.
       await removeContainers(dead.filter(isLock));

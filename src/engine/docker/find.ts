@@ -10,6 +10,15 @@ import type {
 import { statusOf } from './failure.ts';
 import { killCause } from './kill-cause.ts';
 
+/** On a container: the names of the labels that are not its own but its image's, as JSON. The engine gives it both. */
+export const inheritedLabel = 'berth.inherited';
+
+export function ownLabels(labels: Readonly<Record<string, string>>): Record<string, string> {
+  const { [inheritedLabel]: text = '[]', ...rest } = labels;
+  const inherited: string[] = JSON.parse(text); // our own text
+  return Object.fromEntries(Object.entries(rest).filter(([name]) => !inherited.includes(name)));
+}
+
 /** What the engine's list wants in place of a record: every one must be there. */
 export function labelFilter(labels: Readonly<Record<string, string>>): string[] {
   return Object.entries(labels).map(([name, value]) => `${name}=${value}`);
@@ -22,7 +31,7 @@ export async function findContainers(docker: Docker, labels: Readonly<Record<str
     state: stateOf(container.State),
     image: container.Image,
     createdAt: new Date(container.Created * 1000),
-    labels: container.Labels,
+    labels: ownLabels(container.Labels),
   }));
 }
 
@@ -46,7 +55,7 @@ export async function inspectContainer(
     state,
     image: Config.Image,
     createdAt: new Date(found.Created),
-    labels: Config.Labels,
+    labels: ownLabels(Config.Labels),
     limits: limitsOf(HostConfig),
     unlimited: limitNames.filter((name) => unenforced.includes(name) || !limitsOf(HostConfig)[name]),
     ...(state === 'exited' && { end: await endOf(docker, id, State) }),

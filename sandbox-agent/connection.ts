@@ -24,6 +24,7 @@ import { Mux, type WireStream } from '../src/protocol/mux.ts';
 import type { ProcessAttach, ProcessStart, ProcessStarted } from '../src/protocol/process.ts';
 import { WebSocket } from '../src/protocol/websocket.ts';
 import { RequestError } from './errors.ts';
+import type { Checkpoints } from './fs/checkpoint/checkpoints.ts';
 import { copy } from './fs/copy.ts';
 import { chmod, mkdir, readdir, readlink, realpath, rename, stat, symlink, truncate } from './fs/entries.ts';
 import { glob } from './fs/glob.ts';
@@ -56,6 +57,7 @@ export interface Sandbox {
   sessions: Sessions;
   processes: Processes;
   network: Network;
+  checkpoints: Checkpoints;
   lifetime: Lifetime;
   /** What the host asks for from now on, or waits for, is not answered: from the engine it hears why. */
   ending: boolean;
@@ -414,6 +416,24 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
         return ok;
       case 'fs.unpack':
         await unpack(request, accept(request.stream, 'receive'), signal);
+        return ok;
+      case 'fs.checkpoint':
+        await sandbox.checkpoints.make(request, signal);
+        return ok;
+      case 'fs.changes':
+        await sandbox.checkpoints.sendChanges(request, accept(request.stream, 'send'), signal);
+        return ok;
+      case 'fs.land':
+        return {
+          type: 'fs.landed',
+          requestId,
+          ...(await sandbox.checkpoints.land(request, accept(request.stream, 'receive'), signal)),
+        };
+      case 'fs.rollback':
+        await sandbox.checkpoints.rollback(request, signal);
+        return ok;
+      case 'fs.dropCheckpoint':
+        await sandbox.checkpoints.drop(request);
         return ok;
     }
   }

@@ -4,10 +4,11 @@ import { constants } from 'node:os';
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Assignment } from '../src/protocol/assign.ts';
 import { type EndReason, endCodes, stopGraceMs } from '../src/protocol/lifetime.ts';
-import { keptDirectory, partsName, socketName, wireDirectory } from '../src/protocol/socket.ts';
+import { checkpointsName, keptDirectory, partsName, socketName, wireDirectory } from '../src/protocol/socket.ts';
 import { bridge } from './bridge.ts';
 import { type Sandbox, serve } from './connection.ts';
 import { RequestError } from './errors.ts';
+import { Checkpoints } from './fs/checkpoint/checkpoints.ts';
 import { makeDirectories } from './fs/directory.ts';
 import { parts } from './fs/part.ts';
 import { hasCode } from './fs/path.ts';
@@ -58,6 +59,7 @@ function start(): void {
 
   const kept = new KeptDirectory(keptDirectory);
   parts.open(`${keptDirectory}/${partsName}`);
+  const checkpoints = new Checkpoints(`${keptDirectory}/${checkpointsName}`);
   const assigned = kept.readAssignment();
   const { user, cwd, env, ...times } = settings(assigned);
   const identity = findIdentity(user);
@@ -73,6 +75,7 @@ function start(): void {
     sessions: new Sessions(identity),
     processes: new Processes(env, cwd, kept, network),
     network,
+    checkpoints,
     lifetime: new Lifetime(times, (reason) => void end(sandbox, reason)),
     ending: false,
     assign: (assignment) => {
@@ -82,10 +85,13 @@ function start(): void {
     },
     shutdown: () => void end(sandbox, 'stopped'),
   };
-  listen(sandbox);
+  const start = listen(sandbox);
   restAs(identity);
   if (!isThere) makeOwnWorkingDirectory(cwd);
-  parts.removeLeft();
+  void checkpoints.recover().finally(() => {
+    parts.removeLeft();
+    start();
+  });
 }
 
 /** As if the sandbox had been started with this; its times count from now on. */
@@ -148,12 +154,21 @@ function tellOfWorkingDirectory(path: string, error: unknown): void {
   console.error(`The working directory ${path} can't be made:`, error);
 }
 
-function listen(sandbox: Sandbox): void {
-  const server = createServer((transport) => serve(transport, sandbox));
+/** @returns lets in who has come; who comes before has to wait */
+function listen(sandbox: Sandbox): () => void {
+  let start = () => {};
+  const started = new Promise<void>((resolve) => {
+    start = resolve;
+  });
+  const server = createServer((transport) => {
+    transport.on('error', () => {}); // of one that does not wait
+    void started.then(() => serve(transport, sandbox));
+  });
   // A socket of an earlier start of this container.
   rmSync(socketPath, { force: true });
   // The host need not have a user of the sandbox.
   server.listen({ path: socketPath, readableAll: true, writableAll: true });
+  return start;
 }
 
 /** Asks every process of a command to end, kills what is left after the grace period, and ends the container. */

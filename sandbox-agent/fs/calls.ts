@@ -89,3 +89,15 @@ export async function writeAll(file: number, pieces: readonly Uint8Array[]): Pro
     skip = Math.max(0, skip - piece.length);
   }
 }
+
+/** Fewer bytes only at the end of the file: a read may give less than it was asked for. */
+export async function readUpTo(file: number, bytes: number): Promise<Buffer> {
+  const buffer = Buffer.allocUnsafe(bytes);
+  let filled = 0;
+  while (filled < bytes) {
+    const bytesRead = await calls.read(file, buffer.subarray(filled), null);
+    if (bytesRead === 0) break;
+    filled += bytesRead;
+  }
+  return buffer.subarray(0, filled);
+}

@@ -5,7 +5,7 @@ import type { WireStream } from '../../src/protocol/mux.ts';
 import { nameOfBytes } from '../../src/protocol/names.ts';
 import { type TarEntry, tarBlockBytes, tarHeader, tarPadding } from '../../src/protocol/tar-header.ts';
 import { RequestError } from '../errors.ts';
-import { calls } from './calls.ts';
+import { calls, readUpTo } from './calls.ts';
 import { openDirectory } from './directory.ts';
 import { child, hasCode, kernelPath, type Path } from './path.ts';
 import { openRegularFile } from './regular-file.ts';
@@ -123,16 +123,4 @@ function entryOf(stats: Stats, kind: TarEntry['kind'], name: string): TarEntry {
     modifiedMs: stats.mtimeMs,
     linkTarget: '',
   };
-}
-
-/** Fewer bytes only at the end of the file: a read may give less than it was asked for. */
-async function readUpTo(file: number, bytes: number): Promise<Buffer> {
-  const buffer = Buffer.allocUnsafe(bytes);
-  let filled = 0;
-  while (filled < bytes) {
-    const bytesRead = await calls.read(file, buffer.subarray(filled), null);
-    if (bytesRead === 0) break;
-    filled += bytesRead;
-  }
-  return buffer.subarray(0, filled);
 }

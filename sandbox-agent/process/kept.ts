@@ -15,7 +15,7 @@ import { type Assignment, keptAssignment } from '../../src/protocol/assign.ts';
 import { limits } from '../../src/protocol/limits.ts';
 import { parser } from '../../src/protocol/messages.ts';
 import { type ProcessEnd, processEnd } from '../../src/protocol/process.ts';
-import { partsName } from '../../src/protocol/socket.ts';
+import { checkpointsName, partsName } from '../../src/protocol/socket.ts';
 import { byteCount, id, time, uint32 } from '../../src/protocol/values.ts';
 import { asRoot } from '../identity.ts';
 
@@ -183,7 +183,7 @@ export class KeptDirectory {
   }
 
   #restoreFile(name: string, found: Map<string, KeptProcess>): void {
-    if (name === 'journal' || name === assignmentName || name === partsName) return;
+    if (['journal', assignmentName, partsName, checkpointsName].includes(name)) return;
     const [, processId = '', output, start] = segmentName.exec(name) ?? [];
     const segments = found.get(processId)?.segments;
     const offset = v.safeParse(byteOffset, start);

@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { assign } from './assign.ts';
+import { fsChanges, fsCheckpoint, fsDropCheckpoint, fsLand, fsLanded, fsRollback } from './checkpoint.ts';
 import { WireProtocolError } from './errors.ts';
 import { encodeFrame, FrameDecoder } from './frame.ts';
 import {
@@ -105,6 +106,11 @@ const request = v.variant('type', [
   fsWatch,
   fsUnpack,
   fsPack,
+  fsCheckpoint,
+  fsRollback,
+  fsChanges,
+  fsLand,
+  fsDropCheckpoint,
 ]);
 /** Host → sandbox-agent, after the handshake. */
 export type Request = v.InferOutput<typeof request>;
@@ -121,6 +127,7 @@ const answer = v.variant('type', [
   fsTarget,
   fsFound,
   fsWatching,
+  fsLanded,
 ]);
 /** Sandbox-agent → host, after the handshake. */
 export type Answer = v.InferOutput<typeof answer>;

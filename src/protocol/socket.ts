@@ -12,3 +12,6 @@ export const socketName = 'agent.sock';
 
 /** In the directory of what is kept: the files and directories that are not whole yet, see `sandbox-agent/fs/part.ts`. */
 export const partsName = 'parts';
+
+/** In the same directory: that of checkpoints, see `sandbox-agent/fs/checkpoint/`. */
+export const checkpointsName = 'checkpoints';

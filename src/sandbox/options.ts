@@ -443,6 +443,10 @@ export const readdirOptions = v.strictObject({
   signal: v.optional(abortSignal),
 });
 export const signalOptions = v.strictObject({ signal: v.optional(abortSignal) });
+export const checkpointOptions = v.strictObject({
+  copy: v.optional(v.boolean(), false),
+  signal: v.optional(abortSignal),
+});
 export const uploadOptions = v.strictObject({
   gitignore: v.optional(v.boolean(), false),
   signal: v.optional(abortSignal),

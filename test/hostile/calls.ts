@@ -86,6 +86,11 @@ export const calls: Record<string, (sandbox: Sandbox) => Promise<unknown>> = {
   upload: (sandbox) => sandbox.fs.upload(smallTar(), '.'),
   'upload of a directory': (sandbox) => sandbox.fs.upload(import.meta.dirname, '.'),
   download: (sandbox) => pipeline(sandbox.fs.download('tree'), nowhere()),
+  checkpoint: (sandbox) => sandbox.fs.checkpoint('c', '.', { copy: true }),
+  packChanges: (sandbox) => pipeline(sandbox.fs.packChanges('c'), nowhere()),
+  land: (sandbox) => sandbox.fs.land('c', Readable.from([Buffer.from('{"kind":"end"}\n')])),
+  rollback: (sandbox) => sandbox.fs.rollback('c'),
+  dropCheckpoint: (sandbox) => sandbox.fs.dropCheckpoint('c'),
   'download to the host': async (sandbox) => {
     const folder = await mkdtemp(join(tmpdir(), 'berth-test-fuzz-'));
     const parent = join(folder, 'parent');

@@ -290,6 +290,12 @@ function answersTo(request: Request): Answers {
     }
     case 'fs.pack':
       return { now: [...stream(request.stream, archive), ok] };
+    case 'fs.changes':
+      return { now: [...stream(request.stream, encodeRecord({ kind: 'end' })), ok] };
+    case 'fs.land': {
+      const landed = message({ type: 'fs.landed', requestId, conflicts: 0, paths: [] });
+      return { now: [], atEnd: { input: request.stream, frames: [landed] } };
+    }
     default:
       return { now: [ok] };
   }

@@ -85,6 +85,11 @@ const requests: ((stream: number) => Asked)[] = [
   (stream) => ({ request: { type: 'fs.watch', path: '/etc', recursive: true, stream } }),
   (stream) => ({ request: { type: 'fs.unpack', path: place, stream }, input: archive }),
   (stream) => ({ request: { type: 'fs.pack', path: '/etc/ssl', stream } }),
+  () => ({ request: { type: 'fs.checkpoint', id: 'c', path: '/etc/ssl', copy: true } }),
+  (stream) => ({ request: { type: 'fs.changes', id: 'c', stream } }),
+  (stream) => ({ request: { type: 'fs.land', id: 'c', stream }, input: Buffer.from('{"kind":"end"}\n') }),
+  () => ({ request: { type: 'fs.rollback', id: 'c' } }),
+  () => ({ request: { type: 'fs.dropCheckpoint', id: 'c' } }),
 ];
 export const requestKinds = requests.length;
 

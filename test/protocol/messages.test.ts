@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { treeChange } from '../../src/protocol/checkpoint.ts';
 import { WireProtocolError } from '../../src/protocol/errors.ts';
 import { fsChange, fsEntry, fsMatch, fsPath } from '../../src/protocol/fs.ts';
 import { protocolVersion, signedText } from '../../src/protocol/handshake.ts';
@@ -129,6 +130,17 @@ const messages: [parse: Parse, message: Message, optional?: string[]][] = [
   ],
   [parseRequest, { type: 'fs.unpack', requestId, path, stream: 1 }],
   [parseRequest, { type: 'fs.pack', requestId, path, stream: 0xffff_ffff }],
+  [parseRequest, { type: 'fs.checkpoint', requestId, id: 'a.B-c_1', path, copy: true }],
+  [parseRequest, { type: 'fs.rollback', requestId, id: 'c' }],
+  [parseRequest, { type: 'fs.changes', requestId, id: 'c', stream: 1 }],
+  [parseRequest, { type: 'fs.land', requestId, id: 'c', stream: 1 }],
+  [parseRequest, { type: 'fs.dropCheckpoint', requestId, id: 'c' }],
+  [parseAnswer, { type: 'fs.landed', requestId, conflicts: 1, paths: ['a/b'] }],
+  [parser(treeChange), { kind: 'removed', path: 'a/b' }],
+  [parser(treeChange), { kind: 'file', path: 'a', mode: 0o644, uid: 1, gid: 0, modifiedMs: 1.5, size: 0 }],
+  [parser(treeChange), { kind: 'directory', path: 'a', mode: 0o7777, uid: 1, gid: 0, modifiedMs: -1.5 }],
+  [parser(treeChange), { kind: 'symlink', path: 'a', mode: 0o777, uid: 1, gid: 0, modifiedMs: 0, target: '/../x' }],
+  [parser(treeChange), { kind: 'end' }],
   [parseAnswer, { type: 'ok', requestId }],
   [parseAnswer, { type: 'error', requestId, code: 'ENOENT', message: '' }],
   [parseAnswer, { type: 'process.started', requestId, processId: 'p', pid: 0 }],
@@ -210,7 +222,8 @@ describe.for(named)('$name', ({ parse, message, optional }) => {
         for (const other of [2 ** 60, -(2 ** 53), 0.5]) {
           const isTime = key.endsWith('Ms') && other === 0.5 && key !== 'timeoutMs' && key !== 'waitMs';
           const run = () => parse(bytes({ ...message, [key]: other }));
-          if (!isTime && key !== 'graceMs') expect(run, `${key}: ${other}`).toThrow(WireProtocolError);
+          if (!isTime && key !== 'graceMs' && key !== 'modifiedMs')
+            expect(run, `${key}: ${other}`).toThrow(WireProtocolError);
         }
       }
       if (typeof value === 'string') {
@@ -249,10 +262,19 @@ test('sizes are those in bytes of UTF-8, and nothing that the kernel would cut a
   );
 });
 
+test.for(['.', './x', 'x/', 'x//y', 'x/./y'])('a path in a tree is written in one way: not as %s', (path) => {
+  expect(() => parser(treeChange)(bytes({ kind: 'removed', path }))).toThrow(WireProtocolError);
+});
+
+test.for(['', 'a/b', 'a b', '\u00e9', 'x'.repeat(201)])('no checkpoint has the id %j', (id) => {
+  expect(() => parseRequest(bytes({ type: 'fs.rollback', requestId, id }))).toThrow(WireProtocolError);
+});
+
 test.for(['..', '../x', 'a/../../x', '/etc/passwd'])('what is said to be in a directory is: not %s', (path) => {
   expect(() => parser(fsEntry)(bytes({ name: path }))).toThrow(WireProtocolError);
   expect(() => parser(fsPath)(bytes({ path }))).toThrow(WireProtocolError);
   expect(() => parser(fsMatch)(bytes({ path, line: 1, text: '' }))).toThrow(WireProtocolError);
+  expect(() => parser(treeChange)(bytes({ kind: 'removed', path }))).toThrow(WireProtocolError);
   const change = { type: 'rename', from: 'a', path: 'b', directory: false };
   expect(() => parser(fsChange)(bytes({ ...change, path }))).toThrow(WireProtocolError);
   expect(() => parser(fsChange)(bytes({ ...change, from: path }))).toThrow(WireProtocolError);

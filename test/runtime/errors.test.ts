@@ -16,6 +16,7 @@ const statuses: Record<number, string[]> = {
     'SessionBusyError',
     'FilesConflictError',
     'RunConflictError',
+    'FilesConflictError',
     'SubmissionConflictError',
     'RunCancelledError',
     'SubmissionAbortedError',

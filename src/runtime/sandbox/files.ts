@@ -11,13 +11,16 @@ import type { EnvStat, GlobOptions, SandboxEnv } from './env.ts';
 /** What a path names. With `docker()` also all that `FileStats` has. */
 export type FileStat = EnvStat & Partial<FileStats>;
 
+/** What belongs to the harness, and not to what runs in it. */
+type Checkpoints = 'checkpoint' | 'rollback' | 'packChanges' | 'land' | 'dropCheckpoint';
+
 /**
  * Files of a sandbox. Relative paths resolve against its working directory. With `docker()` all of it is there. In any
  * sandbox are `readFile`, `readFileBuffer`, `writeFile`, `stat`, `readdir`, `exists`, `mkdir` and `rm`, where it has them
  * also `createReadStream`, `realpath`, `glob` and `grep`. Anything else, and options that a sandbox does not have, is
  * refused before any change, with `SandboxOperationUnsupportedError`. What changes files is recorded as a step.
  */
-export interface Files extends Omit<FileSystem, 'readFileBuffer' | 'stat' | 'lstat' | 'grep'> {
+export interface Files extends Omit<FileSystem, 'readFileBuffer' | 'stat' | 'lstat' | 'grep' | Checkpoints> {
   /** The file's bytes, all of them in memory. */
   readFileBuffer(path: string): Promise<Uint8Array>;
   /** What the path names, links followed. */

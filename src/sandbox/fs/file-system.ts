@@ -3,6 +3,7 @@ import { readdir } from 'node:fs/promises';
 import type { Readable, Writable } from 'node:stream';
 import { finished, pipeline } from 'node:stream/promises';
 import { abortError } from '../../errors.ts';
+import { checkpointId } from '../../protocol/checkpoint.ts';
 import { WireProtocolError } from '../../protocol/errors.ts';
 import { type FsStats, fsEntry, fsMatch, fsPath } from '../../protocol/fs.ts';
 import { limits } from '../../protocol/limits.ts';
@@ -11,9 +12,10 @@ import type { StreamDirections, WireStream } from '../../protocol/mux.ts';
 import { ReceiveQueue } from '../../protocol/receive-queue.ts';
 import { decodeRecords } from '../../protocol/records.ts';
 import { maxDateMs } from '../../protocol/values.ts';
-import { FileError } from '../errors.ts';
+import { FileError, FilesConflictError } from '../errors.ts';
 import {
   check,
+  checkpointOptions,
   downloadToOptions,
   fileContent,
   fileSize,
@@ -397,15 +399,7 @@ export class FileSystem {
   download(path: string, options: { signal?: AbortSignal } = {}): Readable {
     const { signal } = check('download', signalOptions, options);
     const at = this.resolve(path);
-    const tar = this.#reading({ type: 'fs.pack', path: at }, 'download', at);
-    if (signal) {
-      const onAbort = () => tar.destroy(abortError(signal.reason));
-      tar.on('error', ignored); // who reads gets it, also later
-      if (signal.aborted) onAbort();
-      signal.addEventListener('abort', onAbort, { once: true });
-      tar.once('close', () => signal.removeEventListener('abort', onAbort));
-    }
-    return tar;
+    return endedBy(signal, this.#reading({ type: 'fs.pack', path: at }, 'download', at));
   }
 
   /**
@@ -439,6 +433,71 @@ export class FileSystem {
     }
   }
 
+  /**
+   * Remembers the tree below a directory, in place of what was remembered under this id. It is kept as long as the
+   * sandbox. What is mounted below is no part of the tree, and neither is what the user may not read.
+   * @param id - 1 to 200 characters of `A-Z a-z 0-9 . _ -`
+   * @param options.copy - also the content of all files, for `rollback`. Default: false
+   * @throws {FileError} with `copy` also `EACCES`, of what the user may not read
+   * @internal
+   */
+  async checkpoint(id: string, path: string, options: { copy?: boolean; signal?: AbortSignal } = {}): Promise<void> {
+    const { copy, signal } = check('checkpoint', checkpointOptions, options);
+    check('checkpoint', checkpointId, id);
+    const at = this.resolve(path);
+    await this.#call({ type: 'fs.checkpoint', id, path: at, copy }, 'checkpoint', undefined, signal);
+  }
+
+  /**
+   * Makes the tree as it was at a checkpoint with `copy`, which stays: all of it, or nothing. Times of links, and sockets,
+   * pipes and devices that were removed do not come back.
+   * @throws {FileError} one that can't be put back, which it names
+   * @internal
+   */
+  async rollback(id: string, options: { signal?: AbortSignal } = {}): Promise<void> {
+    const { signal } = check('rollback', signalOptions, options);
+    check('rollback', checkpointId, id);
+    await this.#call({ type: 'fs.rollback', id }, 'rollback', undefined, signal);
+  }
+
+  /**
+   * What changed since a checkpoint, for `land`: names, contents, permissions, owners, times. Sockets, pipes and devices are
+   * left out; files with several names come as several.
+   * @internal
+   */
+  packChanges(id: string, options: { signal?: AbortSignal } = {}): Readable {
+    const { signal } = check('packChanges', signalOptions, options);
+    check('packChanges', checkpointId, id);
+    return endedBy(signal, this.#reading({ type: 'fs.changes', id }, 'packChanges'));
+  }
+
+  /**
+   * Makes the changes that another tree has packed in the tree of this checkpoint: all or none. Those that are there already
+   * are fine.
+   * @throws {FilesConflictError} what else changed here since the checkpoint; nothing has landed
+   * @throws {FileError} one that can't be put in its place, which it names; nothing has landed
+   * @internal
+   */
+  async land(id: string, changes: Readable, options: { signal?: AbortSignal } = {}): Promise<void> {
+    const { signal } = check('land', signalOptions, options);
+    check('land', checkpointId, id);
+    if (signal?.aborted) throw abortError(signal.reason);
+    const opening = this.#open({ type: 'fs.land', id }, { send: true, receive: false }, 'fs.landed', signal);
+    try {
+      await pipeline(changes, writingTo(opening, 'land'), signal ? { signal } : {});
+      const { conflicts, paths } = await (await opening).done;
+      if (conflicts > 0) throw new FilesConflictError({ paths, count: conflicts });
+    } catch (error) {
+      throw signal?.aborted ? abortError(signal.reason) : error;
+    }
+  }
+
+  /** Forgets a checkpoint; one that is not there is fine. @internal */
+  async dropCheckpoint(id: string): Promise<void> {
+    check('dropCheckpoint', checkpointId, id);
+    await this.#call({ type: 'fs.dropCheckpoint', id }, 'dropCheckpoint', undefined);
+  }
+
   /** The absolute path that a relative one means here. */
   resolve(path: string): string {
     return resolvePath(this.#cwd, path);
@@ -464,7 +523,7 @@ export class FileSystem {
     }
   }
 
-  async #call(call: Call, operation: string, path: string, signal?: AbortSignal): Promise<void> {
+  async #call(call: Call, operation: string, path: string | undefined, signal?: AbortSignal): Promise<void> {
     try {
       if (signal?.aborted) throw signal.reason;
       await (await this.#wire()).call(call, 'ok', signal);
@@ -474,7 +533,7 @@ export class FileSystem {
   }
 
   /** What a request sends. */
-  #reading(call: WithoutStream, operation: string, path: string): Readable {
+  #reading(call: WithoutStream, operation: string, path?: string): Readable {
     const opening = this.#open(call, { send: false, receive: true }, 'ok');
     opening.catch(ignored); // told to those who read
     return readable(
@@ -491,24 +550,7 @@ export class FileSystem {
 
   /** What a request takes. */
   #writing(call: WithoutStream, operation: string, path: string): Writable {
-    const opening = this.#open(call, { send: true, receive: false }, 'ok');
-    const stream = writable({
-      write: (chunk) => explained(opening, operation, path, ({ stream }) => stream.write(chunk)),
-      end: () =>
-        explained(opening, operation, path, async ({ stream, done }) => {
-          stream.end();
-          await done;
-        }),
-      cancel: async () => {
-        const opened = await opening.catch(ignored);
-        opened?.stream.reset(); // a no-op after the end
-        // The answer says that what was begun has been taken back.
-        await opened?.done.catch(ignored);
-      },
-    });
-    // Who has nothing to write at the moment is told all the same.
-    explained(opening, operation, path, ({ done }) => done).catch((error: Error) => stream.destroy(error));
-    return stream.on('error', ignored); // who writes gets it; an event that nobody listens for would end the host
+    return writingTo(this.#open(call, { send: true, receive: false }, 'ok'), operation, path);
   }
 
   async *#list(operation: string, path: string, options: ListOptions): AsyncGenerator<string | DirectoryEntry, void> {
@@ -565,7 +607,7 @@ export class FileSystem {
     }
   }
 
-  async #open<Type extends 'ok' | 'fs.found'>(
+  async #open<Type extends 'ok' | 'fs.found' | 'fs.landed'>(
     call: WithoutStream,
     directions: StreamDirections,
     answer: Type,
@@ -590,7 +632,7 @@ interface Opened<Done> {
 async function explained<Done, Result>(
   opening: Promise<Opened<Done>>,
   operation: string,
-  path: string,
+  path: string | undefined,
   use: (opened: Opened<Done>) => Promise<Result>,
 ): Promise<Result> {
   try {
@@ -609,10 +651,46 @@ async function explained<Done, Result>(
   }
 }
 
+/** What a request takes. */
+function writingTo(opening: Promise<Opened<unknown>>, operation: string, path?: string): Writable {
+  const stream = writable({
+    write: (chunk) => explained(opening, operation, path, ({ stream }) => stream.write(chunk)),
+    end: () =>
+      explained(opening, operation, path, async ({ stream, done }) => {
+        stream.end();
+        await done;
+      }),
+    cancel: async () => {
+      const opened = await opening.catch(ignored);
+      opened?.stream.reset(); // a no-op after the end
+      // The answer says that what was begun has been taken back.
+      await opened?.done.catch(ignored);
+    },
+  });
+  // Who has nothing to write at the moment is told all the same.
+  explained(opening, operation, path, ({ done }) => done).catch((error: Error) => stream.destroy(error));
+  return stream.on('error', ignored); // who writes gets it; an event that nobody listens for would end the host
+}
+
 function ignored(): void {}
 
+function endedBy(signal: AbortSignal | undefined, stream: Readable): Readable {
+  if (!signal) return stream;
+  const onAbort = () => stream.destroy(abortError(signal.reason));
+  stream.on('error', ignored); // who reads gets it, also later
+  if (signal.aborted) onAbort();
+  signal.addEventListener('abort', onAbort, { once: true });
+  stream.once('close', () => signal.removeEventListener('abort', onAbort));
+  return stream;
+}
+
 /** What a call that can be aborted rejects with. */
-function failure(error: unknown, operation: string, path: string, signal: AbortSignal | undefined): unknown {
+function failure(
+  error: unknown,
+  operation: string,
+  path: string | undefined,
+  signal: AbortSignal | undefined,
+): unknown {
   return signal?.aborted ? abortError(signal.reason) : requestError(error, operation, path);
 }
 

@@ -32,6 +32,7 @@ export {
   type ActionDefinition,
   type ActionOptions,
   defineAction,
+  type FilesMode,
 } from './runtime/define/action.ts';
 export {
   type AgentConfig,
@@ -103,13 +104,18 @@ export type { RuntimeOptions } from './runtime/run/runtime-options.ts';
 export { type DockerOptions, docker } from './runtime/sandbox/docker.ts';
 export { type DriverOptions, sandboxFromDriver } from './runtime/sandbox/driver.ts';
 export type {
+  CheckpointRequest,
+  DriverFork,
   DriverResult,
   EnvExecOptions,
   EnvStat,
+  FilesCheckpoint,
+  ForkRequest,
   GlobOptions,
   SandboxDriver,
   SandboxEnv,
   SandboxFactory,
+  SandboxFork,
   SandboxProcess,
   SandboxRequest,
   WorkOutcome,

@@ -372,15 +372,23 @@ export class ResultUnavailableError extends BerthError<{ reason: string; assista
   }
 }
 
-/** A sandbox can't do exactly what was asked, and did nothing. `options` are those that it can't do. */
-export class SandboxOperationUnsupportedError extends BerthError<{ operation: string; options?: string[] }> {
+/**
+ * A sandbox can't do exactly what was asked, and did nothing. `options` are those that it can't do, `supportedBy` the
+ * factories whose sandboxes can do it, where that is known.
+ */
+export class SandboxOperationUnsupportedError extends BerthError<{
+  operation: string;
+  options?: string[];
+  supportedBy?: string[];
+}> {
   static {
     SandboxOperationUnsupportedError.prototype.name = 'SandboxOperationUnsupportedError';
   }
   readonly code = 'sandbox_operation_unsupported';
-  constructor(meta: { operation: string; options?: string[] }, options?: ErrorOptions) {
+  constructor(meta: { operation: string; options?: string[]; supportedBy?: string[] }, options?: ErrorOptions) {
     const how = meta.options?.length ? ` with ${meta.options.join(', ')}` : '';
-    super(`This sandbox does not support ${meta.operation}${how}.`, meta, options);
+    const use = meta.supportedBy?.length ? ` Use one of ${meta.supportedBy.join(' or ')}.` : '';
+    super(`This sandbox does not support ${meta.operation}${how}.${use}`, meta, options);
   }
 }
 

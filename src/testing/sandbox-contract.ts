@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { SandboxGoneError } from '../runtime/errors.ts';
 import { newId } from '../runtime/id.ts';
 import type { EnvExecOptions, SandboxEnv, SandboxFactory, SandboxRequest } from '../runtime/sandbox/env.ts';
+import type { FilesConflictError } from '../sandbox/errors.ts';
 
 /** What the suite needs of a test runner: those of Vitest and Jest, or of `node:test` with `before` and `after`. */
 export interface TestRunner {
@@ -425,6 +426,71 @@ export function sandboxContract(runner: TestRunner, options: SandboxContractOpti
       } finally {
         await after.close('completed');
       }
+    });
+
+    // contract: 10.1-fork
+    test('has forks with files of their own, whose changes are put in place when they land, where it can', async () => {
+      if (!env.fork) return;
+      await env.writeFile('forked/changed', 'before');
+      await env.writeFile('forked/removed', 'before');
+      const { signal } = new AbortController();
+      const [first, second] = await env.fork({ names: ['first', 'second'], resume: false, signal });
+      assert.ok(first && second);
+      try {
+        assert.equal(first.cwd, env.cwd);
+        await first.exec('cd forked && echo first > changed && mkdir new && echo new > new/file && rm removed');
+        await second.writeFile('forked/changed', 'second');
+        assert.equal(await second.exists('forked/new'), false);
+        assert.equal(await env.readFile('forked/changed'), 'before');
+        await first.land({ signal });
+        await first.land({ signal }); // after an interruption nobody knows whether it was
+        assert.deepEqual((await env.readdir('forked')).sort(), ['changed', 'new']);
+        assert.equal(await env.readFile('forked/changed'), 'first\n');
+        assert.equal(await env.readFile('forked/new/file'), 'new\n');
+        const { name, meta } = (await errorOf(second.land({ signal }))) as FilesConflictError;
+        assert.deepEqual([name, meta], ['FilesConflictError', { paths: ['forked/changed'], count: 1 }]);
+        assert.equal(await env.readFile('forked/changed'), 'first\n');
+      } finally {
+        await first.close('completed');
+        await second.close('failed');
+      }
+      await errorOf(first.exec('true'));
+    });
+
+    // contract: 10.1-fork
+    test('has the files of a fork whose work was suspended, by its name, or says that they are gone', async () => {
+      if (!env.fork) return;
+      const { signal } = new AbortController();
+      const [before] = await env.fork({ names: ['goes-on'], resume: false, signal });
+      await before?.writeFile('of-a-fork', 'here');
+      await before?.close('suspended');
+      const [after] = await env.fork({ names: ['goes-on'], resume: true, signal });
+      try {
+        assert.equal(await after?.readFile('of-a-fork'), 'here');
+      } finally {
+        await after?.close('completed');
+      }
+      await assert.rejects(env.fork({ names: ['goes-on'], resume: true, signal }), SandboxGoneError);
+      const [anew] = await env.fork({ names: ['goes-on'], resume: false, signal });
+      assert.equal(await anew?.exists('of-a-fork'), false);
+      await anew?.close('failed');
+    });
+
+    // contract: 10.1-checkpoint
+    test('puts files back as they were at a checkpoint, as often as it is asked to, where it can', async () => {
+      if (!env.checkpoint) return;
+      await env.writeFile('kept/changed', 'before');
+      await env.writeFile('kept/removed', 'before');
+      const { signal } = new AbortController();
+      const checkpoint = await env.checkpoint({ name: 'kept', resume: false, signal });
+      for (const found of [checkpoint, await env.checkpoint({ name: 'kept', resume: true, signal })]) {
+        await env.exec('cd kept && echo after > changed && mkdir new && echo new > new/file && rm removed');
+        await found.rollback({ signal });
+        assert.deepEqual((await env.readdir('kept')).sort(), ['changed', 'removed']);
+        assert.equal(await env.readFile('kept/changed'), 'before');
+      }
+      await checkpoint.drop();
+      await errorOf(checkpoint.rollback({ signal }));
     });
 
     test('kills a command under way when its environment is closed', async () => {

@@ -49,6 +49,7 @@ export const sections: Section[] = [
       '1.2-timeout-valid': '`timeoutMs` must be a positive whole number.',
       '1.2-timeout':
         'After `timeoutMs` an action is aborted with all that it started, and fails with `ActionTimeoutError`.',
+      '1.2-files': '`files` is `shared`, the default, or `transaction`.',
       '1.2-promise': '`run` may give a value or a promise.',
     },
   },
@@ -808,6 +809,9 @@ export const sections: Section[] = [
       '10.1-died': 'A sandbox that dies rejects every pending call with `SandboxDiedError`.',
       '10.1-children': 'A harness in a sandbox has its own directory and variables; what it started ends with it.',
       '10.1-dispose': 'A driver is disposed of once, when what was under way has ended.',
+      '10.1-fork':
+        'A sandbox that has `fork` makes copies with the files as they are; `land` puts the changes of one in place, all or none, and can be done again. Suspended ones are found by their names.',
+      '10.1-checkpoint': 'A sandbox that has `checkpoint` puts files back as they were, any number of times.',
       '10.1-suite': '`berth/testing/sandbox-contract` is the suite that shows these rules for any driver.',
     },
   },
@@ -836,12 +840,31 @@ export const sections: Section[] = [
       '11-resumed': 'Interrupted runs resume from recorded steps; none hangs.',
       '11-wait': '`harness.sleep` and `waitFor` outlive the process.',
       '11-joined': 'Commands survive the host, and are joined, not repeated.',
-      '11-transaction': later(
+      '11-attempt': later(
         'transactions',
-        'An action’s files may be a transaction: `files`, `harness.attempt` and `harness.checkpoint`.',
+        '`harness.attempt` makes attempts on forks, and puts the files of one in place.',
       ),
+      '11-checkpoint': later('transactions', '`harness.checkpoint` remembers files, which `rollback` puts back.'),
       '11-nothing-left': 'Sandboxes are made and removed by Berth; nothing is left behind.',
-      '11-not-yet': 'What comes in a later version is refused by its name, not ignored.',
+    },
+  },
+  {
+    title: '11.1 Files of an action as a transaction',
+    rules: {
+      '11.1-fork':
+        'With `files: "transaction"` an action works on a fork of the sandbox, at the same paths: its sessions, tools, commands, tasks and actions too.',
+      '11.1-land':
+        'When its output is good, what it changed below the directory of the sandbox is put in place, before it is delivered.',
+      '11.1-nothing':
+        'An action that throws, is aborted, takes too long or gives an output that is not good changes nothing.',
+      '11.1-conflict':
+        'A path that was changed meanwhile in another way is a conflict: `FilesConflictError`, and nothing is put in place. The same change on both sides is none.',
+      '11.1-model': 'A model that called the action reads which paths it was, and what to do.',
+      '11.1-nested': 'A transaction in a transaction is put in place in the fork that it was started in.',
+      '11.1-root':
+        'The work of a workflow may be one. A harness whose directory is outside of that of the sandbox has that directory as root.',
+      '11.1-unsupported':
+        'A sandbox that can not be forked refuses: `SandboxOperationUnsupportedError`, before anything is run.',
     },
   },
 ];

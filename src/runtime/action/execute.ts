@@ -31,7 +31,7 @@ export interface Execution {
   openHarness: (signal: AbortSignal) => Promise<OpenHarness>;
 }
 
-/** The order of runtime-contract.md, section 2: input, harness, `run`, output, and the end of the harness, always. */
+/** The order of runtime-contract.md, section 2: input, harness, `run`, output, files, and the end of the harness, always. */
 export async function executeAction(execution: Execution): Promise<JsonValue> {
   const { action, signal } = execution;
   const input = actionInput(action, execution.input, execution.ignoreInput);
@@ -47,6 +47,11 @@ export async function executeAction(execution: Execution): Promise<JsonValue> {
   // Of work whose time was over before, the harness is opened for its end.
   let stopTimer = isLate() ? () => {} : after(startedAt + timeoutMs - performance.now(), timeOut);
   stop.signal.addEventListener('abort', () => stopTimer(), { once: true });
+  /** Whatever an action throws because it was aborted, this is why. */
+  const reasonOf = (error: unknown) => {
+    if (!stop.signal.aborted) return error;
+    return timeout && stop.signal.reason === timeout ? timeout : abortError(stop.signal.reason);
+  };
   try {
     const harness = await execution.openHarness(stop.signal);
     if (harness.timeoutMs < timeoutMs) {
@@ -56,6 +61,12 @@ export async function executeAction(execution: Execution): Promise<JsonValue> {
     }
     let outcome: WorkOutcome = 'failed';
     try {
+      const { transaction } = harness.parts;
+      const before = transaction?.landing.outcome;
+      if (before) {
+        outcome = 'completed';
+        return before.result;
+      }
       if (isLate()) timeOut();
       stop.signal.throwIfAborted();
       const run = action.run as (context: object) => unknown; // its context is the one made here
@@ -71,15 +82,17 @@ export async function executeAction(execution: Execution): Promise<JsonValue> {
       if (isLate()) timeOut(); // work that holds the event loop keeps timers from firing
       stop.signal.throwIfAborted(); // what comes from work that ignored its signal comes too late
       const output = actionOutput(action, returned, harness.parts.maxValueBytes);
+      if (transaction?.fork) await transaction.landing.land(transaction.fork, output, stop.signal);
       outcome = 'completed';
       return output;
+    } catch (error) {
+      await harness.parts.transaction?.landing.fail(reasonOf(error));
+      throw error;
     } finally {
       await harness.close(signal.aborted ? 'cancelled' : outcome);
     }
   } catch (error) {
-    if (!stop.signal.aborted) throw error;
-    // Whatever an action throws because it was aborted, this is why.
-    throw timeout && stop.signal.reason === timeout ? timeout : abortError(stop.signal.reason);
+    throw reasonOf(error);
   } finally {
     stopTimer();
     stop.release();

@@ -57,6 +57,9 @@ export type Delivered<Output extends Schema | undefined, Result> = Output extend
       ? Writable<Result>
       : null;
 
+/** What an action works on: see `ActionOptions.files`. */
+export type FilesMode = 'shared' | 'transaction';
+
 /** What an action is made of. A field that it does not have is refused. */
 export interface ActionOptions<Input extends ObjectSchema | undefined, Output extends Schema | undefined, Result> {
   /** What a model calls it by: a letter or `_`, then letters, digits, `_`, `-`; at most 64. */
@@ -69,8 +72,11 @@ export interface ActionOptions<Input extends ObjectSchema | undefined, Output ex
   output?: Output;
   /** The work. What it throws is the error of the call. */
   run: (context: ActionContext<Input>) => Result | Promise<Result>;
-  /** Whether `run` works on the files themselves; the only value in this version. Default: `'shared'` */
-  files?: 'shared';
+  /**
+   * `'shared'`: `run` works on the files themselves. `'transaction'`: it works on a fork of the sandbox, and what it changed is
+   * put in place when its output is good, all of it or, as when it fails, nothing. Default: `'shared'`
+   */
+  files?: FilesMode;
   /** Milliseconds for the whole run; then it is aborted and `ActionTimeoutError` thrown. Default: none */
   timeoutMs?: number;
 }
@@ -83,6 +89,8 @@ export interface ActionDefinition<Input = unknown, Output = unknown> {
   readonly output?: Schema;
   /** The work, as it was given. */
   readonly run: (context: never) => unknown;
+  /** Left out: `'shared'` */
+  readonly files?: FilesMode;
   /** Milliseconds. Left out: none */
   readonly timeoutMs?: number;
   /** Only for the compiler. */
@@ -94,6 +102,7 @@ export interface ActionDefinition<Input = unknown, Output = unknown> {
  * @param options.name - what a model calls it by when it is given to an agent
  * @param options.input - a Valibot object schema; without it the action takes no input
  * @param options.output - a Valibot schema for what `run` returns; what is delivered is its parsed side, as JSON
+ * @param options.files - `'transaction'`: what `run` changes is put in place when its output is good. Default: `'shared'`
  * @param options.timeoutMs - milliseconds; then the run is aborted and `ActionTimeoutError` thrown. Default: none
  * @throws {DefinitionError} with everything that is wrong with the definition
  * @example
@@ -132,8 +141,7 @@ export function checkActionBody(problems: Problems, body: Record<string, unknown
   if (body.output !== undefined) problems.addSchema('output', outputSchemaIssues(body.output));
   problems.function(body.run, 'run');
   problems.optional(body.timeoutMs, 'timeoutMs', (value, path) => problems.positiveInteger(value, path));
-  if (body.files === 'transaction') problems.add('files', "'transaction' is not supported in this version");
-  else if (body.files !== undefined) problems.oneOf(body.files, 'files', ['shared']);
+  problems.optional(body.files, 'files', (value, path) => problems.oneOf(value, path, ['shared', 'transaction']));
 }
 
 /** An action of options that were checked. */
@@ -143,15 +151,17 @@ export function makeAction<Input, Output>(options: {
   input?: Schema | undefined;
   output?: Schema | undefined;
   run: (context: never) => unknown;
+  files?: FilesMode;
   timeoutMs?: number;
 }): ActionDefinition<Input, Output> {
-  const { name, description, input, output, run, timeoutMs } = options;
+  const { name, description, input, output, run, files, timeoutMs } = options;
   return defined('action', {
     name,
     description,
     run,
     ...(input !== undefined && { input }),
     ...(output !== undefined && { output }),
+    ...(files !== undefined && { files }),
     ...(timeoutMs !== undefined && { timeoutMs }),
   });
 }

@@ -5,6 +5,7 @@ import {
   actionBodyFields,
   checkActionBody,
   type Delivered,
+  type FilesMode,
   type InputOf,
   isAction,
   makeAction,
@@ -43,7 +44,7 @@ export interface InlineWorkflowOptions<
   /** The work. What it throws is the error of the run. */
   run: (context: ActionContext<Input>) => Result | Promise<Result>;
   /** As of an action. Default: `'shared'` */
-  files?: 'shared';
+  files?: FilesMode;
   /** Milliseconds for the whole run; then it is aborted and `ActionTimeoutError` thrown. Default: none */
   timeoutMs?: number;
 }

@@ -28,7 +28,7 @@ import { checkOptions } from '../options.ts';
 import type { Mailbox } from '../run/mailbox.ts';
 import type { OwnerJournal } from '../run/owner-journal.ts';
 import { never, type Rest, Suspension } from '../run/rest.ts';
-import type { SandboxEnv, SandboxFactory, WorkOutcome } from '../sandbox/env.ts';
+import type { SandboxEnv, SandboxFactory, SandboxFork, WorkOutcome } from '../sandbox/env.ts';
 import { type Files, RecordedFiles } from '../sandbox/files.ts';
 import type { JsonValue } from '../schema/snapshot.ts';
 import { Conversation, type KeptConversations } from '../session/conversation.ts';
@@ -36,8 +36,9 @@ import { OpenSession } from '../session/open-session.ts';
 import { subagentList } from '../subagents/subagent.ts';
 import { builtinTools } from '../tools/builtin.ts';
 import { customTool } from '../tools/custom-tool.ts';
-import type { SandboxTools, ToolEnvironment } from '../tools/tool-environment.ts';
+import { SandboxTools, type ToolEnvironment } from '../tools/tool-environment.ts';
 import { type CallHandle, callHandle } from './call-handle.ts';
+import type { Forks, Transaction } from './forks.ts';
 import { graceMs } from './grace.ts';
 import type { Harness, OptionalInput, ShellOptions } from './harness.ts';
 import { type Call, maxDepth, type Operation, type Place } from './operation.ts';
@@ -64,6 +65,10 @@ export interface HarnessParts extends Place {
   rest: Rest;
   /** Of the run; an agent instance has none. */
   mailbox: Mailbox | undefined;
+  /** Of the run or instance. */
+  forks: Forks;
+  /** Of the action whose harness it is. Default: it works on the files themselves */
+  transaction?: Transaction | undefined;
   /** Aborts all that is done in the harness. */
   signal: AbortSignal;
   /** Ends what was made for the harness besides `env`. */
@@ -244,14 +249,17 @@ export class OpenHarness implements Harness {
     this.#emit({ type: 'data', name, data, ...(id !== undefined && { id }) });
   }
 
-  /** Runs an action in a child harness, as a part of `operation`. */
+  /**
+   * Runs an action in a child harness, as a part of `operation`.
+   * @param call.fork - where it works. Default: where the operation does
+   */
   async runAction(
     action: ActionDefinition,
     input: unknown,
     { signal, emit, meter, place, step }: Operation,
-    call?: { toolCallId: string },
+    { fork, ...call }: { toolCallId?: string; attempt?: number; fork?: SandboxFork } = {},
   ): Promise<JsonValue> {
-    const { models, shared, sandboxTools } = this.parts;
+    const { models, sandboxTools, forks } = this.parts;
     const { agent, env, depth } = place;
     if (depth >= maxDepth) throw new DelegationDepthExceededError({ maxDepth });
     const actionId = step.id('action');
@@ -279,30 +287,40 @@ export class OpenHarness implements Harness {
         action,
         input,
         // A model can't know that there is nothing to say.
-        ignoreInput: call !== undefined,
+        ignoreInput: call.toolCallId !== undefined,
         signal,
         logAttributes: head,
         graceMs: graceMs(depth + 1),
-        openHarness: async (actionSignal) =>
-          new OpenHarness({
+        openHarness: async (actionSignal) => {
+          const steps = step.below;
+          const transaction =
+            action.files === 'transaction'
+              ? await forks.transaction(env, { steps, name: actionId, signal: actionSignal })
+              : undefined;
+          const ownFork = transaction?.fork;
+          return new OpenHarness({
             name: `action:${actionId}`,
-            env: await env.open({ name: actionId }),
+            env: ownFork ?? (await (fork ?? env).open({ name: actionId })),
             agent,
             models,
-            shared,
+            shared: ownFork || fork ? new SandboxTools() : this.parts.shared,
             sandboxTools,
             emit: this.#emitPlain,
             journal: this.parts.journal,
             conversations: this.parts.conversations,
             rest: this.parts.rest,
             mailbox: this.parts.mailbox,
+            forks,
+            transaction,
             scope,
             meter: own,
-            steps: step.below,
+            steps,
             depth: depth + 1,
             maxValueBytes: place.maxValueBytes,
             signal: actionSignal,
-          }),
+            ...(ownFork && { release: (outcome: WorkOutcome = 'cancelled') => forks.close(ownFork, outcome) }),
+          });
+        },
       });
       end({ result });
       return result;
@@ -414,7 +432,7 @@ export class OpenHarness implements Harness {
   }
 
   async #close(outcome: WorkOutcome | undefined): Promise<void> {
-    const { env, journal, shared, depth, release, rest } = this.parts;
+    const { env, journal, shared, depth, forks, release, rest } = this.parts;
     if (rest.over) return this.#letGo(rest.over);
     this.#stop.abort(new HarnessClosedError());
     this.#stop.release();
@@ -427,6 +445,7 @@ export class OpenHarness implements Harness {
     if (!over) this.log().warn(`${this.#open.size} operations did not end when their harness did`);
     if (depth === 0) await this.#end(() => journal.hold());
     if (rest.over) return this.#letGo(rest.over);
+    if (depth === 0) await this.#end(() => forks.closeAll(outcome ?? 'cancelled')); // of work that was not waited for
     await this.#end(() => (depth === 0 ? shared.removeOutputs(env) : undefined));
     await this.#end(() => this.#servers.close());
     await this.#end(() => env.close(outcome));
@@ -436,8 +455,9 @@ export class OpenHarness implements Harness {
 
   /** Lets go of what goes on in a later attempt, without an end. */
   async #letGo(how: 'suspended' | 'left'): Promise<void> {
-    const { env, release } = this.parts;
+    const { env, release, depth, forks } = this.parts;
     // First, so that commands that are under way are not ended by the abort.
+    if (depth === 0) await this.#end(() => forks.closeAll(how));
     await this.#end(() => env.close(how));
     await this.#end(() => release?.(how));
     this.#ended = true;

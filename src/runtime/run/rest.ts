@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { abortError } from '../../errors.ts';
+import type { Step } from './step.ts';
 
 /** How long nothing may have happened before a run whose code only waits is suspended, and how long the wait has to be. */
 const longWaitMs = 10_000;
@@ -79,6 +80,19 @@ export class Rest {
       this.#atWork--;
       this.#quietSince = performance.now();
     }
+  }
+
+  /** Does a step as a piece of work. What comes of it when the work is over here is never given. */
+  async perform<Result>(step: Step, work: () => Result | Promise<Result>, signal: AbortSignal): Promise<Result> {
+    const held = step.outcome ? undefined : this.admit(signal);
+    if (held) await held;
+    try {
+      const result = await this.busy(() => step.perform(work, signal));
+      if (!this.#over) return result;
+    } catch (error) {
+      if (!this.#over) throw error;
+    }
+    return never();
   }
 
   /** Waits for something, during which the work can be suspended. */

@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import { SandboxHost } from '../../sandbox/index.ts';
 import { type AgentDefinition, resolveAgent } from '../define/agent.ts';
 import type { Log } from '../events/log.ts';
+import { Forks, type Transaction } from '../harness/forks.ts';
 import { type HarnessParts, OpenHarness } from '../harness/open-harness.ts';
 import { opened } from '../harness/opened.ts';
 import { addMcpSecrets } from '../mcp/options.ts';
@@ -45,7 +46,7 @@ export class RootHarnesses {
 
   /** @param model - in place of the one that the agent has */
   of(agent: AgentDefinition, model?: string | Model): OpenRootHarness {
-    const open: OpenRootHarness = async ({ journal, meter, rest, mailbox, resume, signal }) => {
+    const open: OpenRootHarness = async ({ journal, meter, rest, mailbox, resume, isTransaction = false, signal }) => {
       const { owner, store } = journal;
       const id = 'run' in owner ? owner.run : owner.instance;
       const own = await resolveAgent(agent, { id, env: this.#options.env });
@@ -75,11 +76,23 @@ export class RootHarnesses {
         host: () => this.#host(),
         onEvent: (event) => journal.emit({ type: 'sandbox', ...event }, scope),
       });
-      // Another directory is an environment in the sandbox, which is ended after it.
-      const inside = resolved.cwd === undefined ? undefined : await openIn(env, resolved.cwd);
+      const steps = new Steps(journal);
+      const forks = new Forks(rest);
+      let inside: SandboxEnv | undefined;
+      let transaction: Transaction | undefined;
+      try {
+        // Another directory is an environment in the sandbox, which is ended after it.
+        if (resolved.cwd !== undefined) inside = await env.open({ name: 'default', cwd: resolved.cwd });
+        if (isTransaction) transaction = await forks.transaction(inside ?? env, { steps, name: 'default', signal });
+      } catch (error) {
+        await inside?.close('failed').catch(() => {}); // the first error is the one to report
+        await env.close('failed').catch(() => {});
+        throw error;
+      }
+      const used = transaction?.fork ?? inside ?? env;
       const parts: HarnessParts = {
         name: 'default',
-        env: inside ?? env,
+        env: used,
         agent: resolved,
         models: this.#options.models,
         shared: new SandboxTools(),
@@ -89,13 +102,20 @@ export class RootHarnesses {
         conversations: await keptConversations(journal),
         scope,
         meter,
-        steps: new Steps(journal),
+        steps,
         rest,
         mailbox,
+        forks,
+        transaction,
         depth: 0,
         maxValueBytes: this.#options.maxValueBytes,
         signal,
-        ...(inside && { release: (outcome) => env.close(outcome) }),
+        ...(used !== env && {
+          release: async (outcome) => {
+            if (inside && inside !== used) await inside.close(outcome);
+            await env.close(outcome);
+          },
+        }),
       };
       return new OpenHarness(parts);
     };
@@ -124,14 +144,5 @@ export class RootHarnesses {
   /** Closes the host that was opened here. */
   async close(): Promise<void> {
     await (await this.#ownHost?.catch(() => undefined))?.close();
-  }
-}
-
-async function openIn(env: SandboxEnv, cwd: string): Promise<SandboxEnv> {
-  try {
-    return await env.open({ name: 'default', cwd });
-  } catch (error) {
-    await env.close('failed').catch(() => {}); // the first error is the one to report
-    throw error;
   }
 }

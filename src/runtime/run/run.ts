@@ -28,6 +28,8 @@ export type OpenRootHarness = (root: {
   mailbox: Mailbox | undefined;
   /** An earlier attempt has left something in the sandbox. */
   resume: boolean;
+  /** The files are put in place when the work is good. Default: false */
+  isTransaction?: boolean;
   signal: AbortSignal;
 }) => Promise<OpenHarness>;
 
@@ -315,6 +317,7 @@ export class Run implements RunHandle<JsonValue> {
           rest: this.#rest,
           mailbox: this.#mailbox,
           resume: !isFirst && this.#journal.recorded.has(''),
+          isTransaction: this.workflow.action.files === 'transaction',
           signal: actionSignal,
         });
         const { maxAttempts = defaultMaxAttempts } = this.#harness.parts.agent.durability;

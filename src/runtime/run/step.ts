@@ -76,6 +76,7 @@ export class Step {
   readonly #journal: OwnerJournal;
   readonly #start: Omit<StepStart, 'event' | 'at'>;
   readonly #recorded: RecordedStep | undefined;
+  #isBegun: boolean;
 
   /** @param recorded - by an earlier attempt */
   constructor(
@@ -88,6 +89,7 @@ export class Step {
     this.position = position;
     this.#start = start;
     this.#recorded = recorded;
+    this.#isBegun = recorded !== undefined;
     this.startedAt = recorded?.start.at ?? Date.now();
     this.below = new Steps(journal, position);
   }
@@ -118,7 +120,8 @@ export class Step {
   }
 
   begin(): void {
-    if (this.isResumed) return;
+    if (this.#isBegun) return;
+    this.#isBegun = true;
     const start: StepStart = { ...this.#start, event: this.#journal.nextIndex, at: this.startedAt };
     this.#journal.put({ kind: 'step.start', position: this.position, json: JSON.stringify(start) });
   }

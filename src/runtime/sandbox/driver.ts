@@ -8,11 +8,21 @@ import { Problems } from '../define/checks.ts';
 import { HarnessClosedError } from '../errors.ts';
 import { LinkedAbort } from '../linked-abort.ts';
 import { unlessIgnored } from '../unless-ignored.ts';
-import type { DriverResult, EnvExecOptions, EnvStat, SandboxDriver, SandboxEnv, WorkOutcome } from './env.ts';
+import type {
+  DriverFork,
+  DriverResult,
+  EnvExecOptions,
+  EnvStat,
+  SandboxDriver,
+  SandboxEnv,
+  SandboxFork,
+  WorkOutcome,
+} from './env.ts';
 import { fileError } from './file-error.ts';
+import { filesRoot } from './files-root.ts';
 
 const required = 'exec readFile readFileBuffer writeFile stat readdir exists mkdir rm'.split(' ');
-const optional = ['createReadStream', 'realpath', 'isGone', 'glob', 'grep'];
+const optional = ['createReadStream', 'realpath', 'isGone', 'glob', 'grep', 'fork', 'checkpoint'];
 /** How long an aborted driver may take to say that the command has ended. */
 const confirmationMs = 1_000;
 const longestTimeoutMs = 2 ** 31 - 1; // drivers use timers, and a longer one of Node fires at once
@@ -51,12 +61,15 @@ export function sandboxFromDriver(driver: SandboxDriver, options: DriverOptions)
   if (typeof cwd !== 'string' || !cwd.startsWith('/')) problems.add('options.cwd', 'must be an absolute path');
   problems.optional(dispose, 'options.dispose', (value, path) => problems.function(value, path));
   problems.throwIfAny();
-  return new DriverEnv(driver, resolvePath('/', options.cwd), {}, options.dispose);
+  const root = resolvePath('/', options.cwd);
+  return new DriverEnv(driver, { root, cwd: root, variables: {}, dispose: options.dispose });
 }
 
 class DriverEnv implements SandboxEnv {
   readonly cwd: string;
   readonly #driver: SandboxDriver;
+  /** The directory of the sandbox. */
+  readonly #root: string;
   readonly #variables: Record<string, string>;
   readonly #dispose: DriverOptions['dispose'];
   readonly #stop = new AbortController();
@@ -68,19 +81,26 @@ class DriverEnv implements SandboxEnv {
   readonly isGone?: NonNullable<SandboxDriver['isGone']>;
   readonly glob?: NonNullable<SandboxDriver['glob']>;
   readonly grep?: NonNullable<SandboxDriver['grep']>;
+  readonly fork?: NonNullable<SandboxEnv['fork']>;
+  readonly checkpoint?: NonNullable<SandboxEnv['checkpoint']>;
 
-  /** `dispose` is left out for child harnesses. */
+  /** @param options.dispose - left out for child harnesses */
   constructor(
     driver: SandboxDriver,
-    cwd: string,
-    variables: Record<string, string>,
-    dispose: DriverOptions['dispose'],
+    options: {
+      root: string;
+      cwd: string;
+      variables: Record<string, string>;
+      dispose?: DriverOptions['dispose'];
+    },
   ) {
+    const { root, cwd, variables, dispose } = options;
     this.cwd = cwd;
     this.#driver = driver;
+    this.#root = root;
     this.#variables = variables;
     this.#dispose = dispose;
-    const { createReadStream, realpath, isGone, glob, grep } = driver;
+    const { createReadStream, realpath, isGone, glob, grep, fork, checkpoint } = driver;
     if (isGone) this.isGone = () => isGone.call(driver);
     if (createReadStream) {
       this.createReadStream = (path, options) =>
@@ -95,6 +115,17 @@ class DriverEnv implements SandboxEnv {
       this.grep = (pattern, { path = '.', ...options } = {}) =>
         this.#withFile('grep', path, (at) => grep.call(driver, pattern, { ...options, path: at }));
     }
+    if (fork) {
+      this.fork = async (request) => {
+        const forks = await fork.call(driver, { ...request, root: this.#filesRoot });
+        return forks.map((made) => new ForkedDriverEnv(made, { root, cwd, variables }));
+      };
+    }
+    if (checkpoint) this.checkpoint = (request) => checkpoint.call(driver, { ...request, root: this.#filesRoot });
+  }
+
+  get #filesRoot(): string {
+    return filesRoot(this.#root, this.cwd);
   }
 
   resolvePath(path: string): string {
@@ -215,7 +246,7 @@ class DriverEnv implements SandboxEnv {
 
   async open({ cwd = '.', env }: { cwd?: string; env?: Record<string, string> } = {}): Promise<SandboxEnv> {
     const variables = { ...this.#variables, ...env };
-    return new DriverEnv(this.#driver, this.resolvePath(cwd), variables, undefined);
+    return new DriverEnv(this.#driver, { root: this.#root, cwd: this.resolvePath(cwd), variables });
   }
 
   close(outcome?: WorkOutcome): Promise<void> {
@@ -243,6 +274,19 @@ class DriverEnv implements SandboxEnv {
     } catch (error) {
       throw fileError(error, operation, path);
     }
+  }
+}
+
+class ForkedDriverEnv extends DriverEnv implements SandboxFork {
+  readonly #fork: DriverFork;
+
+  constructor(fork: DriverFork, options: { root: string; cwd: string; variables: Record<string, string> }) {
+    super(fork, { ...options, dispose: (outcome) => fork.dispose(outcome) });
+    this.#fork = fork;
+  }
+
+  land(options: { signal: AbortSignal }): Promise<void> {
+    return this.#fork.land(options);
   }
 }
 

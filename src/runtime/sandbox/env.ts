@@ -103,6 +103,63 @@ export interface SandboxDriver {
    * out: the tools search by `exec`
    */
   grep?(pattern: string, options?: GrepOptions): Promise<{ matches: Match[]; truncated: boolean; total?: number }>;
+  /**
+   * Makes copies of the sandbox, one for each name, with the files as they are now and without its processes. Left out: files
+   * can't be a transaction here
+   */
+  fork?(request: ForkRequest): Promise<DriverFork[]>;
+  /** Remembers the files below a directory as they are now. Left out: `harness.checkpoint` is refused */
+  checkpoint?(request: CheckpointRequest): Promise<FilesCheckpoint>;
+}
+
+/** What forks are made by, or found again. */
+export interface ForkRequest {
+  /** One for each fork: 1 to 200 characters of `A-Z`, `a-z`, `0-9`, `.`, `_`, `-`, and no other one's in this sandbox. */
+  names: readonly string[];
+  /** Absolute: what is changed below it can be put in place by `land`, all else ends with the fork. */
+  root: string;
+  /**
+   * Interrupted work goes on: the forks must be there, with their files, else it fails with `SandboxGoneError`. Without it
+   * what an interrupted call has left under the names is removed first
+   */
+  resume: boolean;
+  /** Aborts when the forks are no longer wanted. */
+  signal: AbortSignal;
+}
+
+/** A fork, as the author of a driver writes it. */
+export interface DriverFork extends SandboxDriver {
+  /**
+   * Puts what was changed below `root` of the request in place in the sandbox that this is a fork of: all of it or, if it
+   * fails, nothing. Paths that are the same there by now are no conflict, so it can be done again after an interruption.
+   * Fails with `FilesConflictError` where the same path was changed there, too, in another way
+   */
+  land(options: { signal: AbortSignal }): Promise<void>;
+  /** As that of `DriverOptions`. What was not put in place by then is thrown away, unless it is `suspended` or `left`. */
+  dispose(outcome?: WorkOutcome): void | Promise<void>;
+}
+
+/** What a checkpoint is made by, or found again. */
+export interface CheckpointRequest {
+  /** As a name of a fork. One that was used is used anew. */
+  name: string;
+  /** Absolute: the directory that is remembered. */
+  root: string;
+  /** Interrupted work goes on: it was made before, and is not made anew. */
+  resume: boolean;
+  /** Aborts when it is no longer wanted. */
+  signal: AbortSignal;
+}
+
+/** Files as they were. */
+export interface FilesCheckpoint {
+  /**
+   * Puts them back as they were, and removes what has come since: all of it or, if it fails, nothing. Any number of times.
+   * Fails with `SandboxGoneError` where it is no longer kept
+   */
+  rollback(options: { signal: AbortSignal }): Promise<void>;
+  /** Forgets them. */
+  drop(): Promise<void>;
 }
 
 /**
@@ -112,7 +169,7 @@ export interface SandboxDriver {
 export type WorkOutcome = 'completed' | 'failed' | 'cancelled' | 'suspended' | 'left';
 
 /** A sandbox as the runtime sees it. Relative paths resolve against `cwd`. */
-export interface SandboxEnv extends SandboxDriver {
+export interface SandboxEnv extends Omit<SandboxDriver, 'fork' | 'checkpoint'> {
   /** Absolute. */
   readonly cwd: string;
   /** Runs a shell line, with no input. A command that fails is a result. */
@@ -135,6 +192,14 @@ export interface SandboxEnv extends SandboxDriver {
    */
   open(options?: { name?: string; cwd?: string; env?: Record<string, string> }): Promise<SandboxEnv>;
   /**
+   * Copies of the sandbox, one for each name, with the files as they are now and without its processes. What can be put in
+   * place is what is changed below the directory of the sandbox, or below `cwd` where that lies outside of it. Left out where
+   * there are none
+   */
+  fork?(request: Omit<ForkRequest, 'root'>): Promise<SandboxFork[]>;
+  /** Remembers the files below that directory as they are now. Left out where that can't be done */
+  checkpoint?(request: Omit<CheckpointRequest, 'root'>): Promise<FilesCheckpoint>;
+  /**
    * Ends every command that was started here; of the root environment also what the factory made for it.
    * @param outcome - of the run or action that it was for, or of an agent instance that ends with its runtime. Left out: it
    * is asked for again by its key, and the files have to be there then. `suspended`: that too, with `resume`, and commands
@@ -142,6 +207,16 @@ export interface SandboxEnv extends SandboxDriver {
    * touched
    */
   close(outcome?: WorkOutcome): Promise<void>;
+}
+
+/** A copy of a sandbox, whose changes count when they are put in place. To close it otherwise throws them away. */
+export interface SandboxFork extends SandboxEnv {
+  /**
+   * Puts what was changed in place, in the sandbox that this is a fork of: all of it or, if it fails, nothing. It can be done
+   * again.
+   * @throws {FilesConflictError} the same path was changed there, too, in another way
+   */
+  land(options: { signal: AbortSignal }): Promise<void>;
 }
 
 /** Makes the sandboxes of runs and agent instances: `docker()`, `local()` and `virtual()` give one. */

@@ -4,7 +4,7 @@ import type { DirectoryEntry, FileStats, FileSystem, GrepOptions, Match, Watch }
 import { writable } from '../../sandbox/streams.ts';
 import { SandboxOperationUnsupportedError } from '../errors.ts';
 import { LinkedAbort } from '../linked-abort.ts';
-import { never, type Rest } from '../run/rest.ts';
+import type { Rest } from '../run/rest.ts';
 import type { Step, Steps } from '../run/step.ts';
 import type { EnvStat, GlobOptions, SandboxEnv } from './env.ts';
 
@@ -247,16 +247,8 @@ export class RecordedFiles implements Files {
     await this.#perform(this.#steps.next(`fs.${operation}`, ...about), work);
   }
 
-  async #perform(step: Step, work: () => Promise<void>): Promise<void> {
-    const { signal, rest } = this.#ending;
-    const held = rest.admit(signal);
-    if (held) await held;
-    await rest
-      .busy(() => step.perform(work, signal))
-      .catch((error: unknown) => {
-        if (!rest.over) throw error;
-      });
-    if (rest.over) await never();
+  #perform(step: Step, work: () => Promise<void>): Promise<void> {
+    return this.#ending.rest.perform(step, work, this.#ending.signal);
   }
 
   #ended(stream: Readable): Readable {

@@ -5,19 +5,24 @@ import type { GrepOptions, Match } from '../../sandbox/index.ts';
 import { resolvePath } from '../../sandbox/path.ts';
 import { after } from '../after.ts';
 import { Problems } from '../define/checks.ts';
-import { SandboxGoneError } from '../errors.ts';
+import { SandboxGoneError, SandboxOperationUnsupportedError } from '../errors.ts';
 import { LinkedAbort } from '../linked-abort.ts';
 import { globMatcher } from '../tools/glob-pattern.ts';
 import { sandboxFromDriver } from './driver.ts';
 import type {
+  CheckpointRequest,
+  DriverFork,
   DriverResult,
   EnvExecOptions,
   EnvStat,
+  FilesCheckpoint,
+  ForkRequest,
   GlobOptions,
   SandboxDriver,
   SandboxFactory,
   WorkOutcome,
 } from './env.ts';
+import { landTree, readTree, subtree, type Tree, writeTree } from './virtual-tree.ts';
 
 /** Options of `virtual()`. */
 export interface VirtualOptions {
@@ -35,6 +40,27 @@ export interface VirtualOptions {
 
 /** Of work that goes on later, maybe with another factory: an agent may make one each time. */
 const suspended = new Map<string, Promise<Bash>>();
+/** As `suspended`. The key is that of the sandbox, with the name behind it. */
+const suspendedForks = new Map<string, Fork>();
+
+/** What a fork is made of, besides its own shell. */
+interface Fork {
+  bash: Bash;
+  /** What both were made of. */
+  base: Tree;
+}
+
+/** What a shell has besides its files. */
+interface Origin {
+  kind: 'agent' | 'run';
+  id: string;
+  key: string;
+  /** Another one like it. */
+  make: () => Promise<Bash>;
+}
+
+/** They tell nothing of the work. */
+const ofTheShell = { leftOut: ['dev', 'proc'] };
 
 /**
  * A shell and files in the memory of this process, by `just-bash`: for tests, and for work on texts. It has no real
@@ -69,15 +95,20 @@ export function virtual(options: VirtualOptions = {}): SandboxFactory {
         throw new SandboxGoneError({ kind, id, reason: 'it was in the memory of a process that has ended' });
       }
       suspended.delete(key);
-      const bash = before ?? makeBash(options, cwd);
+      const make = (given: VirtualOptions) => makeBash(given, cwd);
+      const bash = before ?? make(options);
       kept.set(key, bash);
       const forget = () => void kept.delete(key);
       bash.catch(forget);
       const dispose = (outcome?: WorkOutcome) => {
         if (outcome === 'suspended') suspended.set(key, bash);
-        else if (outcome !== undefined && outcome !== 'left') forget();
+        else if (outcome !== undefined && outcome !== 'left') {
+          forget();
+          for (const fork of suspendedForks.keys()) if (fork.startsWith(`${key}/`)) suspendedForks.delete(fork);
+        }
       };
-      return sandboxFromDriver(new VirtualDriver(await bash), { cwd, dispose });
+      const origin = { kind, id, key, make: () => make({ ...options, files: {} }) };
+      return sandboxFromDriver(new VirtualDriver(await bash, origin), { cwd, dispose });
     },
   };
 }
@@ -98,10 +129,14 @@ async function makeBash({ files = {}, env, network, bash }: VirtualOptions, cwd:
 class VirtualDriver implements SandboxDriver {
   readonly #bash: Bash;
   readonly #fs: IFileSystem;
+  readonly #origin: Origin;
+  /** Of the changes of whole trees, which are made one after the other. */
+  #changed: Promise<unknown> = Promise.resolve();
 
-  constructor(bash: Bash) {
+  constructor(bash: Bash, origin: Origin) {
     this.#bash = bash;
     this.#fs = bash.fs;
+    this.#origin = origin;
   }
 
   async exec(command: string, options: EnvExecOptions = {}): Promise<DriverResult> {
@@ -205,6 +240,68 @@ class VirtualDriver implements SandboxDriver {
     return { matches: matches.slice(0, limit), total: matches.length, truncated: matches.length > limit };
   }
 
+  async fork({ names, root, resume, signal }: ForkRequest): Promise<DriverFork[]> {
+    const { kind, id, make, key } = this.#origin;
+    const keyOf = (name: string) => `${key}/${name}`;
+    const forkOf = (fork: Fork, name: string): VirtualFork => {
+      const own = { ...this.#origin, key: keyOf(name) };
+      const land = (options: { signal: AbortSignal }) => this.#land(fork, root, options.signal);
+      return new VirtualFork(fork.bash, own, { land, keep: () => void suspendedForks.set(own.key, fork) });
+    };
+    if (resume) {
+      const reason = 'a fork of it was in the memory of a process that has ended';
+      return names.map((name) => {
+        const fork = suspendedForks.get(keyOf(name));
+        if (!fork) throw new SandboxGoneError({ kind, id, reason });
+        suspendedForks.delete(keyOf(name));
+        return forkOf(fork, name);
+      });
+    }
+    const all = await readTree(this.#fs, '/', ofTheShell);
+    const base = subtree(all, posix.relative('/', root));
+    const forks: DriverFork[] = [];
+    for (const name of names) {
+      signal.throwIfAborted();
+      suspendedForks.delete(keyOf(name));
+      const bash = await make();
+      if (bash.fs === this.#fs) {
+        throw new SandboxOperationUnsupportedError({
+          operation: 'forks',
+          options: ['a bash that gives each the same fs'],
+        });
+      }
+      await writeTree(bash.fs, '/', all, ofTheShell);
+      forks.push(forkOf({ bash, base }, name));
+    }
+    return forks;
+  }
+
+  async #land({ bash, base }: Fork, root: string, signal: AbortSignal): Promise<void> {
+    const changed = await readTree(bash.fs, root);
+    await this.#change(() => landTree(this.#fs, root, { base, changed, signal }));
+  }
+
+  async checkpoint({ name, root, resume }: CheckpointRequest): Promise<FilesCheckpoint> {
+    const { kind, id } = this.#origin;
+    const kept = checkpointsOf(this.#bash);
+    if (!resume) kept.set(name, await readTree(this.#fs, root));
+    return {
+      rollback: async ({ signal }) => {
+        const tree = kept.get(name);
+        if (!tree) throw new SandboxGoneError({ kind, id, reason: 'the checkpoint is no longer kept' });
+        signal.throwIfAborted();
+        await this.#change(() => writeTree(this.#fs, root, tree));
+      },
+      drop: async () => void kept.delete(name),
+    };
+  }
+
+  #change(work: () => Promise<void>): Promise<void> {
+    const changed = this.#changed.then(work);
+    this.#changed = changed.catch(() => {}); // who asked for it is told
+    return changed;
+  }
+
   /** It would make things below a file, too. */
   async #checkParents(path: string, operation: string): Promise<void> {
     let parent = posix.dirname(path);
@@ -222,6 +319,30 @@ class VirtualDriver implements SandboxDriver {
       else if (found.isFile) yield { path, time: found.mtime.getTime() };
     }
   }
+}
+
+class VirtualFork extends VirtualDriver implements DriverFork {
+  readonly land: DriverFork['land'];
+  readonly #keep: () => void;
+
+  constructor(bash: Bash, origin: Origin, { land, keep }: { land: DriverFork['land']; keep: () => void }) {
+    super(bash, origin);
+    this.land = land;
+    this.#keep = keep;
+  }
+
+  dispose(outcome?: WorkOutcome): void {
+    if (outcome === 'suspended') this.#keep();
+  }
+}
+
+/** As long as the shell itself. */
+const checkpoints = new WeakMap<Bash, Map<string, Tree>>();
+
+function checkpointsOf(bash: Bash): Map<string, Tree> {
+  const kept = checkpoints.get(bash) ?? new Map<string, Tree>();
+  checkpoints.set(bash, kept);
+  return kept;
 }
 
 interface RipgrepLine {

@@ -69,9 +69,12 @@ test('is known to a second copy of the package in the same process', async () =>
   expect(isDefined('action', noop)).toBe(true);
 });
 
-// contract: 11-not-yet
-test('says of a part that is not built yet that it is not supported in this version', async () => {
-  expect(issuesOf(() => defineAction(untyped({ ...noop, files: 'transaction' }))).files).toContain('not supported');
+// contract: 1.2-files
+test('says of the files of an action whether they are a transaction', async () => {
+  const given = { name: 'noop', description: 'Does nothing.', run: () => {} };
+  expect(defineAction({ ...given, files: 'transaction' }).files).toBe('transaction');
+  expect(noop).not.toHaveProperty('files');
+  expect(issuesOf(() => defineAction(untyped({ ...given, files: 'forked' }))).files).toContain('transaction');
 });
 
 // contract: 1.6-durability

@@ -5,6 +5,7 @@ import { SqliteStore } from '../../../src/journal/sqlite/sqlite-store.ts';
 import { type AgentConfig, defineAgent, resolveAgent } from '../../../src/runtime/define/agent.ts';
 import type { EventBody, RuntimeEvent } from '../../../src/runtime/events/event.ts';
 import { UsageMeter } from '../../../src/runtime/events/scope.ts';
+import { Forks } from '../../../src/runtime/harness/forks.ts';
 import { OpenHarness } from '../../../src/runtime/harness/open-harness.ts';
 import { Models } from '../../../src/runtime/model/providers.ts';
 import { Mailbox } from '../../../src/runtime/run/mailbox.ts';
@@ -37,6 +38,7 @@ export async function harnessBench(config: AgentConfig = {}, { depth = 0 }: { de
   const stop = new AbortController();
   const meter = new UsageMeter();
   const env = await local({ cwd }).createSandbox(sandboxRequest({ signal: stop.signal }));
+  const rest = new Rest();
   const harness = new OpenHarness({
     name: 'default',
     env,
@@ -52,7 +54,8 @@ export async function harnessBench(config: AgentConfig = {}, { depth = 0 }: { de
     meter,
     steps: new Steps(journal),
     conversations: new Map(),
-    rest: new Rest(),
+    rest,
+    forks: new Forks(rest),
     mailbox: new Mailbox(store, 'run_bench'),
     maxValueBytes: 16 * 1024 * 1024,
     depth,

@@ -15,6 +15,8 @@ interface Calls {
   readlink(path: Path): Maybe<Buffer>;
   rename(from: Path, to: Path): Maybe<void>;
   unlink(path: Path): Maybe<void>;
+  symlink(target: Path, path: Path): Maybe<void>;
+  link(from: Path, to: Path): Maybe<void>;
   fchmod(file: number, mode: number): Maybe<void>;
   futimes(file: number, accessed: Times, modified: Times): Maybe<void>;
   /** @param at - `null`: where the last one ended. @returns how many bytes came */
@@ -33,6 +35,8 @@ const onThread: Calls = {
   readlink: promisify<Path, Buffer>((path, done) => fs.readlink(path, 'buffer', done)),
   rename: promisify(fs.rename),
   unlink: promisify(fs.unlink),
+  symlink: promisify<Path, Path>(fs.symlink),
+  link: promisify(fs.link),
   fchmod: promisify(fs.fchmod),
   futimes: promisify(fs.futimes),
   read: promisify<number, Uint8Array, number | null, number>((file, buffer, at, done) =>
@@ -55,6 +59,8 @@ const atOnce: Calls = {
   readlink: (path) => fs.readlinkSync(path, 'buffer'),
   rename: fs.renameSync,
   unlink: fs.unlinkSync,
+  symlink: fs.symlinkSync,
+  link: fs.linkSync,
   fchmod: fs.fchmodSync,
   futimes: fs.futimesSync,
   read: (file, buffer, at) =>
@@ -73,7 +79,8 @@ const local = /^(overlay|ext[234]|xfs|btrfs|zfs|f2fs|tmpfs|ramfs|devtmpfs|devpts
  * unless there is a file system in the sandbox that may not answer: nothing else would be done until it does. Mounts do
  * not change while the sandbox runs: nothing in it may mount.
  */
-export const calls: Calls = mountedTypes().every((type) => local.test(type)) ? atOnce : onThread;
+export const answersAtOnce = mountedTypes().every((type) => local.test(type));
+export const calls: Calls = answersAtOnce ? atOnce : onThread;
 
 /** proc_pid_mountinfo(5): the type is behind a `-`. */
 function mountedTypes(): string[] {

@@ -1,148 +1,190 @@
-import { constants, promises as fs } from 'node:fs';
-import type { FileHandle } from 'node:fs/promises';
-import { type Extract, extract, type Header } from 'tar-stream';
+import * as fs from 'node:fs';
 import type { FsUnpack } from '../../src/protocol/fs.ts';
 import type { WireStream } from '../../src/protocol/mux.ts';
-import { nameOfBytes } from '../../src/protocol/names.ts';
 import { Pace } from '../../src/protocol/pace.ts';
 import { RequestError } from '../errors.ts';
-import { calls, writeAll } from './calls.ts';
+import { answersAtOnce, calls, writeAll } from './calls.ts';
 import { makeDirectories, makeDirectory } from './directory.ts';
 import { withPart } from './part.ts';
 import { codeOf, hasCode, kernelPath } from './path.ts';
+import { type ArchiveEntry, TarReader } from './tar-reader.ts';
 
-type Entry = Extract extends AsyncIterable<infer Item> ? Item : never;
-
-// Archives from before POSIX are marked by nothing but their sum; tar-stream's types leave both options out.
-// `latin1` keeps the bytes of names.
-const formats: NonNullable<Parameters<typeof extract>[0]> & { allowUnknownFormat: true; filenameEncoding: string } = {
-  allowUnknownFormat: true,
-  filenameEncoding: 'latin1',
-};
+const { constants } = fs;
+const newFile = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
+const permissions = 0o777;
+const allModeBits = 0o7777;
 
 // Each directory on the way to an entry is held open.
 const maxDepth = 500;
 
-/** A file up to this size is made while the entries after it are read. */
+/** The content of a file up to this size is written at once. */
 const smallBytes = 64 * 1024;
-const madeAtOnce = 16;
+/** On other threads so many small files are made while the entries after them are read. */
+const madeTogether = 16;
 
 /**
  * Files, links and directories get the modes of the archive, files and directories its times too; owner is who unpacks.
  * What is there under the same name is replaced in one step; a directory that is there keeps its mode and time. What
  * came before an entry that fails stays, and the error says so; so may a few small files that came after it.
+ * @param isAtOnce - small files are made on this thread. Default: where no file system keeps it waiting
  */
-export async function unpack({ path }: FsUnpack, stream: WireStream, signal: AbortSignal): Promise<void> {
-  const archive = extract(formats);
-  const source = new ArchiveSource(stream, archive);
-  let current = '';
-  let tree: OpenTree | undefined;
-  const making = new FilesInTheMaking();
+export async function unpack(
+  { path }: FsUnpack,
+  stream: WireStream,
+  signal: AbortSignal,
+  isAtOnce: boolean = answersAtOnce,
+): Promise<void> {
   try {
-    tree = await OpenTree.at(path);
-    const pace = new Pace(signal);
-    const feeding = source.feed();
-    for await (const entry of archive) {
-      decodeNames(entry.header);
-      current = entry.header.name;
-      await unpackEntry(tree, entry, making);
-      entry.resume(); // a content that nobody wants, of a link for instance
-      await pace.turn();
-    }
-    await feeding;
-    await making.all();
-    await tree.leaveAll();
-  } catch (error) {
-    // Where the stream broke off, the archive only knows that it was destroyed.
-    const reason = source.error ?? error;
-    stream.cancel();
-    await making.settled();
-    throw making.failure ?? (current === '' ? withoutEntry(reason) : atEntry(current, reason));
-  } finally {
-    archive.destroy(null);
-    await tree?.close();
-  }
-}
-
-/** A pax header is UTF-8, and decoded as that. */
-function decodeNames(header: Header): void {
-  const pax = typeof header.pax === 'object' && header.pax !== null ? header.pax : {};
-  if (!('path' in pax)) header.name = nameOfBytes(Buffer.from(header.name, 'latin1'));
-  if (!('linkpath' in pax) && header.linkname) header.linkname = nameOfBytes(Buffer.from(header.linkname, 'latin1'));
-}
-
-/** Gives the bytes of a stream to an archive. Its error comes out where the entries are read. */
-class ArchiveSource {
-  readonly #stream: WireStream;
-  readonly #archive: Extract;
-  error: Error | undefined;
-
-  constructor(stream: WireStream, archive: Extract) {
-    this.#stream = stream;
-    this.#archive = archive;
-  }
-
-  async feed(): Promise<void> {
+    const tree = await OpenTree.at(path);
     try {
-      for (let chunk = await this.#stream.read(); chunk !== null; chunk = await this.#stream.read()) {
-        if (this.#archive.destroyed) return;
-        if (!this.#archive.write(chunk)) await drained(this.#archive);
+      await new Unpacking(stream, tree, isAtOnce).run(signal);
+    } finally {
+      await tree.close();
+    }
+  } catch (error) {
+    stream.cancel();
+    throw error;
+  }
+}
+
+/** The directory that the tree is at. */
+interface Parent {
+  /** What the names of entries in it begin with. */
+  prefix: string;
+  path: string;
+  /** One that a file which was made with it had at once: of others the umask, or an ACL of the directory, takes bits away. */
+  grantedMode: number | undefined;
+}
+
+class Unpacking {
+  readonly #stream: WireStream;
+  readonly #tree: OpenTree;
+  readonly #isAtOnce: boolean;
+  readonly #archive = new TarReader();
+  readonly #making = new FilesInTheMaking();
+  #parent: Parent | undefined;
+
+  constructor(stream: WireStream, tree: OpenTree, isAtOnce: boolean) {
+    this.#stream = stream;
+    this.#tree = tree;
+    this.#isAtOnce = isAtOnce;
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const pace = new Pace(signal);
+    let current: string | undefined;
+    try {
+      for (;;) {
+        const entry = this.#archive.next();
+        if (entry) {
+          current = entry.name;
+          // Nothing is waited for that need not be: of many small files that would be a part of the time.
+          const unpacking = this.#unpack(entry);
+          if (unpacking) await unpacking;
+          if (pace.isOver) await pace.turn();
+        } else if (!(await this.#more())) {
+          break;
+        }
       }
-      this.#archive.end(null);
+      await this.#making.all();
+      await this.#tree.leaveAll();
     } catch (error) {
-      this.error = error instanceof Error ? error : new Error(String(error));
-      this.#archive.destroy(this.error);
+      await this.#making.settled();
+      throw this.#making.failure ?? (current === undefined ? error : atEntry(current, error));
+    }
+  }
+
+  /** @returns whether there was something */
+  async #more(): Promise<boolean> {
+    const chunk = await this.#stream.read();
+    if (chunk) this.#archive.push(chunk);
+    else this.#archive.end();
+    return chunk !== null;
+  }
+
+  #unpack(entry: ArchiveEntry): Promise<void> | undefined {
+    if (!this.#isAtOnce || !isSmallFile(entry)) return this.#unpackInSteps(entry);
+    const { prefix, name } = split(entry.name);
+    if (prefix !== this.#parent?.prefix || !isPlain(name)) return this.#unpackInSteps(entry);
+    const content = this.#archive.content();
+    return content ? putSmallFile(this.#parent, name, entry, content) : this.#unpackInSteps(entry);
+  }
+
+  async #unpackInSteps(entry: ArchiveEntry): Promise<void> {
+    const names = namesOf(entry.name);
+    const last = names.at(-1);
+    const isSmall = isSmallFile(entry);
+    // Another directory, a further file of this name, a link to one: each wants to find what came before it.
+    if (!isSmall || !this.#tree.isAt(names.slice(0, -1)) || this.#making.has(last)) await this.#making.all();
+    this.#parent = undefined;
+    if (isDirectory(entry)) {
+      await this.#tree.enter(names);
+      this.#tree.onLeave({ mode: modeOf(entry), time: timeOf(entry) });
+      return;
+    }
+    if (last === undefined) throw new RequestError('unsafe_entry', 'it has the name of the directory itself');
+    const path = await this.#tree.enter(names.slice(0, -1));
+    const parent: Parent = { prefix: split(entry.name).prefix, path, grantedMode: undefined };
+    this.#parent = parent;
+    switch (entry.kind) {
+      case 'file': {
+        if (!isSmall) return await put(path, last, (place) => makeFile(place, entry, this.#pieces()));
+        const content = await this.#content();
+        if (this.#isAtOnce) return await putSmallFile(parent, last, entry, content);
+        return await this.#making.add(last, entry.name, () =>
+          put(path, last, (place) => makeFile(place, entry, [content])),
+        );
+      }
+      case 'symlink': {
+        const target = kernelPath(linkOf(entry));
+        return await put(path, last, (place) => calls.symlink(target, kernelPath(place)));
+      }
+      case 'hard link':
+        return await this.#tree.below(namesOf(linkOf(entry)), (target) =>
+          put(path, last, (place) => calls.link(kernelPath(target), kernelPath(place))),
+        );
+      case 'sparse file':
+        throw new RequestError('unsafe_entry', 'it is a sparse file, of which the archive has only parts');
+      default:
+        throw new RequestError('unsafe_entry', 'it is no file, directory or link');
+    }
+  }
+
+  async #content(): Promise<Buffer> {
+    for (;;) {
+      const content = this.#archive.content();
+      if (content) return content;
+      await this.#more();
+    }
+  }
+
+  async *#pieces(): AsyncGenerator<Buffer, void> {
+    while (this.#archive.left > 0) {
+      const piece = this.#archive.piece();
+      if (piece) yield piece;
+      else await this.#more();
     }
   }
 }
 
-function drained(archive: Extract): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      archive.off('drain', done);
-      archive.off('close', done);
-      resolve();
-    };
-    archive.on('drain', done);
-    archive.on('close', done);
-  });
+/** Old archives mark a directory by a slash at the end alone. */
+function isDirectory({ kind, name }: ArchiveEntry): boolean {
+  return kind === 'directory' || (kind === 'file' && name.endsWith('/'));
 }
 
-async function unpackEntry(tree: OpenTree, entry: Entry, making: FilesInTheMaking): Promise<void> {
-  const { header } = entry;
-  const names = namesOf(header.name);
-  const last = names.at(-1);
-  const isSmall = header.type === 'file' && header.size <= smallBytes && !header.name.endsWith('/');
-  // Another directory, a further file of this name, a link to one: each wants to find what came before it.
-  if (!isSmall || !tree.isAt(names.slice(0, -1)) || making.has(last)) await making.all();
-  if (header.type === 'directory' || (header.type === 'file' && header.name.endsWith('/'))) {
-    // Old archives mark a directory by a slash at the end alone.
-    await tree.enter(names);
-    tree.onLeave({ mode: modeOf(header), time: timeOf(header) });
-    return;
-  }
-  if (last === undefined) throw new RequestError('unsafe_entry', 'it has the name of the directory itself');
-  const parent = await tree.enter(names.slice(0, -1));
-  switch (header.type) {
-    case 'file':
-    case 'contiguous-file':
-      if (!isSmall) return await put(parent, last, (path) => makeFile(path, header, contentOf(entry)));
-      return await makeSmall(making, parent, last, entry);
-    case 'symlink':
-      return await put(parent, last, (path) => fs.symlink(kernelPath(linkOf(header)), kernelPath(path)));
-    case 'link':
-      return await tree.below(namesOf(linkOf(header)), (target) =>
-        put(parent, last, (path) => fs.link(kernelPath(target), kernelPath(path))),
-      );
-    default:
-      throw new RequestError('unsafe_entry', 'it is no file, directory or link');
-  }
+function isSmallFile(entry: ArchiveEntry): boolean {
+  return entry.kind === 'file' && entry.size <= smallBytes && !isDirectory(entry);
 }
 
-async function makeSmall(making: FilesInTheMaking, parent: string, name: string, entry: Entry): Promise<void> {
-  const { header } = entry;
-  const content = await allOf(entry);
-  await making.add(name, header.name, () => put(parent, name, (path) => makeFile(path, header, content)));
+/** The last name of an entry, and all before it. */
+function split(path: string): { prefix: string; name: string } {
+  const end = path.lastIndexOf('/') + 1;
+  return { prefix: path.slice(0, end), name: path.slice(end) };
+}
+
+/** Whether it is a name to which `namesOf` has no objection. */
+function isPlain(name: string): boolean {
+  return name !== '' && name !== '.' && name !== '..' && !name.includes('\0');
 }
 
 /** The names on the way to an entry. */
@@ -155,58 +197,92 @@ function namesOf(path: string): string[] {
   return names;
 }
 
-function linkOf({ linkname }: Header): string {
-  if (!linkname) throw new RequestError('invalid_tar', 'it is a link to nothing');
-  if (linkname.includes('\0')) throw new RequestError('unsafe_entry', 'what it links to holds a NUL');
-  return linkname;
+function linkOf({ linkTarget }: ArchiveEntry): string {
+  if (linkTarget === '') throw new RequestError('invalid_tar', 'it is a link to nothing');
+  if (linkTarget.includes('\0')) throw new RequestError('unsafe_entry', 'what it links to holds a NUL');
+  return linkTarget;
 }
 
+type Make = (path: string) => void | Promise<void>;
+
 /** Makes something new, or makes it beside what is there and puts it in its place. */
-async function put(parent: string, name: string, make: (path: string) => Promise<void>): Promise<void> {
-  const path = `${parent}/${name}`;
+async function put(parent: string, name: string, make: Make): Promise<void> {
   try {
-    return await make(path);
+    return await make(`${parent}/${name}`);
   } catch (error) {
     if (!hasCode(error, 'EEXIST')) throw error;
   }
+  await replace(parent, name, make);
+}
+
+async function replace(parent: string, name: string, make: Make): Promise<void> {
   await withPart(parent, async (part) => {
     try {
       await make(part);
-      await fs.rename(part, kernelPath(path));
+      await calls.rename(part, kernelPath(`${parent}/${name}`));
     } finally {
       // Also after a rename that went well: between two names of one file it does nothing.
-      await fs.rm(part, { force: true });
+      await remove(part);
     }
   });
 }
 
+async function remove(path: string): Promise<void> {
+  try {
+    await calls.unlink(kernelPath(path));
+  } catch (error) {
+    if (!hasCode(error, 'ENOENT')) throw error;
+  }
+}
+
+/** As `put` of `makeFile`, but where nothing has to be replaced it waits for nothing. */
+function putSmallFile(parent: Parent, name: string, entry: ArchiveEntry, content: Buffer): Promise<void> | undefined {
+  const make = (path: string) => makeSmallFile(path, entry, content, parent);
+  try {
+    make(`${parent.path}/${name}`);
+    return undefined;
+  } catch (error) {
+    if (!hasCode(error, 'EEXIST')) throw error;
+    return replace(parent.path, name, make);
+  }
+}
+
+function makeSmallFile(path: string, entry: ArchiveEntry, content: Buffer, parent: Parent): void {
+  const mode = modeOf(entry);
+  const file = fs.openSync(kernelPath(path), newFile, mode & permissions);
+  try {
+    for (let at = 0; at < content.length; ) at += fs.writeSync(file, content, at);
+    if (mode !== parent.grantedMode) {
+      if (mode <= permissions && mode === (fs.fstatSync(file).mode & allModeBits)) parent.grantedMode = mode;
+      else fs.fchmodSync(file, mode);
+    }
+    const time = timeOf(entry);
+    if (time !== undefined) fs.futimesSync(file, time, time);
+  } catch (error) {
+    fs.rmSync(kernelPath(path), { force: true });
+    throw error;
+  } finally {
+    fs.closeSync(file);
+  }
+}
+
 async function makeFile(
   path: string,
-  header: Header,
+  entry: ArchiveEntry,
   content: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
 ): Promise<void> {
   const file = await calls.open(kernelPath(path), 'wx', 0o600);
   try {
-    for await (const chunk of content) await writeAll(file, [chunk]);
-    await calls.fchmod(file, modeOf(header));
-    const time = timeOf(header);
-    if (time) await calls.futimes(file, time, time);
+    for await (const piece of content) await writeAll(file, [piece]);
+    await calls.fchmod(file, modeOf(entry));
+    const time = timeOf(entry);
+    if (time !== undefined) await calls.futimes(file, time, time);
   } catch (error) {
-    await fs.rm(kernelPath(path), { force: true });
+    await remove(path);
     throw error;
   } finally {
     await calls.close(file);
   }
-}
-
-function contentOf(entry: Entry): AsyncIterable<Uint8Array> {
-  return entry as AsyncIterable<Uint8Array>; // tar-stream gives nothing else
-}
-
-async function allOf(entry: Entry): Promise<Uint8Array[]> {
-  const chunks: Uint8Array[] = [];
-  for await (const chunk of contentOf(entry)) chunks.push(chunk);
-  return chunks;
 }
 
 /** Small files that are made beside each other, all in the directory that the tree is at. */
@@ -215,7 +291,7 @@ class FilesInTheMaking {
   #added = 0;
   #failedAt = Number.POSITIVE_INFINITY;
   /** Of the first in the archive that could not be made. */
-  failure: Error | undefined;
+  failure: unknown;
 
   has(name: string | undefined): boolean {
     return name !== undefined && this.#byName.has(name);
@@ -224,7 +300,7 @@ class FilesInTheMaking {
   /** Begins one when there is room for it. @throws an earlier one's failure */
   async add(name: string, entryName: string, make: () => Promise<void>): Promise<void> {
     const [oldest] = this.#byName.values();
-    if (this.#byName.size >= madeAtOnce) await oldest;
+    if (this.#byName.size >= madeTogether) await oldest;
     if (this.failure) throw this.failure;
     const at = this.#added++;
     const making = make()
@@ -248,28 +324,24 @@ class FilesInTheMaking {
   }
 }
 
-function modeOf({ mode }: Header): number {
-  return mode & 0o7777;
+function modeOf({ mode }: ArchiveEntry): number {
+  return mode & allModeBits;
 }
 
-/**
- * `undefined` for a time that no file system knows. A pax header has the fractions. As a date: Node takes a negative
- * number for the present.
- */
-function timeOf({ pax, mtime }: Header): Date | undefined {
-  const precise = typeof pax === 'object' && pax !== null && 'mtime' in pax ? Number(pax.mtime) : undefined;
-  const seconds = precise ?? mtime.getTime() / 1000;
-  return Math.abs(seconds) < 2 ** 40 ? new Date(seconds * 1000) : undefined;
+/** `undefined` for a time that no file system knows. Node takes a negative number, but not such a date, for the present. */
+function timeOf({ modifiedSeconds }: ArchiveEntry): Date | number | undefined {
+  if (!(Math.abs(modifiedSeconds) < 2 ** 40)) return undefined;
+  return modifiedSeconds < 0 ? new Date(modifiedSeconds * 1000) : modifiedSeconds;
 }
 
 interface Attributes {
   mode: number;
-  time: Date | undefined;
+  time: Date | number | undefined;
 }
 
 interface Level {
   name: string;
-  directory: FileHandle;
+  directory: number;
   isNew: boolean;
   onLeave?: Attributes;
 }
@@ -281,16 +353,16 @@ interface Level {
  * may be one that nothing can be put into, and what is put into it changes its time.
  */
 class OpenTree {
-  readonly #root: FileHandle;
+  readonly #root: number;
   readonly #levels: Level[] = [];
 
-  private constructor(root: FileHandle) {
+  private constructor(root: number) {
     this.#root = root;
   }
 
   static async at(path: string): Promise<OpenTree> {
     makeDirectories(path);
-    return new OpenTree(await fs.open(kernelPath(path), constants.O_RDONLY | constants.O_DIRECTORY));
+    return new OpenTree(await calls.open(kernelPath(path), constants.O_RDONLY | constants.O_DIRECTORY));
   }
 
   /** Goes to the directory, and makes what is missing on the way. @returns a path to it that can't lead elsewhere */
@@ -321,7 +393,7 @@ class OpenTree {
 
   /** Calls `use` with a path of what is there under these names. */
   async below(names: string[], use: (path: string) => Promise<void>): Promise<void> {
-    const opened: FileHandle[] = [];
+    const opened: number[] = [];
     try {
       let parent = this.#root;
       for (const name of names.slice(0, -1)) {
@@ -330,14 +402,14 @@ class OpenTree {
       }
       await use(`${pathOf(parent)}/${names.at(-1) ?? '.'}`);
     } finally {
-      for (const directory of opened) await directory.close();
+      for (const directory of opened) await calls.close(directory);
     }
   }
 
   /** Without setting attributes: something went wrong. */
   async close(): Promise<void> {
-    for (const { directory } of this.#levels) await directory.close();
-    await this.#root.close();
+    for (const { directory } of this.#levels) await calls.close(directory);
+    await calls.close(this.#root);
   }
 
   async #leave(): Promise<void> {
@@ -345,11 +417,11 @@ class OpenTree {
     if (level === undefined) return;
     if (level.onLeave) {
       const { mode, time } = level.onLeave;
-      await level.directory.chmod(mode);
-      if (time) await level.directory.utimes(time, time);
+      await calls.fchmod(level.directory, mode);
+      if (time !== undefined) await calls.futimes(level.directory, time, time);
     }
     this.#levels.pop();
-    await level.directory.close();
+    await calls.close(level.directory);
   }
 
   #here(): string {
@@ -357,8 +429,8 @@ class OpenTree {
   }
 }
 
-function pathOf(directory: FileHandle): string {
-  return `/proc/self/fd/${directory.fd}`;
+function pathOf(directory: number): string {
+  return `/proc/self/fd/${directory}`;
 }
 
 /** @returns whether it was missing */
@@ -372,11 +444,11 @@ function makeMissing(path: string): boolean {
   }
 }
 
-async function openNoFollow(path: string): Promise<FileHandle> {
+async function openNoFollow(path: string): Promise<number> {
   try {
-    return await fs.open(kernelPath(path), constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+    return await calls.open(kernelPath(path), constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
   } catch (error) {
-    if (hasCode(error, 'ENOTDIR', 'ELOOP') && (await fs.lstat(kernelPath(path))).isSymbolicLink()) {
+    if (hasCode(error, 'ENOTDIR', 'ELOOP') && (await calls.lstat(kernelPath(path))).isSymbolicLink()) {
       throw new RequestError('unsafe_entry', 'its way goes through a link');
     }
     throw error;
@@ -384,21 +456,13 @@ async function openNoFollow(path: string): Promise<FileHandle> {
 }
 
 /** The paths in the kernel's errors are those of open directories, which tell nobody anything. */
-function atEntry(name: string, error: unknown): Error {
-  const { code, message } = withoutEntry(error);
-  const reason = /^E[A-Z]+$/.test(code) && !(error instanceof RequestError) ? code : message;
+function atEntry(name: string, error: unknown): unknown {
+  const code = codeOf(error);
+  if (code === undefined || !(error instanceof Error)) return error; // a fault of ours
+  const reason = /^E[A-Z]+$/.test(code) && !(error instanceof RequestError) ? code : error.message;
   const text =
     code === 'unsafe_entry' // the host's error names the entry itself
       ? `${reason}; what came before it is there`
       : `Unpacking stopped at ${JSON.stringify(name.slice(0, 300))}: ${reason}. What came before it is there.`;
   return new RequestError(code, text, name.slice(0, 1_000));
-}
-
-/** `tar-stream` gives errors without a code, for what is no archive, or with that of a stream which was cut off. */
-function withoutEntry(error: unknown): Error & { code: string } {
-  const code = codeOf(error);
-  const message = error instanceof Error ? error.message : String(error);
-  if (code === undefined) return new RequestError('invalid_tar', message);
-  if (code === 'STREAM_DESTROYED') return new RequestError('invalid_tar', 'the archive ends within it');
-  return error instanceof Error ? Object.assign(error, { code }) : new RequestError(code, message);
 }

@@ -1,4 +1,4 @@
-import { bytesOfName, hasEscapes, nameBytes } from './names.ts';
+import { bytesOfName, hasEscapes, nameBytes, nameOfBytes } from './names.ts';
 
 export interface TarEntry {
   name: string;
@@ -76,10 +76,15 @@ function ustar(
   header.write(typeFlag, 156);
   bytesOfName(linkTarget).copy(header, 157, 0, 100);
   header.write('ustar\x0000', 257);
-  // The sum counts its own field as spaces.
-  const sum = header.reduce((total, byte) => total + byte, 8 * 0x20);
-  header.write(`${octal(sum, 6)}\0 `, 148);
+  header.write(`${octal(tarSum(header), 6)}\0 `, 148);
   return header;
+}
+
+/** What a header says of its bytes, where this field itself counts as spaces. */
+export function tarSum(header: Uint8Array): number {
+  let sum = 8 * 0x20;
+  for (let at = 0; at < header.length; at++) if (at < 148 || at >= 156) sum += header[at] ?? 0;
+  return sum;
 }
 
 /** Without room it is 0: the pax header before says it then. */
@@ -94,6 +99,23 @@ function paxRecord(key: string, value: string | number): string {
   const bytes = Buffer.byteLength(rest);
   const guess = bytes + String(bytes).length;
   return `${bytes + String(guess).length}${rest}`;
+}
+
+/** Records of `length key=value\n`, where the length counts itself; `undefined`: it is none. */
+export function paxRecords(body: Buffer): Map<string, string> | undefined {
+  const records = new Map<string, string>();
+  // As a whole: a text for each record of a header that has thousands would take 20 ms.
+  const text = body.toString('latin1');
+  const start = /(\d{1,7}) ([^=\n]+)=/y;
+  for (let at = 0; at < body.length; ) {
+    start.lastIndex = at;
+    const [head = '', length = '', key = ''] = start.exec(text) ?? [];
+    const end = at + Number(length);
+    if (end <= at + head.length || body[end - 1] !== 0x0a) return undefined;
+    records.set(key, nameOfBytes(body.subarray(at + head.length, end - 1)));
+    at = end;
+  }
+  return records;
 }
 
 function isAscii(text: string): boolean {

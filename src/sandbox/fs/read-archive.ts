@@ -1,4 +1,5 @@
 import { nameOfBytes } from '../../protocol/names.ts';
+import { paxRecords, tarBlockBytes, tarSum } from '../../protocol/tar-header.ts';
 import { InvalidArchiveError } from '../errors.ts';
 
 export interface ArchiveEntry {
@@ -10,8 +11,6 @@ export interface ArchiveEntry {
   /** To be read to its end before the next entry is asked for. */
   content: AsyncIterable<Uint8Array>;
 }
-
-const blockBytes = 512;
 
 /** Room for two paths of Linux, as a name and a link's target, and all the numbers. */
 const maxPaxBytes = 16 * 1024;
@@ -37,13 +36,13 @@ export async function* readArchive(tar: AsyncIterable<Uint8Array>): AsyncGenerat
   try {
     let pax = new Map<string, string>();
     const long = new Map<'L' | 'K', string>();
-    for (let block = await bytes.exactly(blockBytes); !isZero(block); block = await bytes.exactly(blockBytes)) {
+    for (let block = await bytes.exactly(tarBlockBytes); !isZero(block); block = await bytes.exactly(tarBlockBytes)) {
       checkSum(block);
       const size = paxSize(pax) ?? number(block, 124, 12);
       const type = text(block, 156, 1) || '0';
       if (type === 'x') {
         if (size > maxPaxBytes) refuse(`a header of it is ${size} bytes long`);
-        pax = paxRecords(await bytes.exactly(size));
+        pax = paxRecords(await bytes.exactly(size)) ?? refuse('a header of it is damaged');
       } else if (type === 'L' || type === 'K') {
         // A long name that is no UTF-8.
         if (size > maxPaxBytes) refuse(`a header of it is ${size} bytes long`);
@@ -58,9 +57,10 @@ export async function* readArchive(tar: AsyncIterable<Uint8Array>): AsyncGenerat
         long.clear();
         yield { name, kind, mode: number(block, 100, 8), size, linkTarget, content: bytes.pieces(size) };
       }
-      await bytes.exactly(-size & (blockBytes - 1)); // the last block of a content is filled up
+      await bytes.exactly(-size & (tarBlockBytes - 1)); // the last block of a content is filled up
     }
-    if (!isZero(await bytes.exactly(blockBytes)) || (await bytes.some(1))) refuse('there is something behind its end');
+    if (!isZero(await bytes.exactly(tarBlockBytes)) || (await bytes.some(1)))
+      refuse('there is something behind its end');
   } finally {
     await bytes.close();
   }
@@ -120,9 +120,7 @@ function isZero(block: Buffer): boolean {
 }
 
 function checkSum(block: Buffer): void {
-  // The sum counts its own field as spaces.
-  const sum = block.reduce((total, byte, i) => total + (i >= 148 && i < 156 ? 0x20 : byte), 0);
-  if (sum !== number(block, 148, 8)) refuse('it is no tar, or it is damaged');
+  if (tarSum(block) !== number(block, 148, 8)) refuse('it is no tar, or it is damaged');
 }
 
 function text(block: Buffer, start: number, length: number): string {
@@ -147,21 +145,4 @@ function paxSize(pax: Map<string, string>): number | undefined {
   if (digits === undefined) return undefined;
   const size = /^\d+$/.test(digits) ? Number(digits) : Number.NaN;
   return Number.isSafeInteger(size) ? size : refuse('a number in it is none');
-}
-
-/** Records of `length key=value\n`, where the length counts itself. */
-function paxRecords(body: Buffer): Map<string, string> {
-  const records = new Map<string, string>();
-  // As a whole: a text for each record of a header that has thousands would take 20 ms.
-  const text = body.toString('latin1');
-  const start = /(\d{1,5}) ([^=\n]+)=/y;
-  for (let at = 0; at < body.length; ) {
-    start.lastIndex = at;
-    const [head = '', length = '', key = ''] = start.exec(text) ?? [];
-    const end = at + Number(length);
-    if (end <= at + head.length || body[end - 1] !== 0x0a) refuse('a header of it is damaged');
-    records.set(key, nameOfBytes(body.subarray(at + head.length, end - 1)));
-    at = end;
-  }
-  return records;
 }

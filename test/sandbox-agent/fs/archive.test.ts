@@ -14,10 +14,12 @@ import { present, receiving, sending } from './operation.ts';
 
 const packed = async (path: string) =>
   (await receiving((stream) => pack({ type: 'fs.pack', requestId: 1, path, stream: 1 }, stream, present))).bytes;
-const unpacked = (archive: Uint8Array, path: string, pieceBytes = 100_000) =>
-  sending(pieces(archive, pieceBytes), (stream) =>
-    unpack({ type: 'fs.unpack', requestId: 1, path, stream: 1 }, stream, present),
-  );
+const unpackedBy =
+  (isAtOnce: boolean) =>
+  (archive: Uint8Array, path: string, pieceBytes = 100_000) =>
+    sending(pieces(archive, pieceBytes), (stream) =>
+      unpack({ type: 'fs.unpack', requestId: 1, path, stream: 1 }, stream, present, isAtOnce),
+    );
 function* pieces(bytes: Uint8Array, size: number) {
   for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
 }
@@ -117,7 +119,12 @@ describe('pack', () => {
   });
 });
 
-describe('unpack', () => {
+describe.each([
+  ['at once', true],
+  ['on other threads', false],
+])('unpack, small files made %s', (_, isAtOnce) => {
+  const unpacked = unpackedBy(isAtOnce);
+
   test.for([['--format=gnu'], ['--format=pax'], ['--format=ustar'], ['--format=v7']])(
     'makes the tree that GNU tar packed with %s',
     async ([format], { folder }) => {
@@ -129,8 +136,8 @@ describe('unpack', () => {
       await fs.symlink(`../${long}`, `${folder}/tree/link`);
       await fs.link(`${folder}/tree/large`, `${folder}/tree/same`);
       await fs.utimes(`${folder}/tree/empty`, 1_000_000, 1_000_000);
-      // The older formats have no such time, and tar-stream reads that of GNU's a second off.
-      if (format === '--format=pax') {
+      // The older formats have no such time.
+      if (format === '--format=pax' || format === '--format=gnu') {
         await fs.utimes(`${folder}/tree/empty`, new Date(-5_000_000), new Date(-5_000_000));
       }
       await fs.mkdir(`${folder}/tree/closed`);
@@ -229,6 +236,21 @@ describe('unpack', () => {
     expect(made.filter((name) => name.startsWith('.'))).toEqual([]);
   });
 
+  test('gives each file the mode and time of its entry, whatever the umask', async ({ folder }) => {
+    const modes = [0o644, 0o664, 0o4755, 0o644, 0o200, 0o1777, 0o4755, 0o600, 0o664, 0o664];
+    const entries = modes.map((mode, at) => ({
+      name: `d/${at}`,
+      mode,
+      pax: { mtime: `${(at - 2) * 10_000}.5` },
+      content: at % 3 === 0 ? 'content' : '',
+    }));
+    await unpacked(await archiveOf(...entries), `${folder}/to`);
+    for (const [at, { name, mode }] of entries.entries()) {
+      const { mode: made, mtimeMs } = await fs.stat(`${folder}/to/${name}`);
+      expect([name, made & 0o7777, mtimeMs]).toEqual([name, mode, (at - 2) * 10_000_000 + (at < 2 ? -500 : 500)]);
+    }
+  });
+
   test.for<[what: string, entries: Header[]]>([
     ['an absolute name', [{ name: '/tmp/evil' }]],
     ['a name that leads out', [{ name: 'a/../../evil' }]],
@@ -257,6 +279,8 @@ describe('unpack', () => {
     ['a device', [{ name: 'd', type: 'character-device', devmajor: 1, devminor: 5 }]],
     ['a block device', [{ name: 'd', type: 'block-device' }]],
     ['a FIFO', [{ name: 'f', type: 'fifo' }]],
+    ['an empty name', [{ name: 'a/', type: 'symlink', linkname: 'x' }, { name: '' }]],
+    ['a sparse file', [{ name: 'GNUSparseFile.0/s', pax: { 'GNU.sparse.major': '1', 'GNU.sparse.minor': '0' } }]],
     ['the directory itself as a file', [{ name: './', type: 'symlink', linkname: 'x' }]],
   ])('refuses %s, and names it', async ([, entries], { folder }) => {
     await fs.mkdir(`${folder}/to`);
@@ -270,6 +294,12 @@ describe('unpack', () => {
     expect((await fs.readdir(folder)).sort()).toEqual(['outside', 'to']);
     expect(await fs.readFile(`${folder}/to/before`, 'utf8')).toBe('x');
     expect(await fs.readFile(`${folder}/outside`, 'utf8')).toBe('untouched');
+  });
+
+  test('refuses a NUL in a name, also behind another file of its directory', async ({ folder }) => {
+    const archive = await archiveOf({ name: 'before', content: 'x' }, { name: 'a', pax: { path: 'a\0b' } });
+    await expect(unpacked(archive, folder)).rejects.toMatchObject({ code: 'unsafe_entry', entry: 'a\0b' });
+    expect(await fs.readdir(folder)).toEqual(['before']);
   });
 
   test('never makes or changes anything outside, for any entries', { timeout: 120_000 }, async ({ folder }) => {
@@ -338,7 +368,8 @@ describe('unpack', () => {
         yield archive.subarray(0, 3_000);
         throw new Error('the host changed its mind');
       })(),
-      (stream) => unpack({ type: 'fs.unpack', requestId: 1, path: `${folder}/to`, stream: 1 }, stream, present),
+      (stream) =>
+        unpack({ type: 'fs.unpack', requestId: 1, path: `${folder}/to`, stream: 1 }, stream, present, isAtOnce),
     );
     await expect(givenUp).rejects.toMatchObject({ code: 'wire_stream' });
     expect(await fs.readdir(`${folder}/to`)).toEqual([]);

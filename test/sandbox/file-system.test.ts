@@ -345,6 +345,23 @@ test('brings nothing out that would lead out, and names it', async ({ sandbox })
   });
 });
 
+test('files that are unpacked have the modes of the archive, also where an ACL takes bits from new ones', async ({
+  sandbox,
+}) => {
+  // `setfacl -d -m u::rwx,g::-,o::-`: acl(5), as the kernel keeps it.
+  const acl = '02000000 01000700ffffffff 04000000ffffffff 20000000ffffffff'.replaceAll(' ', '');
+  const code = `import os; os.mkdir("up"); os.setxattr("up", "system.posix_acl_default", bytes.fromhex("${acl}"))`;
+  expect(await sandbox.exec(['python3', '-c', code])).toMatchObject({ exitCode: 0 });
+  const archive = pack();
+  const modes = [0o644, 0o644, 0o755, 0o644, 0o600, 0o600];
+  for (const [at, mode] of modes.entries()) archive.entry({ name: `${at}`, mode }, 'x');
+  archive.finalize();
+  await sandbox.fs.upload(Readable.from(archive), 'up');
+  await sandbox.exec('touch up/touched');
+  const { stdout } = await sandbox.exec("stat -c '%a' up/*");
+  expect(stdout).toBe('644\n644\n755\n644\n600\n600\n600\n');
+});
+
 test('a full disk is an error with that name, and leaves the old content and nothing else', async ({ host }) => {
   const name = `berth-test-full-${randomUUID()}`;
   const docker = new Docker();

@@ -220,7 +220,8 @@ export class DockerEngine implements Engine {
           if (statusOf(error) !== 409) throw error;
           await container.wait({ condition: 'removed' });
         });
-        if (Config.Labels[originalLabel] !== undefined) await removeForkImage(this.#docker, Image);
+        // The container is gone, whatever comes of that: `sweep` finds it.
+        if (Config.Labels[originalLabel] !== undefined) await removeForkImage(this.#docker, Image).catch(() => {});
       } catch (error) {
         if (statusOf(error) !== 404) throw error; // it is not there, or not any more
       }
@@ -230,7 +231,12 @@ export class DockerEngine implements Engine {
   freeze(id: string, labels: Readonly<Record<string, string>>): Promise<FrozenFiles> {
     const all = { ...this.#options.labels, ...labels };
     const freeze = async () => {
-      const frozen = await freezeFiles(this.#docker, id, all);
+      const frozen = await freezeFiles(this.#docker, id, all, {
+        Image: await this.defaultImage(),
+        Entrypoint: ['/bin/true'],
+        // As one that fills a volume: `sweep` finds it.
+        Labels: { ...this.#options.labels, [agentVolumeLabel]: 'agent' },
+      });
       const copyTo: FrozenFiles['copyTo'] = (...to) => this.#try('copy files', () => frozen.copyTo(...to), noLimit);
       return { ...frozen, copyTo };
     };

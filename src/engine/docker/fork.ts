@@ -18,11 +18,13 @@ const ownMounts = ['/.berth', keptDirectory, wireDirectory];
 /**
  * Nothing of a container runs from here on: what is written to meanwhile would be left out by the engine without a word. The
  * image has the container's own labels and environment beside these labels: `createContainer` keeps them from a container.
+ * @param helper - a container of another image, never started
  */
 export async function freezeFiles(
   docker: Docker,
   id: string,
   labels: Readonly<Record<string, string>>,
+  helper: Docker.ContainerCreateOptions,
 ): Promise<FrozenFiles> {
   const container = docker.getContainer(id);
   const wasFrozen = await freeze(container);
@@ -36,11 +38,9 @@ export async function freezeFiles(
     const original = originalOf(await docker.getImage(Image).inspect());
     const user = Config.Env.find((variable) => variable.startsWith('BERTH_USER='))?.slice('BERTH_USER='.length);
     const all = { ...labels, [originalLabel]: encodeOriginal({ ...original, user: user ?? original.user }) };
-    const mounted = topmost(
-      Mounts.filter(({ Type }) => Type === 'bind' || Type === 'volume')
-        .map(({ Destination }) => Destination)
-        .filter((path) => !ownMounts.includes(path)),
-    );
+    const mounted = Mounts.filter(({ Type }) => Type === 'bind' || Type === 'volume')
+      .map(({ Destination }) => Destination)
+      .filter((path) => !ownMounts.includes(path));
     const parts = await readParts(container);
     // It stays frozen while this is made; not by the engine itself, which would not try again.
     const { Id: image } = await container.commit({
@@ -50,7 +50,11 @@ export async function freezeFiles(
     return {
       image,
       mounted,
-      copyTo: (target, signal) => copyRest(container, docker.getContainer(target), mounted, parts, signal),
+      copyTo: async (target, signal) => {
+        const to = docker.getContainer(target);
+        if (parts) await putParts(docker, to, parts, helper);
+        await copyMounted(container, to, mounted, signal);
+      },
       thaw,
       [Symbol.asyncDispose]: thaw,
     };
@@ -105,16 +109,32 @@ async function readParts(container: Docker.Container): Promise<Buffer | undefine
   }
 }
 
-async function copyRest(
+/** Its volume is below one that is read-only: into that, some engines let nobody put anything, at one time, and do at another. */
+async function putParts(
+  docker: Docker,
+  to: Docker.Container,
+  parts: Buffer,
+  helper: Docker.ContainerCreateOptions,
+): Promise<void> {
+  const { Mounts } = await to.inspect();
+  const Source = Mounts.find(({ Destination }) => Destination === keptDirectory)?.Name ?? '';
+  const HostConfig = { NetworkMode: 'none', Mounts: [{ Type: 'volume', Source, Target: '/kept' } as const] };
+  const container = await docker.createContainer({ ...helper, HostConfig });
+  try {
+    await container.putArchive(parts, { path: '/kept' });
+  } finally {
+    await container.remove();
+  }
+}
+
+async function copyMounted(
   from: Docker.Container,
   to: Docker.Container,
   mounted: readonly string[],
-  parts: Buffer | undefined,
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const abort = signal && { abortSignal: signal };
-  if (parts) await to.putArchive(parts, { path: keptDirectory, ...abort });
-  for (const path of mounted) {
+  for (const path of topmost(mounted)) {
     // dockerode types it as less than what it is.
     const content = (await from.getArchive({ path, ...abort })) as Readable;
     try {
@@ -141,8 +161,11 @@ export async function removeForkImage(docker: Docker, id: string): Promise<void>
       await image.remove({ noprune: true });
       next = Parent;
     } catch (error) {
-      if (statusOf(error) === 404 || statusOf(error) === 409) return;
-      throw error;
+      if (statusOf(error) === 409) return;
+      // Of two who remove it at once, some engines tell one that they do not know it by another status.
+      const isThere = await image.inspect().catch(() => undefined);
+      if (isThere) throw error;
+      return;
     }
   }
 }

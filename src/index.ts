@@ -57,7 +57,9 @@ export {
 } from './runtime/events/event.ts';
 export type { Log } from './runtime/events/log.ts';
 export { pinoSink } from './runtime/events/pino.ts';
+export type { AttemptContext, AttemptOptions, CompletedAttempt } from './runtime/harness/attempt.ts';
 export type { CallHandle } from './runtime/harness/call-handle.ts';
+export type { Checkpoint } from './runtime/harness/checkpoint.ts';
 export type { Harness, ShellOptions } from './runtime/harness/harness.ts';
 export type { McpServers } from './runtime/mcp/agent-servers.ts';
 export { connectMcpServer, type McpServer } from './runtime/mcp/connect.ts';

@@ -140,6 +140,7 @@ export function spanWriter(options: SpanOptions = {}): SpanWriter {
       case 'action_start':
         start(event, `action ${event.actionId}`, [toolKey(event), operation, root], `action ${event.action}`, {
           'berth.action.name': event.action,
+          ...(event.attempt !== undefined && { 'berth.action.attempt': event.attempt }),
         });
         return;
       case 'action':

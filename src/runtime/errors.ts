@@ -1,4 +1,6 @@
 import { BerthError } from '../errors.ts';
+import type { RecordedError } from './events/event.ts';
+import { restoredError } from './events/recorded-error.ts';
 import { type Issue, issueText } from './schema/issue.ts';
 
 /** A bad argument, body or query; `reason` says what is wrong with it. */
@@ -350,6 +352,22 @@ export class DelegationDepthExceededError extends BerthError<{ maxDepth: number 
   readonly code = 'delegation_depth_exceeded';
   constructor(meta: { maxDepth: number }, options?: ErrorOptions) {
     super(`Tasks and actions may be nested ${meta.maxDepth} deep at most: do this work here.`, meta, options);
+  }
+}
+
+/** None of several attempts completed. `errors` are theirs, in their order. */
+export class AttemptsFailedError extends BerthError<{ errors: readonly RecordedError[] }> {
+  static {
+    AttemptsFailedError.prototype.name = 'AttemptsFailedError';
+  }
+  readonly code = 'attempts_failed';
+  constructor(meta: { errors: readonly RecordedError[] }, options?: ErrorOptions) {
+    const texts = meta.errors.map(({ message }, index) => `${index + 1}: ${message}`);
+    super(`None of the ${meta.errors.length} attempts completed. ${texts.join(' ')}`, meta, options);
+  }
+  /** Those of `meta.errors`, of their classes where these are ours. */
+  get errors(): Error[] {
+    return this.meta.errors.map(restoredError);
   }
 }
 

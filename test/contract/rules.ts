@@ -7,8 +7,6 @@ export interface Section {
   rules: Record<string, Rule>;
 }
 
-const later = (notBuilt: string, text: string): Rule => ({ text, notBuilt });
-
 /** What users of the runtime may rely on, each rule so small that one test can show it. docs/contract.md is made from it. */
 export const sections: Section[] = [
   {
@@ -840,11 +838,6 @@ export const sections: Section[] = [
       '11-resumed': 'Interrupted runs resume from recorded steps; none hangs.',
       '11-wait': '`harness.sleep` and `waitFor` outlive the process.',
       '11-joined': 'Commands survive the host, and are joined, not repeated.',
-      '11-attempt': later(
-        'transactions',
-        '`harness.attempt` makes attempts on forks, and puts the files of one in place.',
-      ),
-      '11-checkpoint': later('transactions', '`harness.checkpoint` remembers files, which `rollback` puts back.'),
       '11-nothing-left': 'Sandboxes are made and removed by Berth; nothing is left behind.',
     },
   },
@@ -865,6 +858,33 @@ export const sections: Section[] = [
         'The work of a workflow may be one. A harness whose directory is outside of that of the sandbox has that directory as root.',
       '11.1-unsupported':
         'A sandbox that can not be forked refuses: `SandboxOperationUnsupportedError`, before anything is run.',
+    },
+  },
+  {
+    title: '11.2 Attempts',
+    rules: {
+      '11.2-forks':
+        '`harness.attempt` runs 1 to 16 attempts side by side, each on a fork of the files as they are then.',
+      '11.2-choose':
+        '`choose` gets number and value of those that completed. The files of the one that it gives are put in place, and its value is the result.',
+      '11.2-default': 'Without `choose` it is the first that completed, in their order.',
+      '11.2-none':
+        'When none completed nothing is changed: the call fails with the error of the only one, or `AttemptsFailedError` with all.',
+      '11.2-checked':
+        'Options that it does not have, a choice that did not complete and a value that is no JSON are refused; nothing is changed.',
+      '11.2-conflict': 'Files that other work has changed meanwhile in another way: `FilesConflictError`, as of 11.1.',
+      '11.2-abort': 'An abort ends all of them, and nothing is changed.',
+      '11.2-depth': 'An attempt is one level deeper, as an action is.',
+      '11.2-harness': 'The harness of an attempt is a child harness, and ends with it.',
+      '11.2-events': 'An attempt is told of by `action_start` and `action`, with its number.',
+    },
+  },
+  {
+    title: '11.3 Checkpoints',
+    rules: {
+      '11.3-rollback':
+        '`rollback` of what `harness.checkpoint` gives puts the files below the directory of the sandbox back as they were, any number of times.',
+      '11.3-until-end': 'A checkpoint is kept until its harness ends.',
     },
   },
 ];

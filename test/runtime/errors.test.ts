@@ -32,6 +32,7 @@ const statuses: Record<number, string[]> = {
     'StepOutputSerializationError',
     'HarnessClosedError',
     'ReplayMismatchError',
+    'AttemptsFailedError',
     'SubmissionRetryExhaustedError',
     'TurnLimitError',
     'ResultUnavailableError',
@@ -73,7 +74,7 @@ const snakeCase = (name: string) =>
 function anError(name: string): BerthError {
   const { [name]: made } = library as unknown as Record<string, new (...data: object[]) => BerthError>;
   if (!made) throw new Error(`${name} is not exported`);
-  return new made({ issues: [], sources: [], known: [], paths: [], code: 'ENOENT' }, [], []);
+  return new made({ issues: [], sources: [], known: [], paths: [], errors: [], code: 'ENOENT' }, [], []);
 }
 
 // contract: 9-code, 9-classes

@@ -169,7 +169,8 @@ export class RunView {
     const call = event.toolCallId === undefined ? undefined : this.#calls.get(event.toolCallId);
     if (call) call.isAction = true;
     const parent = call?.group ?? this.#operations.get(event.operationId ?? '')?.group ?? this.#base;
-    const group = this.#group(parent, [['action '], [harmlessLine(event.action), this.#style.bold]]);
+    const name = event.attempt === undefined ? event.action : `${event.action} ${event.attempt}`;
+    const group = this.#group(parent, [['action '], [harmlessLine(name), this.#style.bold]]);
     this.#groups.set(`${event.actionId}`, group);
     this.#enter(group);
   }

@@ -36,7 +36,19 @@ export interface Ending {
 }
 
 /** What an operation is: `shell` is also that of a harness, `action` a `harness.run`. */
-export type OperationKind = 'prompt' | 'skill' | 'task' | 'shell' | 'compact' | 'action' | 'step' | 'sleep' | 'wait';
+export type OperationKind =
+  | 'prompt'
+  | 'skill'
+  | 'task'
+  | 'shell'
+  | 'compact'
+  | 'action'
+  | 'attempt'
+  | 'checkpoint'
+  | 'rollback'
+  | 'step'
+  | 'sleep'
+  | 'wait';
 
 /** A model works in it itself: of a task, it does in the prompt of the child session. */
 export function asksModel({ operationKind }: { operationKind: OperationKind }): boolean {
@@ -117,8 +129,9 @@ export type EventBody =
   | { type: 'tool_output'; toolCallId: string; stream: 'stdout' | 'stderr'; text: string }
   | { type: 'task_start'; agent?: string; prompt: string; cwd?: string }
   | ({ type: 'task'; agent?: string; result?: unknown } & Ending)
-  | { type: 'action_start'; action: string; toolCallId?: string }
-  | ({ type: 'action'; action: string; toolCallId?: string; result?: unknown } & Ending)
+  /** `attempt` is the number of one of those of a `harness.attempt`, whose `action` is `attempt`. */
+  | { type: 'action_start'; action: string; toolCallId?: string; attempt?: number }
+  | ({ type: 'action'; action: string; toolCallId?: string; attempt?: number; result?: unknown } & Ending)
   | { type: 'compaction_start'; reason: 'threshold' | 'overflow' | 'manual'; estimatedTokens: number }
   | ({ type: 'compaction'; messagesBefore: number; messagesAfter: number } & Ending)
   | { type: 'retry'; attempt: number; delayMs: number; error: RecordedError }

@@ -6,7 +6,7 @@ import type { SandboxEnv, SandboxFork, WorkOutcome } from '../sandbox/env.ts';
 import type { JsonValue } from '../schema/snapshot.ts';
 
 /** The factories of ours whose sandboxes can be forked, and remember files. */
-const forkableBy = ['docker()', 'virtual()'];
+export const forkableBy = ['docker()', 'virtual()'];
 
 /** The forks that a run or an agent instance has under way, in whichever of its harnesses. */
 export class Forks {

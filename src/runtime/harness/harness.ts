@@ -1,10 +1,12 @@
 import type { ExecResult } from '../../sandbox/process/result.ts';
-import type { ActionDefinition, IsOptional } from '../define/action.ts';
+import type { ActionDefinition, Delivered, IsOptional } from '../define/action.ts';
 import type { SandboxEnv } from '../sandbox/env.ts';
 import type { Files } from '../sandbox/files.ts';
 import type { JsonValue } from '../schema/snapshot.ts';
 import type { Session } from '../session/session.ts';
+import type { AttemptContext, AttemptOptions } from './attempt.ts';
 import type { CallHandle } from './call-handle.ts';
+import type { Checkpoint } from './checkpoint.ts';
 
 /** Options of a command. Times are milliseconds, sizes bytes. */
 export interface ShellOptions {
@@ -65,6 +67,39 @@ export interface Harness {
     action: ActionDefinition<Input, Output>,
     ...rest: OptionalInput<NoInfer<Input>>
   ): CallHandle<Output>;
+  /**
+   * Makes attempts at something, side by side, each in a child harness on a fork of the sandbox as it is now. The files of one
+   * are put in place, all of what it changed or nothing; the others are thrown away.
+   * @param run - gives a value that JSON holds
+   * @param options.count - how many. Default: 1
+   * @param options.choose - gives the number of the attempt to keep. Default: the first that completed, in their order
+   * @returns what the attempt gave whose files are in place
+   * @throws the error of the only one; {AttemptsFailedError} none of several completed: nothing is changed
+   * @throws {FilesConflictError} other work has changed the same files meanwhile, in another way: nothing is changed
+   * @throws {SandboxOperationUnsupportedError} the sandbox can't be forked
+   * @throws {DelegationDepthExceededError} they would be nested more than 4 deep
+   * @example
+   * const { failing } = await harness.attempt(
+   *   async ({ harness, attempt }) => {
+   *     await (await harness.session()).prompt(`Mend the tests. ${hints[attempt - 1]}`);
+   *     return { failing: Number((await harness.shell('npm test | grep -c "^not ok"')).stdout) };
+   *   },
+   *   { count: 3, choose: (all) => all.reduce((a, b) => (b.value.failing < a.value.failing ? b : a)).attempt },
+   * );
+   */
+  attempt<Value>(
+    run: (context: AttemptContext) => Value | Promise<Value>,
+    options?: AttemptOptions<NoInfer<Value>>,
+  ): CallHandle<Delivered<undefined, Value>>;
+  /**
+   * Remembers the files below the directory of the sandbox (or of the harness, where that lies outside of it) as they are now,
+   * until the harness ends.
+   * @throws {SandboxOperationUnsupportedError} the sandbox can't
+   * @example
+   * const before = await harness.checkpoint();
+   * if ((await harness.shell('./upgrade.sh')).exitCode !== 0) await before.rollback();
+   */
+  checkpoint(options?: { signal?: AbortSignal }): CallHandle<Checkpoint>;
   /**
    * Does work of the application that code must not do twice: a request to another service, a decision. What it gives is
    * recorded before it is used. It is done at least once: a process that dies in it does it again.

@@ -4,7 +4,7 @@ import { abortError } from '../../errors.ts';
 import type { ExecResult } from '../../sandbox/process/result.ts';
 import { actionTool } from '../action/action-tool.ts';
 import { executeAction } from '../action/execute.ts';
-import { type ActionDefinition, isAction } from '../define/action.ts';
+import { type ActionDefinition, type Delivered, isAction } from '../define/action.ts';
 import type { ResolvedAgent } from '../define/agent.ts';
 import { ToolNameConflictError } from '../define/errors.ts';
 import { frameworkToolNames } from '../define/names.ts';
@@ -37,7 +37,9 @@ import { subagentList } from '../subagents/subagent.ts';
 import { builtinTools } from '../tools/builtin.ts';
 import { customTool } from '../tools/custom-tool.ts';
 import { SandboxTools, type ToolEnvironment } from '../tools/tool-environment.ts';
+import { type AttemptContext, type AttemptOptions, type Choose, checkAttempt, runAttempts } from './attempt.ts';
 import { type CallHandle, callHandle } from './call-handle.ts';
+import { type Checkpoint, checkCheckpoint, NamedCheckpoint } from './checkpoint.ts';
 import type { Forks, Transaction } from './forks.ts';
 import { graceMs } from './grace.ts';
 import type { Harness, OptionalInput, ShellOptions } from './harness.ts';
@@ -95,6 +97,7 @@ export class OpenHarness implements Harness {
   readonly #open = new Set<Promise<unknown>>();
   readonly #sessions = new Map<string, OpenSession>();
   readonly #servers: AgentServers;
+  readonly #checkpoints = new Set<NamedCheckpoint>();
   /** How many there were of each name. */
   readonly #conversations = new Map<string, number>();
   #closing: Promise<void> | undefined;
@@ -181,6 +184,42 @@ export class OpenHarness implements Harness {
       return (await this.runAction(action, input, operation)) as Output;
     };
     return this.operation({ kind: 'action', about: [action?.name, input], options, check, work });
+  }
+
+  attempt<Value>(
+    run: (context: AttemptContext) => Value | Promise<Value>,
+    options: AttemptOptions<NoInfer<Value>> = {},
+  ): CallHandle<Delivered<undefined, Value>> {
+    const { count = 1, choose } = options;
+    return this.operation({
+      kind: 'attempt',
+      about: [count],
+      options,
+      check: () => checkAttempt(run, options, this.sandbox),
+      work: async (operation) => {
+        // What is delivered is a copy of what `run` gave, and so is what `choose` gets.
+        const chosenBy = { count, choose: choose as Choose | undefined };
+        return (await runAttempts(this, run, chosenBy, operation)) as Delivered<undefined, Value>;
+      },
+    });
+  }
+
+  checkpoint(options: { signal?: AbortSignal } = {}): CallHandle<Checkpoint> {
+    return this.operation<Checkpoint & { name: string }>({
+      kind: 'checkpoint',
+      about: [],
+      options,
+      check: () => checkCheckpoint(this.sandbox, options),
+      work: async ({ step, signal }) => {
+        const checkpoint = new NamedCheckpoint(this.sandbox, step.id('checkpoint'));
+        await checkpoint.make(signal);
+        return this.#checkpointOf(checkpoint);
+      },
+      shown: () => undefined,
+      recorded: ({ name }) => name,
+      restored: (name) => this.#checkpointOf(new NamedCheckpoint(this.sandbox, name as string)), // it was recorded so
+      isWhole: true,
+    });
   }
 
   step<Value>(
@@ -446,6 +485,7 @@ export class OpenHarness implements Harness {
     if (depth === 0) await this.#end(() => journal.hold());
     if (rest.over) return this.#letGo(rest.over);
     if (depth === 0) await this.#end(() => forks.closeAll(outcome ?? 'cancelled')); // of work that was not waited for
+    for (const checkpoint of this.#checkpoints) await this.#end(() => checkpoint.drop());
     await this.#end(() => (depth === 0 ? shared.removeOutputs(env) : undefined));
     await this.#end(() => this.#servers.close());
     await this.#end(() => env.close(outcome));
@@ -533,6 +573,21 @@ export class OpenHarness implements Harness {
       await journal.flush();
       throw error;
     }
+  }
+
+  #checkpointOf(checkpoint: NamedCheckpoint): Checkpoint & { name: string } {
+    const { name } = checkpoint;
+    this.#checkpoints.add(checkpoint);
+    const rollback = (options: { signal?: AbortSignal } = {}) =>
+      this.operation({
+        kind: 'rollback',
+        about: [name],
+        options,
+        check: () => checkOptions('rollback', options, { signal: true }),
+        work: ({ signal }) => checkpoint.rollback(signal),
+        isWhole: true,
+      });
+    return { name, rollback };
   }
 
   #getSession(name: string): OpenSession {

@@ -3,10 +3,9 @@ import { pino } from 'pino';
 import * as v from 'valibot';
 import { describe, expect, test } from 'vitest';
 import { defineAction } from '../../../src/runtime/define/action.ts';
-import { type AgentConfig, defineAgent } from '../../../src/runtime/define/agent.ts';
+import { defineAgent } from '../../../src/runtime/define/agent.ts';
 import { defineWorkflow } from '../../../src/runtime/define/workflow.ts';
 import type { Harness } from '../../../src/runtime/harness/harness.ts';
-import type { RunHandle } from '../../../src/runtime/run/run.ts';
 import { createRuntime } from '../../../src/runtime/run/runtime.ts';
 import type { SandboxEnv, SandboxFactory } from '../../../src/runtime/sandbox/env.ts';
 import { local } from '../../../src/runtime/sandbox/local.ts';
@@ -14,26 +13,11 @@ import { virtual } from '../../../src/runtime/sandbox/virtual.ts';
 import type { FilesConflictError } from '../../../src/sandbox/errors.ts';
 import { scriptedModel } from '../../../src/testing/scripted-model.ts';
 import { eventsOf, ofType } from '../../support/runtime.ts';
+import { filesOf, inVirtual } from '../../support/virtual-run.ts';
 import { gate } from '../model/conversation-of.ts';
 
 const silent = pino({ level: 'silent' });
 const start = { 'a.txt': 'a', 'b.txt': 'b' };
-
-/** Runs work in the root harness of a run, in a sandbox in memory. */
-async function inVirtual<Result>(
-  work: (harness: Harness, signal: AbortSignal) => Promise<Result>,
-  config: AgentConfig = {},
-): Promise<{ run: RunHandle; result: Result }> {
-  const box: { result?: Result } = {};
-  const agent = defineAgent(() => ({ workspaceContext: false, sandbox: virtual({ files: start }), ...config }));
-  const run = async ({ harness, signal }: { harness: Harness; signal: AbortSignal }) => {
-    box.result = await work(harness, signal);
-  };
-  await using runtime = await createRuntime({ store: ':memory:', logger: silent });
-  const handle = await runtime.invoke(defineWorkflow({ name: 'w', agent, run }));
-  await handle.result();
-  return { run: handle, result: box.result as Result }; // it has completed
-}
 
 /** An action whose files are a transaction. */
 function transaction(
@@ -49,10 +33,6 @@ function transaction(
   });
 }
 
-/** The files of the sandbox, as a shell sees them. */
-const filesOf = async (harness: Harness) =>
-  (await harness.shell('for f in $(find . -type f | sort); do echo "$f=$(cat $f)"; done')).stdout.trim().split('\n');
-
 describe('an action whose files are a transaction', () => {
   // contract: 11.1-fork, 11.1-land
   test('works on files of its own, in all that it does; they are put in place with its output', async () => {
@@ -66,6 +46,7 @@ describe('an action whose files are a transaction', () => {
       'Done.',
     ]);
     const { result } = await inVirtual(
+      start,
       async (root) => {
         const seen: string[][] = [];
         const change = transaction(async (harness) => {
@@ -101,7 +82,7 @@ describe('an action whose files are a transaction', () => {
       if (!signal.aborted) await once(signal, 'abort');
       throw new Error('whatever it throws then');
     };
-    const { result } = await inVirtual(async (root) => {
+    const { result } = await inVirtual(start, async (root) => {
       const stop = new AbortController();
       const failing = [
         root.run(
@@ -136,7 +117,7 @@ describe('an action whose files are a transaction', () => {
 
   // contract: 11.1-conflict
   test('fails where the same path was changed meanwhile in another way, and puts nothing in place', async () => {
-    const { result } = await inVirtual(async (root) => {
+    const { result } = await inVirtual(start, async (root) => {
       const change = transaction(async (harness) => {
         await root.shell('echo other > a.txt; echo same > new; rm b.txt; mkdir d; touch d/kept');
         await harness.shell('echo mine > a.txt; echo same > new; rm b.txt; echo more > only-here; echo file > d');
@@ -176,6 +157,7 @@ describe('an action whose files are a transaction', () => {
       'Two came through.',
     ]);
     const { result } = await inVirtual(
+      start,
       async (root) => {
         await (await root.session()).prompt('Append.');
         return filesOf(root);
@@ -194,7 +176,7 @@ describe('an action whose files are a transaction', () => {
 
   // contract: 11.1-nested
   test('lands in the fork that it was started in, when that is one', async () => {
-    const { result } = await inVirtual(async (root) => {
+    const { result } = await inVirtual(start, async (root) => {
       const inner = transaction((harness) => harness.fs.writeFile('a.txt', 'inner'));
       const seen: unknown[] = [];
       const outer = (fails: boolean) =>
@@ -223,7 +205,7 @@ describe('an action whose files are a transaction', () => {
       begun = true;
     });
     const given = { operation: "files: 'transaction'", supportedBy: ['docker()', 'virtual()'] };
-    const { result } = await inVirtual((root) => root.run(change).catch((error) => error), {
+    const { result } = await inVirtual(start, (root) => root.run(change).catch((error) => error), {
       sandbox: { createSandbox: (request) => local().createSandbox(request) },
     });
     expect(result).toMatchObject({ name: 'SandboxOperationUnsupportedError', meta: given });
@@ -271,6 +253,7 @@ describe('an action whose files are a transaction', () => {
   // contract: 11.1-root
   test('also where the harness works in a directory outside of that of the sandbox', async () => {
     const { result } = await inVirtual(
+      start,
       async (root) => {
         await root.shell('echo 1 > here');
         await root.run(transaction((harness) => harness.shell('echo 2 > here; echo 2 > /workspace/a.txt')));

@@ -16,6 +16,9 @@ class LongestFirst extends BaseSequencer {
   }
 }
 
+/** Tests of what is a part of the runtime, or below it: they start nothing that lasts longer than they do. */
+const together = ['runtime', 'journal', 'otel', 'protocol', 'testing'].map((folder) => `test/${folder}/**/*.test.ts`);
+
 export default defineConfig({
   resolve: {
     alias: [
@@ -39,7 +42,12 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: 'main', include: ['test/**/*.test.ts'], exclude: ['test/alone/**', 'test/long/**'] },
+        test: { name: 'main', include: ['test/**/*.test.ts'], exclude: ['test/alone/**', 'test/long/**', ...together] },
+      },
+      {
+        extends: true,
+        // Not each in a process of its own: to load what they test would take a second and more, a hundred times.
+        test: { name: 'together', include: together, isolate: false },
       },
       {
         extends: true,

@@ -1,5 +1,5 @@
 import { nameOfBytes } from '../../src/protocol/names.ts';
-import { paxRecords, tarBlockBytes, tarSum } from '../../src/protocol/tar-header.ts';
+import { paxRecords, tarBlockBytes, tarPaddingBytes, tarSum } from '../../src/protocol/tar-header.ts';
 import { RequestError } from '../errors.ts';
 
 export interface ArchiveEntry {
@@ -81,7 +81,7 @@ export class TarReader {
         if (!body) return undefined;
         this.#extend(kind, body);
         this.#extension = undefined;
-        this.#padding = paddingOf(size);
+        this.#padding = tarPaddingBytes(size);
       } else {
         const block = this.#take(tarBlockBytes);
         if (!block) return undefined;
@@ -172,7 +172,7 @@ export class TarReader {
     if (entry.size < 0 || !Number.isSafeInteger(entry.size)) refuse('its size is no number');
     // That of a directory, if any, is the room that was reserved for it.
     this.#left = entry.kind === 'directory' ? 0 : entry.size;
-    this.#padding = paddingOf(this.#left);
+    this.#padding = tarPaddingBytes(this.#left);
     return entry;
   }
 
@@ -210,10 +210,6 @@ export class TarReader {
     if (record('GNU.sparse.major') || record('GNU.sparse.map') || record('GNU.sparse.size')) entry.kind = 'sparse file';
     return entry;
   }
-}
-
-function paddingOf(size: number): number {
-  return -size & (tarBlockBytes - 1);
 }
 
 function recordsIn(body: Buffer): ReadonlyMap<string, string> {

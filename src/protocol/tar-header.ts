@@ -55,7 +55,11 @@ function wantsPax(text: string): boolean {
 
 /** What fills the last block of a content of `size` bytes. */
 export function tarPadding(size: number): Buffer {
-  return Buffer.alloc((tarBlockBytes - (size % tarBlockBytes)) % tarBlockBytes);
+  return Buffer.alloc(tarPaddingBytes(size));
+}
+
+export function tarPaddingBytes(size: number): number {
+  return -size & (tarBlockBytes - 1);
 }
 
 function ustar(

@@ -4,9 +4,10 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { Readable } from 'node:stream';
 import { promisify } from 'node:util';
 import { IgnoreRules } from '../../protocol/ignore-rules.ts';
+import { limits } from '../../protocol/limits.ts';
 import { nameOfBytes } from '../../protocol/names.ts';
 import { Pace } from '../../protocol/pace.ts';
-import { type TarEntry, tarBlockBytes, tarHeader, tarPadding } from '../../protocol/tar-header.ts';
+import { type TarEntry, tarBlockBytes, tarHeader, tarPadding, tarPaddingBytes } from '../../protocol/tar-header.ts';
 import { FileError } from '../errors.ts';
 import { hostPath } from './unpack-archive.ts';
 
@@ -45,7 +46,9 @@ const local = new Set([0xef53, 0x5846_5342, 0x9123_683e, 0x2fc1_2fc1, 0xf2f5_201
 
 /** A file up to this size is read before its header is written: then it can't change in between. */
 const smallBytes = 64 * 1024;
-const pieceBytes = 256 * 1024;
+const pieceBytes = limits.data;
+/** What a small file may take of a piece, with its headers, which may have its name twice. */
+const smallRoom = smallBytes + 4 * limits.path;
 /** Entries of one directory that are looked at together. */
 const lookedAtTogether = 16;
 /** What is packed in one turn of the event loop: the sandbox unpacks meanwhile, and has little to wait for. */
@@ -72,9 +75,9 @@ interface Entry {
 }
 
 class Packer {
-  /** What leaves together with what follows, that many small files do not become as many pieces. */
-  #pieces: Buffer[] = [];
-  #bytes = 0;
+  /** What leaves together, that many small files do not become as many pieces. */
+  #piece = Buffer.allocUnsafe(pieceBytes);
+  #filled = 0;
   readonly #pace = new Pace(undefined, sliceMs);
   /** By the number of the file system. */
   readonly #calls = new Map<number, Calls>();
@@ -87,7 +90,8 @@ class Packer {
       yield* this.#packEntry(await look(path, basename(path), stats, onThread));
     // Below a directory it is left out; this one was asked for.
     else throw new FileError({ code: 'ENOTSUP', path, operation: 'upload', detail: 'no file, directory or link' });
-    yield this.#take(Buffer.alloc(2 * tarBlockBytes));
+    yield* this.#add(Buffer.alloc(2 * tarBlockBytes));
+    yield this.#take();
   }
 
   async *#packChildren(
@@ -102,21 +106,47 @@ class Packer {
         !rules || (child.name !== '.git' && !rules.ignores(resolve(path, child.name), child.kind.isDirectory())),
     );
     const looks: Promise<Entry>[] = [];
-    for (const [index, child] of children.entries()) {
-      const looking = look(join(path, child.name), prefix + child.name, child.kind, calls);
+    for (const child of children) {
+      const childPath = join(path, child.name);
+      const name = prefix + child.name;
+      if (this.#pace.isOver) await this.#pace.turn();
+      if (calls === atOnce && child.kind.isFile()) {
+        if (this.#piece.length - this.#filled < smallRoom) yield this.#take();
+        if (this.#packSmallFile(childPath, name)) continue;
+      }
+      const looking = look(childPath, name, child.kind, calls);
       looking.catch(() => {}); // told when it is its turn
-      looks.push(looking);
-      if (index >= lookedAtTogether - 1) yield* this.#packEntry(await looks.shift(), rules);
-      await this.#pace.turn();
+      if (looks.push(looking) === lookedAtTogether) yield* this.#packEntry(await looks.shift(), rules);
     }
     for (const looking of looks) yield* this.#packEntry(await looking, rules);
   }
 
+  /**
+   * Reads it to where it leaves from: of many small files each further step would be a part of the time.
+   * @returns whether it is small, and a file
+   */
+  #packSmallFile(path: string, name: string): boolean {
+    const file = fs.openSync(hostPath(path), openFlags);
+    try {
+      const stats = fs.fstatSync(file);
+      if (!stats.isFile() || stats.size > smallBytes) return false;
+      const header = tarHeader(entryOf(stats, 'file', name));
+      const start = this.#filled + header.length;
+      const size = readInto(file, this.#piece.subarray(start, start + stats.size));
+      // Of one that has become shorter it has the same length.
+      const its = size === stats.size ? header : tarHeader({ ...entryOf(stats, 'file', name), size });
+      its.copy(this.#piece, this.#filled);
+      this.#filled = start + size + tarPaddingBytes(size);
+      this.#piece.fill(0, start + size, this.#filled);
+      return true;
+    } finally {
+      fs.closeSync(file);
+    }
+  }
+
   async *#packEntry(entry: Entry | undefined, rules?: IgnoreRules): AsyncGenerator<Buffer> {
     if (!entry) return;
-    this.#pieces.push(...entry.bytes);
-    this.#bytes += entry.bytes.reduce((sum, { length }) => sum + length, 0);
-    if (this.#bytes >= pieceBytes) yield this.#take();
+    for (const bytes of entry.bytes) yield* this.#add(bytes);
     if (entry.rest === undefined) return;
     if (entry.rest === 'content') return yield* this.#packContent(entry);
     const calls = await this.#callsIn(entry.path, entry.rest.device);
@@ -128,14 +158,15 @@ class Packer {
     const file = await openFile(path, onThread);
     try {
       const stats = await onThread.stat(file);
-      yield this.#take(tarHeader(entryOf(stats, 'file', name)));
+      yield* this.#add(tarHeader(entryOf(stats, 'file', name)));
+      yield this.#take();
       for (let missing = stats.size; missing > 0; ) {
         const content = await readUpTo(file, Math.min(missing, pieceBytes), onThread);
         if (content.length === 0) throw new Error(`${path} became shorter while it was read.`);
         yield content;
         missing -= content.length;
       }
-      this.#pieces.push(tarPadding(stats.size));
+      yield* this.#add(tarPadding(stats.size));
     } finally {
       await onThread.close(file);
     }
@@ -151,11 +182,17 @@ class Packer {
     return calls;
   }
 
-  /** What waits, and `last`. */
-  #take(...last: Buffer[]): Buffer {
-    const all = Buffer.concat([...this.#pieces, ...last]);
-    this.#pieces = [];
-    this.#bytes = 0;
+  *#add(bytes: Buffer): Generator<Buffer> {
+    if (bytes.length > this.#piece.length - this.#filled) yield this.#take();
+    this.#filled += bytes.copy(this.#piece, this.#filled);
+  }
+
+  /** What has been added. Who gets it may keep it. */
+  #take(): Buffer {
+    const all = this.#piece.subarray(0, this.#filled);
+    this.#filled = 0;
+    if (all.length < pieceBytes / 2) return Buffer.from(all); // not all of the piece for a few bytes
+    this.#piece = Buffer.allocUnsafe(pieceBytes);
     return all;
   }
 }
@@ -222,8 +259,10 @@ async function lookAtFile(path: string, name: string, calls: Calls): Promise<Ent
 }
 
 /** Something else may have come in the place of the file: what a link points to is not ours to send, a FIFO would wait. */
+const openFlags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
 function openFile(path: string, calls: Calls): Maybe<number> {
-  return calls.open(hostPath(path), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  return calls.open(hostPath(path), openFlags);
 }
 
 /** Fewer bytes only at the end of the file: a read may give less than it was asked for. */
@@ -236,6 +275,17 @@ async function readUpTo(file: number, bytes: number, calls: Calls): Promise<Buff
     filled += bytesRead;
   }
   return buffer.subarray(0, filled);
+}
+
+/** As `readUpTo`, at once. */
+function readInto(file: number, buffer: Buffer): number {
+  let filled = 0;
+  while (filled < buffer.length) {
+    const bytesRead = fs.readSync(file, buffer, filled, buffer.length - filled, null);
+    if (bytesRead === 0) break;
+    filled += bytesRead;
+  }
+  return filled;
 }
 
 /** Nobody reads the owner: files belong to who unpacks them. */

@@ -1,8 +1,10 @@
+import { randomBytes } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, readlink, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { finished } from 'node:stream/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { limits } from '../../../src/protocol/limits.ts';
 import { packDirectory } from '../../../src/sandbox/fs/pack-directory.ts';
 import { readArchive } from '../../../src/sandbox/fs/read-archive.ts';
 
@@ -36,6 +38,35 @@ test('packs what is in a directory, not its sockets, with links as links', async
       expect.objectContaining({ name: 'link', kind: 'symlink', linkTarget: '/etc/passwd' }),
     ]),
   );
+});
+
+test('packs files of any size and name, many small ones in one piece', async () => {
+  const sizes = Array.from(
+    { length: 60 },
+    (_, at) => [0, 1, 511, 512, 513, 65_535, 65_536, 65_537, 300_000][at % 9] ?? 0,
+  );
+  const wanted = new Map<string, Buffer>();
+  for (const [at, size] of sizes.entries()) {
+    const directory = ['', 'd/', `${'ü'.repeat(120)}/`][at % 3];
+    const name = `${directory}${at}${'n'.repeat(at % 2 === 0 ? 0 : 200)}`;
+    await mkdir(join(folder, directory ?? ''), { recursive: true });
+    wanted.set(name, randomBytes(size));
+    await writeFile(join(folder, name), wanted.get(name) ?? '');
+  }
+  const found = new Map<string, Buffer>();
+  const pieces: number[] = [];
+  const tar = packDirectory(folder).map((piece: Buffer) => {
+    pieces.push(piece.length);
+    return piece;
+  });
+  for await (const { name, kind, content } of readArchive(tar)) {
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of content) chunks.push(chunk);
+    if (kind === 'file') found.set(name, Buffer.concat(chunks));
+  }
+  expect(found).toEqual(wanted);
+  expect(Math.max(...pieces)).toBeLessThanOrEqual(limits.data);
+  expect(pieces.length).toBeLessThan(wanted.size);
 });
 
 test('stops where it is when nobody reads it any more, and closes the file that it reads', async () => {

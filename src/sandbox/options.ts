@@ -230,8 +230,10 @@ export const runLabel = 'berth.run';
 export const instanceLabel = 'berth.instance';
 /** One with either of these stays nevertheless. */
 export const keepLabel = 'berth.keep';
+/** On a fork that work of the runtime has made of its sandbox, with the key of that. */
+export const forkLabel = 'berth.fork';
 /** Labels of ours that a sandbox can be asked for with. */
-export const workLabels: ReadonlySet<string> = new Set([runLabel, instanceLabel, keepLabel]);
+export const workLabels: ReadonlySet<string> = new Set([runLabel, instanceLabel, keepLabel, forkLabel]);
 
 const sandboxId = v.pipe(
   v.string(),

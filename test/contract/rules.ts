@@ -887,4 +887,13 @@ export const sections: Section[] = [
       '11.3-until-end': 'A checkpoint is kept until its harness ends.',
     },
   },
+  {
+    title: '11.4 Transactions of interrupted work',
+    rules: {
+      '11.4-goes-on':
+        'An interrupted run goes on in its forks, with their files. What was put in place, chosen or rolled back is not so again; an attempt that completed is not run again.',
+      '11.4-gone': 'Where a fork is gone that is needed: `SandboxGoneError`.',
+      '11.4-left': 'Forks of work that does not go on are removed.',
+    },
+  },
 ];

@@ -1,9 +1,20 @@
 import * as v from 'valibot';
-import { SandboxDiedError, SandboxPausedError } from '../../sandbox/errors.ts';
-import type { CreateOptions, GrepOptions, Sandbox, Session } from '../../sandbox/index.ts';
-import { check, createOptions, instanceLabel, keepLabel, runLabel } from '../../sandbox/options.ts';
+import { SandboxDiedError, SandboxPausedError, SandboxRequestError } from '../../sandbox/errors.ts';
+import type { CreateOptions, GrepOptions, Sandbox, SandboxHost, Session } from '../../sandbox/index.ts';
+import { check, createOptions, forkLabel, instanceLabel, keepLabel, runLabel } from '../../sandbox/options.ts';
 import { SandboxGoneError } from '../errors.ts';
-import type { EnvExecOptions, GlobOptions, SandboxEnv, SandboxFactory, WorkOutcome } from './env.ts';
+import type {
+  CheckpointRequest,
+  EnvExecOptions,
+  FilesCheckpoint,
+  ForkRequest,
+  GlobOptions,
+  SandboxEnv,
+  SandboxFactory,
+  SandboxFork,
+  WorkOutcome,
+} from './env.ts';
+import { filesRoot } from './files-root.ts';
 
 /** Options of a sandbox, but for its id, key and signal: each run and agent instance has one of its own. */
 export interface DockerOptions extends Omit<CreateOptions, 'id' | 'key' | 'signal'> {
@@ -43,45 +54,69 @@ export function docker(options: DockerOptions = {}): SandboxFactory {
       signal.throwIfAborted();
       const ofAgent = kind === 'agent';
       const { idleTimeout = defaultIdleMs } = create;
+      const labels = {
+        ...create.labels,
+        ...(ofAgent ? { [instanceLabel]: `${request.agent}/${id}` } : { [runLabel]: id }),
+      };
+      // Without it `gc` removes what goes with its work, when the process has died.
+      const kept = (value: boolean | 'on-failure') => (value ? { [keepLabel]: String(value) } : {});
       const asked = {
         ...create,
         // Also where the sandbox is there, and had another one.
         network: create.network ?? 'none',
         idleTimeout,
-        labels: {
-          ...create.labels,
-          ...(ofAgent ? { [instanceLabel]: `${request.agent}/${id}` } : { [runLabel]: id }),
-          // Without it `gc` removes what goes with its work, when the process has died.
-          ...((keep || request.isDurable) && { [keepLabel]: String(keep || true) }),
-        },
-        signal,
+        labels: { ...labels, ...kept(keep || request.isDurable) },
       };
       const host = await request.host();
-      const sandbox = await (resume ? host.findByKey(key, asked) : host.create({ ...asked, key }));
-      if (!sandbox) throw new SandboxGoneError({ kind, id, reason: 'somebody removed it, or it was never finished' });
-      const tell = (kind: 'created' | 'found' | 'kept' | 'removed') => request.onEvent({ sandboxId: sandbox.id, kind });
-      tell(sandbox.isNew ? 'created' : 'found');
-      sandbox.observeNetwork((decision) => request.onEvent({ sandboxId: sandbox.id, kind: 'network', ...decision }));
+      const family: Family = {
+        host,
+        idleTimeout,
+        ofForks: { ...asked, labels: { ...labels, ...kept(request.isDurable), [forkLabel]: key } },
+        gone: (reason) => new SandboxGoneError({ kind, id, reason }),
+        tell: ({ id: sandboxId }, kind) => request.onEvent({ sandboxId, kind }),
+        observe: (sandbox) => {
+          family.tell(sandbox, sandbox.isNew ? 'created' : 'found');
+          sandbox.observeNetwork((decision) =>
+            request.onEvent({ sandboxId: sandbox.id, kind: 'network', ...decision }),
+          );
+        },
+      };
+      /** Removes the forks of work that was interrupted and has not gone on. */
+      const removeForks = async () => {
+        const left = await host.list({ labels: { [forkLabel]: key } });
+        await Promise.all(left.map((fork) => host.remove(fork.id)));
+      };
+      const sandbox = await (resume
+        ? host.findByKey(key, { ...asked, signal })
+        : host.create({ ...asked, key, signal }));
+      if (!sandbox) {
+        await removeForks();
+        throw family.gone('somebody removed it, or it was never finished');
+      }
+      family.observe(sandbox);
       const end = async (session: Session, outcome: WorkOutcome | undefined) => {
         if (outcome === 'left') return sandbox.close();
         if (outcome === 'suspended') return suspend(sandbox);
         // That of an instance which goes on is left as it is.
         const isOver = !ofAgent || outcome !== undefined;
         const isKept = keep === true || (keep === 'on-failure' && outcome === 'failed');
+        if (resume) await removeForks();
         if (isOver && !isKept) {
           await sandbox.remove(); // with all that runs in it
-          return tell('removed');
+          return family.tell(sandbox, 'removed');
         }
         try {
           await session.close();
         } finally {
           await sandbox.close();
         }
-        if (isOver) tell('kept');
+        if (isOver) family.tell(sandbox, 'kept');
       };
       try {
         signal.throwIfAborted();
-        const env = new DockerEnv(await sandbox.session({ key }), sandbox, key, { idleTimeout, end });
+        if (!resume && !sandbox.isNew) await removeForks();
+        const session = await sandbox.session({ key });
+        const env = new DockerEnv(session, sandbox, { key, cwd: session.cwd, family }, end);
         if (!ofAgent) env.keepAwake();
         return env;
       } catch (error) {
@@ -104,26 +139,45 @@ async function suspend(sandbox: Sandbox): Promise<void> {
   }
 }
 
-interface Root {
+/** What the sandbox of a run or an agent instance has in common with its forks. */
+interface Family {
+  host: SandboxHost;
   /** Milliseconds. */
   idleTimeout: number;
-  /** Ends the sandbox, or what was started here and the connection to it. */
-  end: (session: Session, outcome: WorkOutcome | undefined) => Promise<void>;
+  /** The options of forks, but for their keys. */
+  ofForks: Omit<CreateOptions, 'id' | 'key' | 'signal'>;
+  gone: (reason: string) => SandboxGoneError;
+  tell: (sandbox: Sandbox, kind: 'created' | 'found' | 'kept' | 'removed') => void;
+  /** Tells of it from now on. */
+  observe: (sandbox: Sandbox) => void;
 }
+
+/** What all environments in one sandbox have in common. */
+interface Origin {
+  /** Of the sandbox. */
+  key: string;
+  /** Of the sandbox. */
+  cwd: string;
+  family: Family;
+}
+
+/** Ends the sandbox, or what was started in it and the connection to it. */
+type End = (session: Session, outcome: WorkOutcome | undefined) => Promise<void>;
 
 class DockerEnv implements SandboxEnv {
   readonly session: Session;
   readonly #sandbox: Sandbox;
-  readonly #key: string;
-  /** Left out for child harnesses. */
-  readonly #root: Root | undefined;
+  readonly #origin: Origin;
+  readonly #end: End | undefined;
   readonly #awake = new Set<NodeJS.Timeout>();
+  #closing: Promise<void> | undefined;
 
-  constructor(session: Session, sandbox: Sandbox, key: string, root?: Root) {
+  /** @param end - left out for child harnesses */
+  constructor(session: Session, sandbox: Sandbox, origin: Origin, end?: End) {
     this.session = session;
     this.#sandbox = sandbox;
-    this.#key = key;
-    this.#root = root;
+    this.#origin = origin;
+    this.#end = end;
   }
 
   get cwd(): string {
@@ -204,11 +258,11 @@ class DockerEnv implements SandboxEnv {
     env?: Record<string, string>;
   } = {}): Promise<SandboxEnv> {
     const session = await this.#sandbox.session({
-      ...(name !== undefined && { key: `${this.#key}/${name}` }),
+      ...(name !== undefined && { key: `${this.#origin.key}/${name}` }),
       cwd: this.resolvePath(cwd),
       ...(env && { env }),
     });
-    return new DockerEnv(session, this.#sandbox, this.#key);
+    return new DockerEnv(session, this.#sandbox, this.#origin);
   }
 
   async isGone(): Promise<boolean> {
@@ -223,9 +277,12 @@ class DockerEnv implements SandboxEnv {
   }
 
   keepAwake(): () => void {
-    if (!this.#root) return () => {};
+    if (!this.#end) return () => {};
     // A model may think for longer than that, without a command being run.
-    const timer = setInterval(() => void this.session.fs.exists('.').catch(() => {}), this.#root.idleTimeout / 3);
+    const timer = setInterval(
+      () => void this.session.fs.exists('.').catch(() => {}),
+      this.#origin.family.idleTimeout / 3,
+    );
     this.#awake.add(timer);
     return () => {
       clearInterval(timer);
@@ -233,9 +290,98 @@ class DockerEnv implements SandboxEnv {
     };
   }
 
-  async close(outcome?: WorkOutcome): Promise<void> {
+  async fork({ names, resume, signal }: Omit<ForkRequest, 'root'>): Promise<SandboxFork[]> {
+    const { key, family } = this.#origin;
+    const keys = names.map((name) => `${key}/${name}`);
+    const forks = await (resume ? this.#findForks(keys, signal) : this.#makeForks(names, keys, signal));
+    try {
+      return await Promise.all(
+        forks.map(async (fork, index) => {
+          const [name = '', ownKey = ''] = [names[index], keys[index]];
+          const session = await fork.session({ key: ownKey, cwd: this.cwd });
+          const env = new ForkedDockerEnv(session, fork, { ...this.#origin, key: ownKey }, name, this.#sandbox);
+          family.observe(fork);
+          env.keepAwake();
+          return env;
+        }),
+      );
+    } catch (error) {
+      await Promise.all(forks.map((fork) => (resume ? fork.close() : fork.remove()).catch(() => {}))); // as above
+      throw error;
+    }
+  }
+
+  async #findForks(keys: readonly string[], signal: AbortSignal): Promise<Sandbox[]> {
+    const { host, ofForks, gone } = this.#origin.family;
+    const found = await Promise.all(keys.map((key) => host.findByKey(key, { ...ofForks, signal })));
+    const forks = found.flatMap((fork) => fork ?? []);
+    if (forks.length === keys.length) return forks;
+    await Promise.all(forks.map((fork) => fork.close()));
+    throw gone('somebody removed a fork of it');
+  }
+
+  async #makeForks(names: readonly string[], keys: readonly string[], signal: AbortSignal): Promise<Sandbox[]> {
+    const { host, ofForks } = this.#origin.family;
+    const root = filesRoot(this.#origin.cwd, this.cwd);
+    // What is changed here between this and the fork is taken for a conflict, the other way round it would be lost.
+    for (const name of names) await this.#sandbox.fs.checkpoint(name, root, { signal });
+    const make = () => host.fork(this.#sandbox, { keys, options: ofForks, signal });
+    let forks = await make();
+    if (forks.some(({ isNew }) => !isNew)) {
+      // What an interrupted call has left has the files of then.
+      await Promise.all(forks.map((fork) => fork.remove()));
+      forks = await make();
+    }
+    try {
+      await Promise.all(forks.map((fork, index) => fork.fs.checkpoint(names[index] ?? '', root, { signal })));
+      return forks;
+    } catch (error) {
+      await Promise.all(forks.map((fork) => fork.remove().catch(() => {}))); // the first error is the one to report
+      throw error;
+    }
+  }
+
+  async checkpoint({ name, resume, signal }: Omit<CheckpointRequest, 'root'>): Promise<FilesCheckpoint> {
+    const { fs } = this.#sandbox;
+    const { cwd, family } = this.#origin;
+    if (!resume) await fs.checkpoint(name, filesRoot(cwd, this.cwd), { copy: true, signal });
+    return {
+      async rollback(options) {
+        try {
+          await fs.rollback(name, options);
+        } catch (error) {
+          if (!(error instanceof SandboxRequestError) || error.meta.reason !== 'unknown_checkpoint') throw error;
+          throw family.gone('the files of a checkpoint are no longer kept');
+        }
+      },
+      drop: () => fs.dropCheckpoint(name),
+    };
+  }
+
+  close(outcome?: WorkOutcome): Promise<void> {
+    this.#closing ??= this.#close(outcome);
+    return this.#closing;
+  }
+
+  async #close(outcome: WorkOutcome | undefined): Promise<void> {
     for (const timer of this.#awake) clearInterval(timer);
-    if (this.#root) await this.#root.end(this.session, outcome);
+    if (this.#end) await this.#end(this.session, outcome);
     else if (outcome !== 'suspended' && outcome !== 'left') await this.session.close();
+  }
+}
+
+class ForkedDockerEnv extends DockerEnv implements SandboxFork {
+  readonly land: SandboxFork['land'];
+
+  /** @param name - of the checkpoints from which on both have changed */
+  constructor(session: Session, fork: Sandbox, origin: Origin, name: string, parent: Sandbox) {
+    super(session, fork, origin, async (_session, outcome) => {
+      if (outcome === 'left') return fork.close();
+      if (outcome === 'suspended') return suspend(fork);
+      await fork.remove();
+      origin.family.tell(fork, 'removed');
+      await parent.fs.dropCheckpoint(name).catch(() => {}); // a parent that is gone has none
+    });
+    this.land = ({ signal }) => parent.fs.land(name, fork.fs.packChanges(name, { signal }), { signal });
   }
 }

@@ -1,6 +1,9 @@
 import { once } from 'node:events';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { defineAction } from '../../../src/runtime/define/action.ts';
 import { defineAgent } from '../../../src/runtime/define/agent.ts';
@@ -290,4 +293,90 @@ test('a detached process outlives the child harness that started it, another one
   });
   await using runtime = await createRuntime({ store: ':memory:' });
   expect(await (await runtime.invoke(after)).result()).toBe('1007\n');
+});
+
+describe('forks of a sandbox', () => {
+  const left = async (id: string) => (await opened.host.list({ labels: { 'berth.run': id } })).length;
+
+  // contract: 11.1-root, 11.1-fork
+  test('keep what a run does from a workspace of this machine, until its output is good', async () => {
+    const workspace = await mkdtemp(join(tmpdir(), 'berth-test-workspace-'));
+    onTestFinished(() => rm(workspace, { recursive: true, force: true }));
+    await writeFile(join(workspace, 'kept'), 'before');
+    const change = (fails: boolean) =>
+      defineWorkflow({
+        name: 'change',
+        agent: defineAgent(() => ({ sandbox: dockerHere({ workspace: { bind: workspace } }) })),
+        files: 'transaction',
+        run: async ({ harness }) => {
+          const { stdout } = await harness.shell('pwd; echo changed > kept; mkdir made; echo 1 > made/file');
+          if (fails) throw new Error('boom');
+          return stdout;
+        },
+      });
+    await using runtime = await createRuntime({ store: ':memory:' });
+    const failed = await runtime.invoke(change(true));
+    await expect(failed.result()).rejects.toThrow('boom');
+    expect(await readdir(workspace)).toEqual(['kept']);
+    expect(await readFile(join(workspace, 'kept'), 'utf8')).toBe('before');
+    await using other = await createRuntime({ store: ':memory:' });
+    const run = await other.invoke(change(false));
+    expect(await run.result()).toBe('/workspace\n');
+    expect(await readFile(join(workspace, 'kept'), 'utf8')).toBe('changed\n');
+    expect(await readFile(join(workspace, 'made/file'), 'utf8')).toBe('1\n');
+    expect([await left(failed.id), await left(run.id)]).toEqual([0, 0]);
+  });
+
+  // contract: 11.2-forks, 11-nothing-left
+  test('are containers of their own, without the processes, and go with the attempts', async () => {
+    const workflow = defineWorkflow({
+      name: 'attempts',
+      agent: defineAgent(() => ({ sandbox: dockerHere() })),
+      run: async ({ harness: root }) => {
+        await root.shell('echo base > file; sleep 1000 &');
+        const value = await root.attempt(
+          async ({ harness, attempt }) => {
+            const { stdout } = await harness.shell(
+              `cat file; echo ${attempt} > file; cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c 'sleep 100[0]'`,
+            );
+            if (attempt === 1) throw new Error('not this one');
+            return stdout;
+          },
+          { count: 2 },
+        );
+        const checkpoint = await root.checkpoint();
+        await root.shell('rm file; touch other');
+        await checkpoint.rollback();
+        return [value, await root.fs.readFile('file'), (await root.fs.readdir('.')).length];
+      },
+    });
+    await using runtime = await createRuntime({ store: ':memory:' });
+    const run = await runtime.invoke(workflow);
+    expect(await run.result()).toEqual(['base\n0\n', '2\n', 1]);
+    const kinds = ofType(await eventsOf(run), 'sandbox').map(({ kind }) => kind);
+    expect(kinds.filter((kind) => kind === 'created')).toHaveLength(3);
+    expect(kinds.filter((kind) => kind === 'removed')).toHaveLength(3);
+    expect(await left(run.id)).toBe(0);
+  });
+
+  // contract: 11.4-left
+  test('are removed with the sandbox of interrupted work that does not go on in them', async () => {
+    const factory = dockerHere();
+    const request = sandboxRequest({ kind: 'run', isDurable: true });
+    const signal = request.signal;
+    const first = await factory.createSandbox(request);
+    const [fork] = await (first.fork?.({ names: ['a'], resume: false, signal }) ?? []);
+    const [inner] = await (fork?.fork?.({ names: ['b'], resume: false, signal }) ?? []);
+    await inner?.writeFile('of-inner', 'here');
+    for (const env of [inner, fork, first]) await env?.close('left');
+    expect(await left(request.id)).toBe(3);
+    const second = await factory.createSandbox({ ...request, resume: true });
+    const [found] = await (second.fork?.({ names: ['a'], resume: true, signal }) ?? []);
+    const [foundInner] = await (found?.fork?.({ names: ['b'], resume: true, signal }) ?? []);
+    await foundInner?.land({ signal });
+    expect(await found?.readFile('of-inner')).toBe('here');
+    for (const env of [foundInner, found]) await env?.close('left');
+    await second.close('cancelled');
+    expect(await left(request.id)).toBe(0);
+  });
 });

@@ -105,7 +105,7 @@ export interface FrozenFiles extends AsyncDisposable {
   image: string;
   /** Directories that are mounted: for `ContainerSpec.volumes`. */
   mounted: readonly string[];
-  /** Puts what is not in the image into a container that was made of it and not started yet. */
+  /** Puts what is not in the image into a container that was made of it and not started yet; `signal` cuts that short. */
   copyTo(id: string, signal: AbortSignal | undefined): Promise<void>;
   /** Twice is once. */
   thaw(): Promise<void>;
@@ -146,7 +146,7 @@ export interface Engine {
   remove(id: string): Promise<void>;
   /**
    * Freezes a container, if it runs, and makes an image of its files.
-   * @param labels - of the image, for `sweep`; letters, digits and `_.-` only
+   * @param labels - of the image, and of what copies the rest, for `sweep`; letters, digits and `_.-` only
    */
   freeze(id: string, labels: Readonly<Record<string, string>>): Promise<FrozenFiles>;
   /** Removes an image that `freeze` made, unless a container or another image needs it. */
@@ -175,7 +175,7 @@ export interface Engine {
 
   /**
    * Finds what this host left on the engine besides containers of sandboxes, and removes it unless `dryRun`.
-   * @param options.isInUse - whether containers are being made of an image that `freeze` has given these labels
+   * @param options.isInUse - whether somebody still makes containers of what `freeze` has given these labels
    */
   sweep(
     hostId: string,

@@ -1,7 +1,7 @@
 import type { Engine } from '../engine/engine.ts';
 import { instanceLabel, keepLabel, runLabel } from './options.ts';
 import { called } from './pool.ts';
-import { hostLabel, sandboxLabel } from './sandbox.ts';
+import { hostLabel, parentLabel, sandboxLabel } from './sandbox.ts';
 import type { StateDir } from './state-dir.ts';
 
 /** Something that `host.collect()` removed. */
@@ -61,7 +61,7 @@ export async function collect(
     removed.push({ kind: 'files', name, reason: 'its sandbox is gone' });
     if (!dryRun) await state.forgetDead(name);
   }
-  const isInUse = (labels: Readonly<Record<string, string>>) => state.hasForksMade(labels[sandboxLabel] ?? '');
+  const isInUse = (labels: Readonly<Record<string, string>>) => state.hasForksMade(labels[parentLabel] ?? '');
   for (const { kind, name } of await engine.sweep(state.hostId, { dryRun, isInUse })) {
     removed.push({ kind, name, reason: kind === 'container' ? 'never finished' : 'unused' });
   }

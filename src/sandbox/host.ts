@@ -35,6 +35,7 @@ import {
   endPatienceMs,
   hostLabel,
   imageLabel,
+  parentLabel,
   Sandbox,
   type SandboxInfo,
   sandboxLabel,
@@ -253,7 +254,7 @@ export class SandboxHost implements AsyncDisposable {
     using _turn = await this.#turns.take({ signal });
     const sandboxId = parent.labels[sandboxLabel] ?? '';
     try {
-      return await this.#engine.freeze(parent.id, { [sandboxLabel]: sandboxId });
+      return await this.#engine.freeze(parent.id, { [parentLabel]: sandboxId });
     } catch (error) {
       const isGone = error instanceof EngineError && error.meta.engineStatus === 404;
       throw isGone ? new SandboxNotFoundError({ sandboxId }) : error;
@@ -321,7 +322,11 @@ export class SandboxHost implements AsyncDisposable {
         ...(files ? { image: files.image, volumes: files.mounted } : workspace && { workspace }),
       });
       throwIfAborted(signal);
-      if (files) await unlessAborted(files.copyTo(container.id, signal), signal);
+      // Waited for in any case: what copies has the volumes of the new one.
+      await files?.copyTo(container.id, signal).catch((error: unknown) => {
+        throwIfAborted(signal);
+        throw error;
+      });
       await this.#engine.start(container.id);
       sandbox = this.#toSandbox(id, container, { isNew: true });
       await unlessAborted(sandbox.connect(), signal);

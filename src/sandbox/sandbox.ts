@@ -57,6 +57,8 @@ export const imageLabel = 'berth.image';
 export const hostLabel = 'berth.host';
 export const sandboxLabel = 'berth.sandbox';
 export const cwdLabel = 'berth.cwd';
+/** On what forks are made of: the sandbox that they are forks of. */
+export const parentLabel = 'berth.parent';
 /** Of a sandbox from a pool: when it was asked for. */
 export const createdLabel = 'berth.created';
 

@@ -273,7 +273,7 @@ test('a fork that is given up on at any moment leaves nothing, and its parent as
   const before = await onEngine(stateDir);
   const { hostId } = JSON.parse(await readFile(join(stateDir, 'identity.json'), 'utf8'));
   /** Aborts at one of the events that a fork has on the engine. */
-  for (const event of ['pause', 'commit', 'create', 'extract-to-dir', 'start', undefined]) {
+  for (const event of ['pause', 'commit', 'create', 'attach', 'start', 'die', undefined]) {
     const aborting = new AbortController();
     const events = await docker.getEvents({ filters: { label: [`berth.host=${hostId}`] } });
     events.on('data', (line: Buffer) => {
@@ -296,7 +296,8 @@ test('a fork that is given up on at any moment leaves nothing, and its parent as
 test('of forks whose process was killed the same keys make what is missing, and collect finds what is left', async () => {
   await using opened = await openHost();
   const { host, stateDir } = opened;
-  const parent = await host.create({ key: 'parent' });
+  const options = { key: 'parent', workspace: { bind: await temporary() } };
+  const parent = await host.create(options);
   await parent.exec('head -c 20000000 /dev/urandom > file');
   const { hostId } = JSON.parse(await readFile(join(stateDir, 'identity.json'), 'utf8'));
   for (const event of ['commit', 'create', 'start']) {
@@ -305,7 +306,7 @@ test('of forks whose process was killed the same keys make what is missing, and 
       import { SandboxHost } from '${checkout}/src/sandbox/host.ts';
       const Docker = createRequire('${checkout}/package.json')('dockerode');
       const host = await SandboxHost.open({ stateDir: ${JSON.stringify(stateDir)} });
-      const parent = await host.create({ key: 'parent' });
+      const parent = await host.create(${JSON.stringify(options)});
       const events = await new Docker().getEvents({ filters: { label: ['berth.host=${hostId}'], event: ['${event}'] } });
       events.on('data', () => process.kill(process.pid, 'SIGKILL'));
       await host.fork(parent, { keys: ['a', 'b'] });
@@ -314,7 +315,7 @@ test('of forks whose process was killed the same keys make what is missing, and 
     const killed = await execa('node', ['--import', loader, '--input-type=module', '-e', script], { reject: false });
     expect(killed).toMatchObject({ signal: 'SIGKILL' });
     // As whoever goes on with the work does: it was left frozen where that was its last moment.
-    await host.create({ key: 'parent' });
+    await host.create(options);
     const forks = await host.fork(parent, { keys: ['a', 'b'] });
     for (const made of forks) {
       expect((await made.exec('stat -c %s file')).stdout).toBe('20000000\n');

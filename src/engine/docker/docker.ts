@@ -33,10 +33,10 @@ import { baseImageTag } from './base-image.ts';
 import { Docker } from './client.ts';
 import { agentCommand, createContainer, keptVolume, transportLabel } from './create.ts';
 import { containerEvents } from './events.ts';
-import { engineFailure, reasonOf, statusOf } from './failure.ts';
+import { engineFailure, reasonOf, statusOf, withoutHeaders } from './failure.ts';
 import { findContainers, inspectContainer, labelFilter } from './find.ts';
 import { finishParts } from './finish-parts.ts';
-import { freezeFiles, removeForkImage, unusedForkImages } from './fork.ts';
+import { copyLabel, freezeFiles, removeForkImage, unusedForkImages } from './fork.ts';
 import { inspectImage, originalLabel } from './images.ts';
 import { pauseContainer } from './pause.ts';
 import { hasRuntime, runtimePath } from './runtime.ts';
@@ -231,12 +231,8 @@ export class DockerEngine implements Engine {
   freeze(id: string, labels: Readonly<Record<string, string>>): Promise<FrozenFiles> {
     const all = { ...this.#options.labels, ...labels };
     const freeze = async () => {
-      const frozen = await freezeFiles(this.#docker, id, all, {
-        Image: await this.defaultImage(),
-        Entrypoint: ['/bin/true'],
-        // As one that fills a volume: `sweep` finds it.
-        Labels: { ...this.#options.labels, [agentVolumeLabel]: 'agent' },
-      });
+      const { ulimits } = await this.#traits();
+      const frozen = await freezeFiles(this.#docker, id, all, { image: await this.defaultImage(), ulimits });
       const copyTo: FrozenFiles['copyTo'] = (...to) => this.#try('copy files', () => frozen.copyTo(...to), noLimit);
       return { ...frozen, copyTo };
     };
@@ -295,8 +291,7 @@ export class DockerEngine implements Engine {
   logTail(id: string): Promise<string> {
     return this.#try('read what a container printed', async () => {
       const log = await this.#docker.getContainer(id).logs({ stdout: true, stderr: true, tail: 20 });
-      // Pieces with a header each, as in an exec stream; for people, the text in them is enough.
-      return log.toString().replace(/[\x01\x02]\0\0\0[\s\S]{4}/g, '');
+      return withoutHeaders(log);
     });
   }
 
@@ -351,6 +346,11 @@ export class DockerEngine implements Engine {
       const dead = fills.filter(({ Created }) => Date.now() - Created * 1000 >= fillPatienceMs);
       const isLock = ({ Names }: Dockerode.ContainerInfo) => Names.some((name) => name.endsWith(lockSuffix));
       await removeContainers(dead.filter((one) => !isLock(one)));
+      const copies = await this.#docker.listContainers({
+        all: true,
+        filters: { label: labelFilter({ 'berth.host': hostId, ...copyLabel }) },
+      });
+      for (const copy of copies) if (!(await isInUse(copy.Labels))) await removeContainers([copy]);
       const keptLabels = labelFilter({ 'berth.host': hostId, ...keptVolume });
       const unused = await Promise.all(
         [labels, keptLabels].map((label) => this.#docker.listVolumes({ filters: { label, dangling: ['true'] } })),

@@ -19,6 +19,11 @@ export function reasonOf(error: unknown): string {
   return error instanceof Error ? error.message.trim() : String(error);
 }
 
+/** What a container printed comes in pieces with a header each, as in an exec stream; for people, the text in them is enough. */
+export function withoutHeaders(log: Buffer): string {
+  return log.toString().replace(/[\x01\x02]\0\0\0[\s\S]{4}/g, '');
+}
+
 /** Makes an error of ours of what dockerode threw. `operation` is what was tried, as in `make a container`. */
 export async function engineFailure(error: unknown, operation: string, url: string): Promise<Error> {
   if (error instanceof BerthError) return error;

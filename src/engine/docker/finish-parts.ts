@@ -1,6 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type Docker from 'dockerode';
 import { keptDirectory, partsName } from '../../protocol/socket.ts';
+import { statusOf } from './failure.ts';
 
 /** A half-copied tree may have very many files. */
 const patienceMs = 30_000;
@@ -21,9 +22,12 @@ export async function finishParts(container: Docker.Container): Promise<void> {
   }
 }
 
-/** The size of the file that has their names. */
-async function partsBytes(container: Docker.Container): Promise<number> {
-  const answer = await container.infoArchive({ path: `${keptDirectory}/${partsName}` });
+/** The size of the file that has their names; 0 where there is none, as before the first start. */
+export async function partsBytes(container: Docker.Container): Promise<number> {
+  const answer = await container.infoArchive({ path: `${keptDirectory}/${partsName}` }).catch((error: unknown) => {
+    if (statusOf(error) !== 404) throw error;
+  });
+  if (!answer) return 0;
   answer.resume();
   const stat = JSON.parse(Buffer.from(answer.headers['x-docker-container-path-stat'], 'base64').toString());
   return Number(stat.size);

@@ -1,30 +1,37 @@
-import { posix } from 'node:path';
-import type { Readable } from 'node:stream';
-import { buffer } from 'node:stream/consumers';
 import type Docker from 'dockerode';
 import { keptDirectory, partsName, wireDirectory } from '../../protocol/socket.ts';
 import type { FrozenFiles } from '../engine.ts';
-import { statusOf } from './failure.ts';
+import { EngineError } from '../errors.ts';
+import { statusOf, withoutHeaders } from './failure.ts';
 import { labelFilter } from './find.ts';
+import { partsBytes } from './finish-parts.ts';
 import { type ImageDetails, originalLabel, originalOf } from './images.ts';
 import { pauseContainer } from './pause.ts';
 
-/** Of the sandbox-agent, which writes them anew when they are longer than 1 MiB. */
-const maxPartsBytes = 8 * 1024 * 1024;
+/** On containers that copy what is mounted. */
+export const copyLabel = { 'berth.volume': 'copy' } as const;
 
 /** Mounted in every container that is made here. */
 const ownMounts = ['/.berth', keptDirectory, wireDirectory];
 
+/** Of a program that copies: it remembers files that have several names. */
+const copyMemoryBytes = 512 * 1024 * 1024;
+
+interface Copying {
+  /** With a shell and `cp`. */
+  image: string;
+  ulimits: readonly Docker.Ulimit[];
+}
+
 /**
  * Nothing of a container runs from here on: what is written to meanwhile would be left out by the engine without a word. The
  * image has the container's own labels and environment beside these labels: `createContainer` keeps them from a container.
- * @param helper - a container of another image, never started
  */
 export async function freezeFiles(
   docker: Docker,
   id: string,
   labels: Readonly<Record<string, string>>,
-  helper: Docker.ContainerCreateOptions,
+  copying: Copying,
 ): Promise<FrozenFiles> {
   const container = docker.getContainer(id);
   const wasFrozen = await freeze(container);
@@ -41,7 +48,8 @@ export async function freezeFiles(
     const mounted = Mounts.filter(({ Type }) => Type === 'bind' || Type === 'volume')
       .map(({ Destination }) => Destination)
       .filter((path) => !ownMounts.includes(path));
-    const parts = await readParts(container);
+    // What the sandbox-agent had in the making: that of the copy removes it at its start.
+    const hasParts = (await partsBytes(container)) > 0;
     // It stays frozen while this is made; not by the engine itself, which would not try again.
     const { Id: image } = await container.commit({
       pause: false,
@@ -51,9 +59,18 @@ export async function freezeFiles(
       image,
       mounted,
       copyTo: async (target, signal) => {
-        const to = docker.getContainer(target);
-        if (parts) await putParts(docker, to, parts, helper);
-        await copyMounted(container, to, mounted, signal);
+        const paths = [...mounted, ...(hasParts ? [keptDirectory] : [])];
+        if (paths.length === 0) return;
+        const to = await docker.getContainer(target).inspect();
+        const mounts = paths.flatMap((path, index) => [
+          mountOf(Mounts, path, `/from/${index}`, { isReadOnly: true }),
+          mountOf(to.Mounts, path, `/to/${index}`),
+        ]);
+        const script = paths.map((path, index) => {
+          const what = path === keptDirectory ? partsName : '.';
+          return `cp -a /from/${index}/${what} /to/${index}/`;
+        });
+        await runCopy(docker, { script: script.join(' && '), mounts, labels, signal, ...copying });
       },
       thaw,
       [Symbol.asyncDispose]: thaw,
@@ -89,59 +106,69 @@ async function resume(container: Docker.Container): Promise<void> {
   }
 }
 
-/** What is below another one comes with that. */
-function topmost(paths: readonly string[]): string[] {
-  return paths.filter((path) => !paths.some((other) => path.startsWith(`${other}/`)));
+function mountOf(
+  mounts: Docker.ContainerInspectInfo['Mounts'],
+  path: string,
+  Target: string,
+  { isReadOnly = false } = {},
+): Docker.MountSettings {
+  const found = mounts.find(({ Destination }) => Destination === path);
+  return {
+    Type: found?.Type === 'bind' ? 'bind' : 'volume',
+    Source: (found?.Type === 'bind' ? found.Source : found?.Name) ?? '',
+    Target,
+    ReadOnly: isReadOnly,
+  };
 }
 
-/** What the sandbox-agent had in the making, as an archive: that of the copy then removes it at its start. */
-async function readParts(container: Docker.Container): Promise<Buffer | undefined> {
-  const path = `${keptDirectory}/${partsName}`;
-  try {
-    const answer = await container.infoArchive({ path });
-    answer.resume();
-    const stat = JSON.parse(Buffer.from(answer.headers['x-docker-container-path-stat'], 'base64').toString());
-    if (!(stat.size > 0 && stat.size <= maxPartsBytes)) return undefined;
-    return await buffer(await container.getArchive({ path }));
-  } catch (error) {
-    if (statusOf(error) === 404) return undefined; // it was never started
-    throw error;
-  }
-}
-
-/** Its volume is below one that is read-only: into that, some engines let nobody put anything, at one time, and do at another. */
-async function putParts(
+/**
+ * By a program on the engine's machine: Podman's archives have no owners, those of Docker neither sparse files nor fractions
+ * of a second, and nothing passes through here.
+ */
+async function runCopy(
   docker: Docker,
-  to: Docker.Container,
-  parts: Buffer,
-  helper: Docker.ContainerCreateOptions,
+  {
+    script,
+    mounts,
+    labels,
+    signal,
+    image,
+    ulimits,
+  }: Copying & {
+    script: string;
+    mounts: Docker.MountConfig;
+    labels: Readonly<Record<string, string>>;
+    signal: AbortSignal | undefined;
+  },
 ): Promise<void> {
-  const { Mounts } = await to.inspect();
-  const Source = Mounts.find(({ Destination }) => Destination === keptDirectory)?.Name ?? '';
-  const HostConfig = { NetworkMode: 'none', Mounts: [{ Type: 'volume', Source, Target: '/kept' } as const] };
-  const container = await docker.createContainer({ ...helper, HostConfig });
+  const container = await docker.createContainer({
+    Image: image,
+    Entrypoint: ['/bin/sh', '-c', script],
+    Cmd: [],
+    User: '0:0',
+    WorkingDir: '/',
+    Env: ['LC_ALL=C'],
+    Labels: { ...labels, ...copyLabel },
+    HostConfig: {
+      NetworkMode: 'none',
+      CapDrop: ['ALL'],
+      CapAdd: ['CHOWN', 'DAC_OVERRIDE', 'FOWNER', 'FSETID', 'MKNOD', 'SETFCAP'],
+      SecurityOpt: ['no-new-privileges'],
+      Memory: copyMemoryBytes,
+      Ulimits: [...ulimits],
+      LogConfig: { Type: 'json-file', Config: { 'max-size': '1m', 'max-file': '1' } },
+      Mounts: mounts,
+    },
+  });
   try {
-    await container.putArchive(parts, { path: '/kept' });
+    signal?.throwIfAborted();
+    await container.start();
+    const { StatusCode } = await container.wait({ ...(signal && { abortSignal: signal }) });
+    if (StatusCode === 0) return;
+    const log = await container.logs({ stdout: false, stderr: true, tail: 3 });
+    throw new EngineError({ operation: 'copy files', reason: `${withoutHeaders(log)} (exit code ${StatusCode})` });
   } finally {
-    await container.remove();
-  }
-}
-
-async function copyMounted(
-  from: Docker.Container,
-  to: Docker.Container,
-  mounted: readonly string[],
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  const abort = signal && { abortSignal: signal };
-  for (const path of topmost(mounted)) {
-    // dockerode types it as less than what it is.
-    const content = (await from.getArchive({ path, ...abort })) as Readable;
-    try {
-      await to.putArchive(content, { path: posix.dirname(path), ...abort });
-    } finally {
-      content.destroy();
-    }
+    await container.remove({ force: true });
   }
 }
 

@@ -146,6 +146,24 @@ export function testSandboxes(
     }
   });
 
+  test('has forks with its files, and leaves no image', async () => {
+    await using parent = await host().create({ ...options, env: { OF_PARENT: 'x' }, labels: { of: 'parent' } });
+    await parent.exec('mkdir sub && echo one > sub/file && chmod 640 sub/file && ln sub/file hard && rm ~/.profile');
+    const [first] = await host().fork(parent, { keys: ['first'], options });
+    await first?.exec('echo two > second');
+    const [second] = await host().fork(first ?? parent, { keys: ['second'], options });
+    if (!first || !second) throw new Error('there is one a key');
+    expect((await second.exec('stat -c "%a %U %h" sub/file; cat hard second; ls ~/.profile')).stdout).toBe(
+      '640 berth 2\none\ntwo\n',
+    );
+    expect((await second.exec('env')).stdout).not.toContain('OF_PARENT');
+    expect(await second.info()).toMatchObject({ image: (await parent.info()).image, labels: {}, key: 'second' });
+    expect(await parent.fs.readFile('sub/file')).toBe('one\n');
+    await first.remove();
+    await second.remove();
+    expect((await host().collect({ dryRun: true })).removed.filter(({ kind }) => kind === 'image')).toEqual([]);
+  });
+
   test('stops, starts with its files, and says what state it is in', async () => {
     await using sandbox = await host().create(options);
     await sandbox.fs.writeFile('kept', 'still here');

@@ -37,6 +37,22 @@ describe.skipIf(reasonToSkip !== undefined)(name, () => {
     expect((await sandbox.exec('echo runs')).stdout).toBe('runs\n');
   });
 
+  test('a fork has a copy of a volume', async () => {
+    const volume = `berth-test-${process.pid}`;
+    const parent = await opened.host.create({ workspace: { volume } });
+    await parent.exec('mkdir a && echo content > a/file && chmod 640 a/file && touch -d 2001-02-03 a/file');
+    const stream = parent.fs.createWriteStream('half');
+    await new Promise((resolve) => stream.write('half', resolve));
+    while ((await parent.fs.readdir('.')).length === 1) await parent.exec('true');
+    const [fork] = await opened.host.fork(parent, { keys: ['copy'] });
+    const { stdout } = (await fork?.exec('cat a/file; stat -c "%a %U %Y" a/file; ls -A')) ?? {};
+    expect(stdout).toBe('content\n640 berth 981158400\na\n');
+    stream.destroy();
+    await fork?.remove();
+    await parent.remove();
+    await engine.docker.getVolume(volume).remove();
+  });
+
   test('makes the base image by itself, and lists it under its own name', async () => {
     for (const { Id } of await engine.docker.listImages()) await engine.docker.getImage(Id).remove({ force: true });
     const env = { DOCKER_HOST: `unix://${engine.address.socketPath}` };

@@ -316,9 +316,11 @@ export class SandboxHost implements AsyncDisposable {
     let sandbox: Sandbox | undefined;
     try {
       const user = options.user ?? (files ? undefined : await this.#userOfWorkspace(options));
-      const { workspace, ...spec } = this.#specFor(id, image, { ...options, user });
+      // Not with that user: asked for again, a key is told by what was asked for.
+      const { workspace, ...spec } = this.#specFor(id, image, options);
       container = await this.#makeContainer({
         ...spec,
+        ...(user !== undefined && { user }),
         ...(files ? { image: files.image, volumes: files.mounted } : workspace && { workspace }),
       });
       throwIfAborted(signal);

@@ -1,8 +1,9 @@
-import { writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Docker from 'dockerode';
 import { execa } from 'execa';
-import { expect } from 'vitest';
+import { expect, onTestFinished } from 'vitest';
 import { ImageNotFoundError } from '../../src/engine/errors.ts';
 import { InvalidOptionsError, SandboxExistsError, SandboxKeyConflictError } from '../../src/sandbox/errors.ts';
 import { SandboxHost } from '../../src/sandbox/host.ts';
@@ -104,6 +105,16 @@ test('a sandbox of a key that does not run is started, with its files', async ()
   expect(await (await opened.host.create({ key: 'k' })).fs.readFile('file')).toBe('kept');
   await sandbox.pause();
   expect(await (await opened.host.create({ key: 'k' })).fs.readFile('file')).toBe('kept');
+});
+
+test('a key gives the sandbox again that works in a directory of this machine', async () => {
+  await using opened = await openHost();
+  const bind = await mkdtemp(join(tmpdir(), 'berth-test-key-'));
+  onTestFinished(() => rm(bind, { recursive: true, force: true }));
+  const options = { key: 'k', workspace: { bind } };
+  const { id } = await opened.host.create(options);
+  expect((await opened.host.create(options)).id).toBe(id);
+  expect((await opened.host.findByKey('k', { workspace: { bind } }))?.id).toBe(id);
 });
 
 test('a creation that failed, or whose process was killed, leaves the key to the next one', async () => {

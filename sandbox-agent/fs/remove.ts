@@ -3,6 +3,7 @@ import type { FileHandle } from 'node:fs/promises';
 import type { FsRm } from '../../src/protocol/fs.ts';
 import { Pace } from '../../src/protocol/pace.ts';
 import { RequestError } from '../errors.ts';
+import { calls } from './calls.ts';
 import { openDirectory } from './directory.ts';
 import { partName } from './part.ts';
 import { child, codeOf, hasCode, type Path, split } from './path.ts';
@@ -69,7 +70,7 @@ class Removal {
         await directory.close();
       }
     }
-    await ignoring('ENOENT', directory ? fs.rmdir(path) : fs.unlink(path));
+    await ignoring('ENOENT', () => (directory ? fs.rmdir(path) : calls.unlink(path)));
   }
 
   /** @returns whether there was anything */
@@ -77,7 +78,7 @@ class Removal {
     let found = false;
     for await (const entry of await openDirectory(inside)) {
       found = true;
-      if (!entry.isDirectory()) await ignoring('ENOENT', fs.unlink(child(inside, entry.name)));
+      if (!entry.isDirectory()) await ignoring('ENOENT', () => calls.unlink(child(inside, entry.name)));
       else if (depth < maxDepth) await this.directory(inside, entry.name, depth + 1);
       else await this.#moveUp(child(inside, entry.name));
       await this.#pace.turn();
@@ -87,7 +88,7 @@ class Removal {
 
   async #moveUp(path: Path): Promise<void> {
     this.#moved += 1;
-    await ignoring('ENOENT', fs.rename(path, `${this.#top}/${partName()}`));
+    await ignoring('ENOENT', () => calls.rename(path, `${this.#top}/${partName()}`));
   }
 }
 
@@ -102,9 +103,9 @@ async function openNoFollow(path: Path): Promise<FileHandle | undefined> {
 }
 
 /** Something else removed it first: just as well. */
-async function ignoring(code: string, operation: Promise<void>): Promise<void> {
+async function ignoring(code: string, operation: () => Promise<void> | void): Promise<void> {
   try {
-    await operation;
+    await operation();
   } catch (error) {
     if (!hasCode(error, code)) throw error;
   }

@@ -16,11 +16,11 @@ import { randomHex } from '../../random.ts';
 import { codeOf } from '../path.ts';
 import { CarryingOut, ChangedMeanwhile } from './carry-out.ts';
 import { sendChanges } from './changes.ts';
-import { KeptTree } from './kept-tree.ts';
+import { KeptTree, type Restored } from './kept-tree.ts';
 import { planLanding, receive } from './land.ts';
 import { type Places, Plan, Planner } from './plan.ts';
 import { closeAll, PrivateFiles } from './private.ts';
-import { planRollback } from './rollback.ts';
+import { broughtBack, planRollback } from './rollback.ts';
 import { Stage } from './stage.ts';
 import { atPath, TreeRoot } from './tree.ts';
 
@@ -45,7 +45,7 @@ export class Checkpoints {
   async recover(): Promise<void> {
     for (const { plan, places } of Plan.begun(this.#files)) {
       try {
-        await undoLeft(plan, places);
+        await this.#undoLeft(plan, places);
       } catch (error) {
         console.error(`Changes of files in ${places.root} were cut off, and not all of them could be undone:`, error);
       } finally {
@@ -109,7 +109,8 @@ export class Checkpoints {
         Stage.using(root, async (stage) => {
           await this.#withPlan(async (plan) => {
             await planRollback(kept, root, stage, new Planner(root, plan), pace);
-            await carryOut(plan, root, stage, pace);
+            await this.#carryOut(plan, root, stage, pace);
+            await this.#refresh(root, () => broughtBack(kept, plan), new Pace());
           });
         }),
       ),
@@ -131,7 +132,7 @@ export class Checkpoints {
       await planLanding(kept, root, received, stage, new Planner(root, plan), pace, onConflict);
       if (conflicts > 0) return { conflicts, paths };
       try {
-        await carryOut(plan, root, stage, pace);
+        await this.#carryOut(plan, root, stage, pace);
       } catch (error) {
         if (error instanceof ChangedMeanwhile) return { conflicts: 1, paths: [error.path] };
         throw error;
@@ -171,6 +172,62 @@ export class Checkpoints {
     this.#last = turn.catch(() => {});
     return turn;
   }
+
+  /** @throws what kept it from that, when nothing is done */
+  async #carryOut(plan: Plan, root: TreeRoot, stage: Stage, pace: Pace): Promise<void> {
+    plan.begin({ root: root.path, stage: stage.path });
+    await using work = new CarryingOut(plan, root, stage);
+    try {
+      await work.do(pace);
+      plan.end();
+    } catch (error) {
+      try {
+        await this.#undo(work, plan, root);
+      } catch {
+        const left = await stage.leave();
+        const text = error instanceof Error ? error.message : String(error);
+        throw new RequestError(
+          codeOf(error) ?? 'EIO',
+          `${text}; not all of it could be undone: what was replaced is in ${left}`,
+        );
+      }
+      throw error;
+    }
+  }
+
+  /** The rights are those of the sandbox's user; nothing else runs yet. */
+  async #undoLeft(plan: Plan, places: Places): Promise<void> {
+    const root = await TreeRoot.open(places.root, { links: false });
+    try {
+      const stage = await Stage.open(places.stage);
+      try {
+        await using work = new CarryingOut(plan, root, stage);
+        await this.#undo(work, plan, root);
+      } catch (error) {
+        await stage.leave();
+        throw error;
+      } finally {
+        await stage.close();
+      }
+    } finally {
+      await root.close();
+    }
+  }
+
+  async #undo(work: CarryingOut, plan: Plan, root: TreeRoot): Promise<void> {
+    const pace = new Pace();
+    await work.undo(pace);
+    await this.#refresh(root, () => plan.uprooted(), pace);
+  }
+
+  /** Without it what is there again would look changed: no reason to fail. */
+  async #refresh(root: TreeRoot, restored: () => AsyncIterable<Restored>, pace: Pace): Promise<void> {
+    try {
+      await KeptTree.refresh(this.#files, root, restored, pace);
+    } catch (error) {
+      console.error(error);
+    }
+  }
 }
 
 async function openRoot(path: string, options: { links: boolean }): Promise<TreeRoot> {
@@ -178,45 +235,5 @@ async function openRoot(path: string, options: { links: boolean }): Promise<Tree
     return await TreeRoot.open(path, options);
   } catch (error) {
     throw atPath(path, error);
-  }
-}
-
-/** @throws what kept it from that, when nothing is done */
-async function carryOut(plan: Plan, root: TreeRoot, stage: Stage, pace: Pace): Promise<void> {
-  plan.begin({ root: root.path, stage: stage.path });
-  await using work = new CarryingOut(plan, root, stage);
-  try {
-    await work.do(pace);
-  } catch (error) {
-    try {
-      await work.undo(new Pace());
-    } catch {
-      const left = await stage.leave();
-      const text = error instanceof Error ? error.message : String(error);
-      throw new RequestError(
-        codeOf(error) ?? 'EIO',
-        `${text}; not all of it could be undone: what was replaced is in ${left}`,
-      );
-    }
-    throw error;
-  }
-}
-
-/** The rights are those of the sandbox's user; nothing else runs yet. */
-async function undoLeft(plan: Plan, places: Places): Promise<void> {
-  const root = await TreeRoot.open(places.root, { links: false });
-  try {
-    const stage = await Stage.open(places.stage);
-    try {
-      await using work = new CarryingOut(plan, root, stage);
-      await work.undo(new Pace());
-    } catch (error) {
-      await stage.leave();
-      throw error;
-    } finally {
-      await stage.close();
-    }
-  } finally {
-    await root.close();
   }
 }

@@ -7,8 +7,9 @@ import { calls, writeAll } from '../calls.ts';
 import { hasCode, kernelPath } from '../path.ts';
 import { openRegularFile } from '../regular-file.ts';
 import { LineWriter, linesOf } from './lines.ts';
+import { merged } from './merge.ts';
 import { closeAll, type PrivateFiles } from './private.ts';
-import { atPath, entryOf, isSame, type TreeEntry, type TreeRoot, walkTree } from './tree.ts';
+import { atPath, entryOf, isSame, TreeDirectories, type TreeEntry, type TreeRoot, walkTree } from './tree.ts';
 
 /** An entry as it was at the checkpoint. */
 export interface KeptEntry extends TreeEntry {
@@ -18,6 +19,12 @@ export interface KeptEntry extends TreeEntry {
   target?: string;
   /** Where its content begins, where that is kept. */
   at?: number;
+}
+
+/** What is there again. */
+export interface Restored {
+  path: string;
+  was: TreeEntry;
 }
 
 /** The first line of the file of a checkpoint. */
@@ -34,14 +41,19 @@ const nameOf = (id: string) => `tree-${id}`;
 
 /** What is kept of a tree, open. */
 export class KeptTree {
-  readonly path: string;
   readonly content: number | undefined;
   readonly #file: number;
+  readonly #header: Header;
 
-  private constructor(file: number, path: string, content: number | undefined) {
+  private constructor(file: number, header: Header, content: number | undefined) {
     this.#file = file;
-    this.path = path;
+    this.#header = header;
     this.content = content;
+  }
+
+  /** The directory, without links. */
+  get path(): string {
+    return this.#header.path;
   }
 
   /** @throws {RequestError} `unknown_checkpoint` */
@@ -49,7 +61,7 @@ export class KeptTree {
     const file = files.open(nameOf(id));
     const header = file === undefined ? undefined : await headerOf(file);
     if (file === undefined || !header) throw new RequestError('unknown_checkpoint', `there is no checkpoint ${id}`);
-    return new KeptTree(file, header.path, header.content === undefined ? undefined : files.open(header.content));
+    return new KeptTree(file, header, header.content === undefined ? undefined : files.open(header.content));
   }
 
   /** Keeps the tree as it is now, in place of what was kept under this id. */
@@ -98,12 +110,48 @@ export class KeptTree {
     if (content !== undefined) files.remove(content);
   }
 
+  /**
+   * Tells all checkpoints of a directory that these entries are again what they were: the kernel dates also what was only moved
+   * away and back.
+   */
+  static async refresh(
+    files: PrivateFiles,
+    root: TreeRoot,
+    restored: () => AsyncIterable<Restored>,
+    pace: Pace,
+  ): Promise<void> {
+    for (const id of idsIn(files)) {
+      const kept = await KeptTree.open(files, id);
+      const tree = new TreeDirectories(root);
+      const part = `part-${randomHex(8)}`;
+      let file: number | undefined;
+      try {
+        if (kept.path !== root.path) continue;
+        file = files.create(part);
+        const lines = new LineWriter(file);
+        await lines.write(kept.#header);
+        for await (const [path, entry, now] of merged(kept.entries(), restored())) {
+          if (!entry) continue;
+          const isAgain = now && isUnchanged(entry, now.was);
+          await lines.write(isAgain ? await withTimes(entry, await tree.to(path)) : entry);
+          await pace.turn();
+        }
+        await lines.flush();
+        files.rename(part, nameOf(id));
+      } finally {
+        if (file !== undefined) files.remove(part);
+        closeAll(file);
+        kept.close();
+        await tree.close();
+      }
+    }
+  }
+
   /** Removes what belongs to no checkpoint: a sandbox-agent that was killed has left it. */
   static async sweep(files: PrivateFiles): Promise<void> {
-    const names = files.names();
-    const ids = names.filter((name) => name.startsWith('tree-')).map((name) => name.slice('tree-'.length));
-    const used = new Set(await Promise.all(ids.map((id) => contentOf(files, id))));
-    for (const name of names) if (!name.startsWith('tree-') && !used.has(name)) files.remove(name);
+    const ids = idsIn(files);
+    const used = new Set([...ids.map(nameOf), ...(await Promise.all(ids.map((id) => contentOf(files, id))))]);
+    for (const name of files.names()) if (!used.has(name)) files.remove(name);
   }
 
   async *entries(): AsyncGenerator<KeptEntry, void> {
@@ -129,6 +177,19 @@ export function isUnchanged(kept: KeptEntry | undefined, live: TreeEntry | undef
 /** @throws {RequestError} what is in a directory can't be looked at, and could be before */
 export function refuseClosed(kept: KeptEntry | undefined, live: TreeEntry, root: TreeRoot): void {
   if (live.closed && !kept?.closed) throw atPath(root.pathOf(live.path), new RequestError('EACCES', 'EACCES'));
+}
+
+function idsIn(files: PrivateFiles): string[] {
+  const beginning = nameOf('');
+  return files.names().flatMap((name) => (name.startsWith(beginning) ? name.slice(beginning.length) : []));
+}
+
+/** As it is dated now, unless something else is there. */
+async function withTimes(entry: KeptEntry, location: string): Promise<KeptEntry> {
+  const { modifiedMs, changedMs, ...now } = entryOf(entry.path, await calls.lstat(kernelPath(location)));
+  return isSame({ ...entry, modifiedMs, changedMs }, { ...now, modifiedMs, changedMs })
+    ? { ...entry, modifiedMs, changedMs }
+    : entry;
 }
 
 async function headerOf(file: number): Promise<Header | undefined> {

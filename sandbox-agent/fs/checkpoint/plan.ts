@@ -1,7 +1,9 @@
 import { readFileSync, writeSync } from 'node:fs';
 import * as v from 'valibot';
 import { treeOrder } from '../../../src/protocol/checkpoint.ts';
-import { LineWriter } from './lines.ts';
+import type { Restored } from './kept-tree.ts';
+import { LineWriter, linesOf } from './lines.ts';
+import { merged } from './merge.ts';
 import { closeAll, type PrivateFiles } from './private.ts';
 import type { Attributes } from './stage.ts';
 import type { TreeEntry, TreeRoot } from './tree.ts';
@@ -107,14 +109,33 @@ export class Plan {
   }
 
   /** It is carried out, or undone. */
-  remove(): void {
+  end(): void {
     this.#private.remove(this.#name);
+  }
+
+  /** What was there when it was made, and goes or is replaced; what a directory holds follows it. */
+  async *uprooted(): AsyncGenerator<Restored, void> {
+    for await (const [path, removal, arrival] of merged(
+      removalsByPath(this.files.removals),
+      linesOf<Arrival>(this.files.arrivals),
+    )) {
+      const was = removal?.was ?? arrival?.replaces;
+      if (was && was.kind !== 'directory') yield { path, was };
+    }
+  }
+
+  remove(): void {
+    this.end();
     for (const part of fileNames) this.#private.remove(`${this.#name}-${part}`);
   }
 
   close(): void {
     closeAll(...Object.values(this.files));
   }
+}
+
+async function* removalsByPath(file: number): AsyncGenerator<Restored, void> {
+  for await (const { was } of linesOf<Removal>(file)) yield { path: was.path, was };
 }
 
 /** Notes a plan. */

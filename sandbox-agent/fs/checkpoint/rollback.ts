@@ -1,9 +1,10 @@
 import type { Pace } from '../../../src/protocol/pace.ts';
 import { RequestError } from '../../errors.ts';
 import { calls } from '../calls.ts';
-import { isUnchanged, type KeptEntry, type KeptTree, refuseClosed } from './kept-tree.ts';
+import { isUnchanged, type KeptEntry, type KeptTree, type Restored, refuseClosed } from './kept-tree.ts';
+import { linesOf } from './lines.ts';
 import { merged } from './merge.ts';
-import type { Planner } from './plan.ts';
+import type { Arrival, Plan, Planner } from './plan.ts';
 import type { Stage } from './stage.ts';
 import { atPath, type TreeRoot, walkTree } from './tree.ts';
 
@@ -41,6 +42,13 @@ export async function planRollback(
     }
   }
   await planner.finish();
+}
+
+/** What such a plan brings back, as it was at the checkpoint. */
+export async function* broughtBack(kept: KeptTree, { files }: Plan): AsyncGenerator<Restored, void> {
+  for await (const [path, was, arrival] of merged(kept.entries(), linesOf<Arrival>(files.arrivals))) {
+    if (was && arrival && !arrival.isDirectory) yield { path, was };
+  }
 }
 
 async function bring(stage: Stage, number: number, entry: KeptEntry, content: number, pace: Pace): Promise<void> {

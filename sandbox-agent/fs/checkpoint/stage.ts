@@ -97,10 +97,15 @@ export class Stage {
   }
 }
 
+/** Whatever becomes of it, the work is done, or has failed with an error of its own; a walk does not see it. */
 async function removeStage(path: string): Promise<void> {
   // With a signal of its own: also when the host is gone, nothing is left behind.
   const { signal } = new AbortController();
-  await rm({ type: 'fs.rm', requestId: 0, path, recursive: true, force: true }, signal);
+  try {
+    await rm({ type: 'fs.rm', requestId: 0, path, recursive: true, force: true }, signal);
+  } catch (error) {
+    console.error(error);
+  }
 }
 
 /**

@@ -15,10 +15,11 @@ export async function listEngineObjects(): Promise<EngineObject[]> {
   const { address } = await findEngine();
   const docker = new Docker({ ...address });
   const filters = JSON.stringify({ label: ['berth.host'] });
-  const [containers, { Volumes }, networks] = await Promise.all([
+  const [containers, { Volumes }, networks, images] = await Promise.all([
     docker.listContainers({ all: true, filters }),
     docker.listVolumes({ filters }),
     docker.listNetworks({ filters }),
+    docker.listImages({ all: true, filters }),
   ]);
   return [
     ...containers.map(({ Id, Names, State }) => ({ id: Id, name: `container ${Names[0] ?? Id} (${State})` })),
@@ -27,6 +28,7 @@ export async function listEngineObjects(): Promise<EngineObject[]> {
       name: `volume ${Name}`,
     })),
     ...networks.map(({ Id, Name }) => ({ id: Id, name: `network ${Name}` })),
+    ...images.map(({ Id }) => ({ id: Id, name: `image ${Id}` })),
   ];
 }
 

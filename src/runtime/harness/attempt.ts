@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { abortError } from '../../errors.ts';
 import { type ActionContext, type Delivered, makeAction } from '../define/action.ts';
 import {
@@ -180,7 +181,9 @@ async function chosenOf(
   const numbers = completed.map(({ attempt }) => attempt);
   const chosen = choose ? await choose(structuredClone(completed)) : numbers[0]; // what it does to them must not show
   if (typeof chosen === 'number' && numbers.includes(chosen)) return chosen;
-  throw new InvalidRequestError(`choose gave ${String(chosen)}, and completed are the attempts ${numbers.join(', ')}`);
+  throw new InvalidRequestError(
+    `choose gave ${inspect(chosen, { depth: 0 })}, and completed are the attempts ${numbers.join(', ')}`,
+  );
 }
 
 function failureOf(outcomes: readonly Outcome[]): unknown {

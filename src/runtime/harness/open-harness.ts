@@ -190,7 +190,7 @@ export class OpenHarness implements Harness {
     run: (context: AttemptContext) => Value | Promise<Value>,
     options: AttemptOptions<NoInfer<Value>> = {},
   ): CallHandle<Delivered<undefined, Value>> {
-    const { count = 1, choose } = options;
+    const { count = 1, choose } = options ?? {}; // what is no object is refused below
     return this.operation({
       kind: 'attempt',
       about: [count],

@@ -109,11 +109,13 @@ describe('harness.attempt', () => {
         { count: 1.5 },
         { choose: 1 as never },
         { best: 1 } as never,
+        null as never,
       ]) {
         await root.attempt(write, options).catch(note);
       }
       await root.attempt(1 as never).catch(note);
       await root.attempt(write, { choose: () => 2 }).catch(note);
+      await root.attempt(write, { choose: () => Object.create(null) }).catch(note);
       await root.attempt(write, { choose: () => Promise.reject(new Error('who knows')) }).catch(note);
       await root.attempt(async () => new Date() as never).catch(note);
       return { refused: refused.map((text) => text.split(' ').slice(0, 3).join(' ')), files: await filesOf(root) };
@@ -123,7 +125,9 @@ describe('harness.attempt', () => {
       ...Array(3).fill('InvalidRequestError: count is'),
       'InvalidRequestError: choose is',
       expect.stringContaining('InvalidRequestError: '),
+      'InvalidRequestError: the options',
       'InvalidRequestError: an attempt',
+      'InvalidRequestError: choose gave',
       'InvalidRequestError: choose gave',
       'Error: who knows',
       'ActionOutputSerializationError: The output',

@@ -1,6 +1,9 @@
 import {
   ActionInputValidationError,
   type AgentProfile,
+  type CallHandle,
+  type Checkpoint,
+  type CompletedAttempt,
   DefinitionError,
   defineAction,
   defineAgent,
@@ -148,6 +151,39 @@ describe('a definition', () => {
     expectTypeOf(required).toEqualTypeOf<WorkflowDefinition<{ n: number; unit?: string | undefined }, { n: string }>>();
     const bound = defineWorkflow({ agent, action: defineAction({ ...common, run: async () => {} }) });
     expectTypeOf(bound).toEqualTypeOf<WorkflowDefinition<undefined, null>>();
+  });
+});
+
+describe('a harness', () => {
+  // contract: 1.4-types
+  test('has attempts whose value is inferred, for `choose` too, and checkpoints', () => {
+    compiled((harness: Harness) => {
+      const numbers = harness.attempt(async ({ attempt, signal, log }) => {
+        expectTypeOf(signal).toEqualTypeOf<AbortSignal>();
+        log.info('at work');
+        return { attempt };
+      });
+      expectTypeOf(numbers).toEqualTypeOf<CallHandle<{ attempt: number }>>();
+      expectTypeOf(harness.attempt(() => {})).toEqualTypeOf<CallHandle<null>>();
+      const chosen = harness.attempt(({ attempt }) => ({ failing: attempt }), {
+        count: 3,
+        choose: (completed) => {
+          expectTypeOf(completed).toEqualTypeOf<readonly CompletedAttempt<{ failing: number }>[]>();
+          return completed.reduce((a, b) => (b.value.failing < a.value.failing ? b : a)).attempt;
+        },
+      });
+      expectTypeOf(chosen).toEqualTypeOf<CallHandle<{ failing: number }>>();
+      expectTypeOf(harness.checkpoint()).toEqualTypeOf<CallHandle<Checkpoint>>();
+      return [
+        // @ts-expect-error: it gives the number of an attempt
+        harness.attempt(() => 1, { choose: () => 'first' }),
+        // @ts-expect-error: misspelt
+        harness.attempt(() => 1, { counts: 3 }),
+        // @ts-expect-error: there is no such mode
+        defineAction({ ...common, files: 'forked', run: () => 1 }),
+        defineWorkflow({ agent, files: 'transaction', run: () => 1 }),
+      ];
+    });
   });
 });
 

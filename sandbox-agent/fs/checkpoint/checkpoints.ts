@@ -52,7 +52,11 @@ export class Checkpoints {
         plan.close();
       }
     }
-    await KeptTree.sweep(this.#files);
+    try {
+      await KeptTree.sweep(this.#files);
+    } catch (error) {
+      console.error(error); // they only take room
+    }
   }
 
   async make({ id, path, copy }: FsCheckpoint, signal: AbortSignal): Promise<void> {
@@ -82,14 +86,17 @@ export class Checkpoints {
 
   async land({ id }: FsLand, stream: WireStream, signal: AbortSignal): Promise<Outcome> {
     try {
-      return await this.#using(id, (kept, root) =>
+      return await this.#using(id, (_kept, root) =>
         Stage.using(root, async (stage) => {
           const name = `received-${randomHex(8)}`;
           const received = this.#files.create(name);
           try {
             const pace = new Pace(signal);
             await receive(stream, root, stage, received, pace);
-            return await this.#alone(() => this.#landReceived(kept, root, received, stage, pace));
+            // Opened now: what was undone meanwhile has made it anew.
+            return await this.#alone(() =>
+              this.#using(id, (kept) => this.#landReceived(kept, root, received, stage, pace)),
+            );
           } finally {
             closeAll(received);
             this.#files.remove(name);
@@ -104,8 +111,8 @@ export class Checkpoints {
 
   async rollback({ id }: FsRollback, signal: AbortSignal): Promise<void> {
     const pace = new Pace(signal);
-    await this.#using(id, (kept, root) =>
-      this.#alone(() =>
+    await this.#alone(() =>
+      this.#using(id, (kept, root) =>
         Stage.using(root, async (stage) => {
           await this.#withPlan(async (plan) => {
             await planRollback(kept, root, stage, new Planner(root, plan), pace);

@@ -94,7 +94,7 @@ export async function planLanding(
     } else if (now?.kind === 'directory' && change.kind === 'directory') {
       const { mode, uid, gid } = change;
       if (isOurs) planner.stay(now, { mode, uid, gid });
-      else if (now.mode === mode) planner.stay(now);
+      else if (haveSameMode(now, change)) planner.stay(now);
       else conflict();
     } else if (isOurs) {
       await planner.add(path, change.number, change.kind === 'directory' ? change : undefined, now);
@@ -111,7 +111,12 @@ async function isEqual(now: LiveEntry, change: Arriving, staged: string, pace: P
     return nameOfBytes(await calls.readlink(kernelPath(now.location))) === change.target;
   }
   if (now.kind !== 'file' || change.kind !== 'file') return false;
-  return now.mode === change.mode && now.size === change.size && (await haveSameContent(now.location, staged, pace));
+  return haveSameMode(now, change) && now.size === change.size && (await haveSameContent(now.location, staged, pace));
+}
+
+/** The bits above the permissions are not everybody's to set: what has landed already may be without them. */
+function haveSameMode(one: { mode: number }, other: { mode: number }): boolean {
+  return (one.mode & 0o777) === (other.mode & 0o777);
 }
 
 async function haveSameContent(one: string, other: string, pace: Pace): Promise<boolean> {

@@ -27,6 +27,7 @@ export interface Attributes {
 export class Stage {
   readonly #root: TreeRoot;
   readonly path: string;
+  isLeft = false;
 
   private constructor(root: TreeRoot) {
     this.#root = root;
@@ -36,15 +37,13 @@ export class Stage {
   static async using<Result>(root: TreeRoot, work: (stage: Stage) => Promise<Result>): Promise<Result> {
     return withPart(root.path, async (path) => {
       makeDirectory(path, { mode: 0o700 });
+      let stage: Stage | undefined;
       try {
-        const stage = await Stage.open(path);
-        try {
-          return await work(stage);
-        } finally {
-          await stage.close();
-        }
+        stage = await Stage.open(path);
+        return await work(stage);
       } finally {
-        await removeStage(path);
+        await stage?.close();
+        if (!stage?.isLeft) await removeStage(path);
       }
     });
   }
@@ -81,6 +80,7 @@ export class Stage {
 
   /** Leaves it where people see it, as it has what is nowhere else. @returns its path */
   async leave(): Promise<string> {
+    this.isLeft = true;
     const path = `${dirname(this.path)}/berth-left-${randomHex(8)}`;
     await calls.rename(kernelPath(this.path), kernelPath(path));
     return path;

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { buffer } from 'node:stream/consumers';
 import Docker from 'dockerode';
+import fc from 'fast-check';
 import { describe, expect, onTestFinished } from 'vitest';
 import { FileError, FilesConflictError } from '../../../src/sandbox/errors.ts';
 import type { Sandbox } from '../../../src/sandbox/sandbox.ts';
@@ -41,7 +42,9 @@ const land = (sandbox: Sandbox) => sandbox.fs.land('here', sandbox.fs.packChange
 
 /** What there is below the working directory: type, mode, owner, size, link, content, time of a file. */
 async function shown(sandbox: Sandbox, directory = '.'): Promise<string> {
-  const listing = String.raw`cd "$0" && find . -mindepth 1 \( -type f -printf '%P %y %m %U:%G %T@ ' -exec sh -c 'sha1sum < "$1"' - {} \; \) -o -printf '%P %y %m %U:%G %l\n' | LC_ALL=C sort`;
+  const listing = String.raw`cd "$0" && export LC_ALL=C &&
+    find . -mindepth 1 \( -type f -printf '%P %y %m %U:%G %T@ \n' -o -printf '%P %y %m %U:%G %l\n' \) | sort &&
+    find . -type f -exec sha1sum {} + | sort`;
   const { stdout, exitCode, stderr } = await sandbox.exec(['sh', '-c', listing, directory]);
   expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
   return stdout;
@@ -515,5 +518,64 @@ describe('changes that land', () => {
     // The rest of it, or nothing.
     await land(sandbox);
     expect(await sums(sandbox, 'here')).toBe(await sums(sandbox, 'there'));
+  });
+});
+
+describe('whatever is done on both sides', () => {
+  const paths = ['a', 'b', 'd', 'd/a', 'd/b', 'd/e', 'd/e/a', 'l'];
+  const how = {
+    write: (path: string, text: string) => `mkdir -p "$(dirname ${path})" && echo ${text} > ${path}`,
+    remove: (path: string) => `rm -rf ${path}`,
+    link: (path: string, text: string) => `ln -sfn ${text} ${path}`,
+    directory: (path: string) => `rm -rf ${path}; mkdir -p ${path}`,
+    mode: (path: string, text: string) => `chmod 7${text}0 ${path}`,
+    move: (path: string) => `mv -T ${path} m`,
+  };
+  const change = fc
+    .tuple(fc.constantFrom(...Object.values(how)), fc.constantFrom(...paths), fc.constantFrom('5', '7'))
+    .map(([make, path, text]) => `{ ${make(path, text)}; } 2>/dev/null;`);
+  const changes = fc.array(change, { maxLength: 4 }).map((lines) => `${lines.join(' ')} true`);
+
+  /** What is at each path, in one text. */
+  const contents = async (sandbox: Sandbox, directory: string) => {
+    const listing =
+      'find . -mindepth 1 -printf "%P %y %m %l " \\( -type f -exec cat {} \\; -o -printf "\\n" \\) | sort';
+    const lines = (await run(sandbox, `cd ${directory}; ${listing}`)).split('\n').filter((line) => line !== '');
+    return new Map(lines.map((line) => [line.slice(0, line.indexOf(' ')), line]));
+  };
+
+  test('all that was changed there is here, and all else as it was here; or nothing has landed', async ({
+    shared: sandbox,
+  }) => {
+    const base = 'mkdir -p d/e; for f in a b d/a d/b d/e/a; do echo 1 > $f; done; ln -s a l';
+    await fc.assert(
+      fc.asyncProperty(changes, changes, async (there, here) => {
+        await twins(sandbox, base);
+        await sandbox.fs.checkpoint('before', 'here', { copy: true });
+        const before = await contents(sandbox, 'here');
+        await run(sandbox, `cd there; ${there}`);
+        await run(sandbox, `cd here; ${here}`);
+        const [theirs, ours] = [await contents(sandbox, 'there'), await contents(sandbox, 'here')];
+        const isLanded = await land(sandbox).then(
+          () => true,
+          (error: unknown) => {
+            expect(error).toBeInstanceOf(FilesConflictError);
+            return false;
+          },
+        );
+        const landed = await contents(sandbox, 'here');
+        const all = new Set([before, theirs, ours].flatMap((side) => [...side.keys()]));
+        const isTheirs = (path: string) => theirs.get(path) !== before.get(path);
+        if (isLanded) {
+          for (const path of all) expect(landed.get(path), path).toBe((isTheirs(path) ? theirs : ours).get(path));
+        } else {
+          expect(landed).toEqual(ours);
+          expect(ours).not.toEqual(before);
+        }
+        await sandbox.fs.rollback('before');
+        expect(await contents(sandbox, 'here')).toEqual(before);
+      }),
+      { numRuns: 20 },
+    );
   });
 });

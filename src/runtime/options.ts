@@ -1,4 +1,5 @@
 import { InvalidRequestError } from './errors.ts';
+import { type JsonValue, jsonSnapshot, NotJson } from './schema/snapshot.ts';
 
 /**
  * Refuses options that a call does not have: a misspelt one would do nothing, without a word.
@@ -20,5 +21,19 @@ export function checkOptions<Options extends object>(
   }
   if ('signal' in options && options.signal !== undefined && !(options.signal instanceof AbortSignal)) {
     throw new InvalidRequestError(`the signal of ${call} must be an AbortSignal`);
+  }
+}
+
+/**
+ * What is kept of an argument that is any JSON value.
+ * @param name - of the argument
+ * @throws {InvalidRequestError} JSON can't hold it
+ */
+export function jsonArgument(value: unknown, name: string, maxBytes: number): JsonValue {
+  try {
+    return jsonSnapshot(value, name, maxBytes);
+  } catch (error) {
+    if (!(error instanceof NotJson)) throw error;
+    throw new InvalidRequestError(`${error.path} is ${error.kind}, which can't be kept as JSON`, { cause: error });
   }
 }

@@ -1,8 +1,7 @@
 import type { AgentDefinition } from '../define/agent.ts';
 import { InvalidRequestError } from '../errors.ts';
 import type { ImagePart } from '../model/model.ts';
-import { checkOptions } from '../options.ts';
-import { type JsonValue, jsonSnapshot, NotJson } from '../schema/snapshot.ts';
+import { checkOptions, jsonArgument } from '../options.ts';
 import { checkText } from '../session/check-prompt.ts';
 import { checkImages } from '../session/images.ts';
 import type { Payload } from './instance.ts';
@@ -64,18 +63,9 @@ export function checkDispatch(
   if (key !== undefined && typeof key !== 'string') throw new InvalidRequestError('a key is a text');
   checkImages(images);
   if (message !== undefined) checkText(message, images);
-  const content = message === undefined ? { input: dispatchInput(input, maxBytes) } : { message };
+  const content = message === undefined ? { input: jsonArgument(input, 'input', maxBytes) } : { message };
   const kept = images.map(({ data, mimeType }): ImagePart => ({ type: 'image', data, mimeType }));
   return { id, payload: { ...content, images: kept }, ...(key !== undefined && { key }) };
-}
-
-function dispatchInput(input: unknown, maxBytes: number): JsonValue {
-  try {
-    return jsonSnapshot(input, 'input', maxBytes);
-  } catch (error) {
-    if (!(error instanceof NotJson)) throw error;
-    throw new InvalidRequestError(`${error.path} is ${error.kind}, which can't be kept as JSON`, { cause: error });
-  }
 }
 
 /** @throws {InvalidRequestError} */

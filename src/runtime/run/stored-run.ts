@@ -4,8 +4,8 @@ import { InvalidRequestError, RunCancelledError, RunNotFoundError } from '../err
 import type { RuntimeEvent } from '../events/event.ts';
 import { recordedError, restoredError } from '../events/recorded-error.ts';
 import { checkMessageName } from '../harness/wait.ts';
-import { checkOptions } from '../options.ts';
-import { type JsonValue, jsonSnapshot, NotJson } from '../schema/snapshot.ts';
+import { checkOptions, jsonArgument } from '../options.ts';
+import type { JsonValue } from '../schema/snapshot.ts';
 import { writeEnd } from './end.ts';
 import type { OwnerJournal } from './owner-journal.ts';
 import { isFinal, progressOf, type RunRecord, recordOf } from './record.ts';
@@ -109,7 +109,7 @@ export class StoredRun implements RunHandle<JsonValue> {
     if (key !== undefined && typeof key !== 'string') throw new InvalidRequestError('a key is a text');
     const { state } = await this.#row();
     if (isFinal(state)) throw new InvalidRequestError(`the run ${this.id} has ended`);
-    const json = this.#journal.masker.json(JSON.stringify(messageData(data, this.#owning.maxValueBytes)));
+    const json = this.#journal.masker.json(JSON.stringify(jsonArgument(data, 'data', this.#owning.maxValueBytes)));
     await this.#journal.store.send({ run: this.id, name, json, ...(key !== undefined && { key }) });
     if (state === 'suspended' && !(await this.#owning.live())) await this.#owning.takeUp().catch(() => {}); // others may know it
   }
@@ -118,14 +118,5 @@ export class StoredRun implements RunHandle<JsonValue> {
     const row = await this.#journal.store.run(this.id);
     if (!row) throw new RunNotFoundError({ runId: this.id });
     return row;
-  }
-}
-
-function messageData(data: unknown, maxBytes: number): JsonValue {
-  try {
-    return jsonSnapshot(data, 'data', maxBytes);
-  } catch (error) {
-    if (!(error instanceof NotJson)) throw error;
-    throw new InvalidRequestError(`${error.path} is ${error.kind}, which can't be kept as JSON`, { cause: error });
   }
 }

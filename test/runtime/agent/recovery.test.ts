@@ -11,7 +11,7 @@ import type { Model } from '../../../src/runtime/model/model.ts';
 import { createRuntime, type Runtime } from '../../../src/runtime/run/runtime.ts';
 import { local } from '../../../src/runtime/sandbox/local.ts';
 import { scriptedModel } from '../../../src/testing/scripted-model.ts';
-import { endLeases, interruptedCopy } from '../../support/interrupted.ts';
+import { endLeases, interruptedAt, interruptedCopy } from '../../support/interrupted.ts';
 import { ofType, test } from '../../support/runtime.ts';
 
 const silent = pino({ level: 'silent' });
@@ -50,7 +50,7 @@ function silentModel(): Model {
 }
 
 /** Gives messages to an instance, and the store that its process would have left if it had died right after an event. */
-async function interruptedAt(
+async function instanceInterruptedAt(
   directory: string,
   agent: AgentDefinition,
   messages: string[],
@@ -60,19 +60,16 @@ async function interruptedAt(
   const from = before ?? 'first.db';
   const left = `left-by-${from}`;
   const { runtime } = await open(directory, from, agent);
-  const isThere = new Promise<void>((resolve) => {
-    const stop = runtime.observe((event) => {
-      if (!when(event)) return;
-      stop();
-      interruptedCopy(join(directory, from), join(directory, left));
-      resolve();
-    });
+  await interruptedAt(runtime, {
+    store: join(directory, from),
+    left: join(directory, left),
+    when,
+    begin: async () => {
+      for (const [index, message] of messages.entries()) {
+        await runtime.dispatch('helper', { instance: 'i', message, key: `${message} ${index}` });
+      }
+    },
   });
-  for (const [index, message] of messages.entries()) {
-    await runtime.dispatch('helper', { instance: 'i', message, key: `${message} ${index}` });
-  }
-  await isThere;
-  await runtime.close({ timeoutMs: 0 });
   return left;
 }
 
@@ -81,7 +78,7 @@ const settled = (events: RuntimeEvent[]) => ofType(events, 'submission_settled')
 test('goes on with all messages in order, the one that was worked on first; each is settled once', async ({
   directory,
 }) => {
-  const store = await interruptedAt(
+  const store = await instanceInterruptedAt(
     directory,
     helper(silentModel()),
     ['One', 'Two', 'Three'],
@@ -114,7 +111,7 @@ test('takes an answer that is complete; a spent budget fails the rest, and tells
 }) => {
   const once = { durability: { maxAttempts: 1 } };
   const isAnswer = (event: RuntimeEvent) => event.type === 'message_end' && event.message.role === 'assistant';
-  const first = await interruptedAt(directory, helper(scriptedModel(['Complete.']), once), ['One'], isAnswer);
+  const first = await instanceInterruptedAt(directory, helper(scriptedModel(['Complete.']), once), ['One'], isAnswer);
   const later = await open(directory, first, helper(scriptedModel([]), once));
   await expect
     .poll(() => settled(later.events))
@@ -122,7 +119,9 @@ test('takes an answer that is complete; a spent budget fails the rest, and tells
   await later.runtime.close();
 
   const isTurn = ({ type }: RuntimeEvent) => type === 'turn_start';
-  const second = await interruptedAt(directory, helper(silentModel(), once), ['Two'], isTurn, { before: first });
+  const second = await instanceInterruptedAt(directory, helper(silentModel(), once), ['Two'], isTurn, {
+    before: first,
+  });
   const model = scriptedModel(['Three.']);
   const last = await open(directory, second, helper(model, once));
   await using _ = last.runtime;
@@ -139,7 +138,7 @@ test('takes an answer that is complete; a spent budget fails the rest, and tells
 test('fails when its time, which began with its first attempt, is over', async ({ directory }) => {
   const short = { durability: { timeoutMs: 1_500 } };
   const isTurn = ({ type }: RuntimeEvent) => type === 'turn_start';
-  const store = await interruptedAt(directory, helper(silentModel(), short), ['One'], isTurn);
+  const store = await instanceInterruptedAt(directory, helper(silentModel(), short), ['One'], isTurn);
   await sleep(1_600);
   const { runtime, events } = await open(directory, store, helper(scriptedModel(['Late.']), short));
   await using _ = runtime;
@@ -193,7 +192,7 @@ test('goes on with an action and a task of an interrupted batch', async ({ direc
   const calls = { toolCalls: [{ name: 'works' }, { name: 'task', input: { prompt: 'Think.' } }] };
   const isStep = (event: RuntimeEvent) => event.type === 'operation' && event.operationKind === 'step';
   const asksBoth = helper(scriptedModel([calls, { text: 'Thought.' }, 'x']), { actions: [works(true)] });
-  const store = await interruptedAt(directory, asksBoth, ['Go.'], isStep);
+  const store = await instanceInterruptedAt(directory, asksBoth, ['Go.'], isStep);
   const model = scriptedModel(['a', 'b', 'c']);
   const { runtime, events } = await open(directory, store, helper(model, { actions: [works(false)] }));
   await using _ = runtime;

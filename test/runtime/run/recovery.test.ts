@@ -16,7 +16,7 @@ import { createRuntime, type Runtime } from '../../../src/runtime/run/runtime.ts
 import type { RuntimeOptions } from '../../../src/runtime/run/runtime-options.ts';
 import { local } from '../../../src/runtime/sandbox/local.ts';
 import { scriptedModel } from '../../../src/testing/scripted-model.ts';
-import { endLeases, interruptedCopy } from '../../support/interrupted.ts';
+import { endLeases, interruptedAt, interruptedCopy } from '../../support/interrupted.ts';
 import { eventsOf, test } from '../../support/runtime.ts';
 import { gate } from '../model/conversation-of.ts';
 
@@ -121,7 +121,11 @@ describe('a run that was interrupted', () => {
 
   // contract: 7.4-half-answer
   test('goes on from half an answer: what had come is closed, and told to the model', async ({ directory }) => {
-    const store = await interruptedAt(directory, asks(halfAnswer('Half of it')), ({ type }) => type === 'text_delta');
+    const store = await runInterruptedAt(
+      directory,
+      asks(halfAnswer('Half of it')),
+      ({ type }) => type === 'text_delta',
+    );
     const model = scriptedModel(['The other half.']);
     await using later = await open(directory, store, { workflows: { w: asks(model) } });
     const run = await later.run('the-run');
@@ -138,7 +142,7 @@ describe('a run that was interrupted', () => {
 
   // contract: 7.4-no-answer
   test('asks again where there is nothing of an answer; the message is said once', async ({ directory }) => {
-    const store = await interruptedAt(directory, asks(halfAnswer('')), ({ type }) => type === 'turn_start');
+    const store = await runInterruptedAt(directory, asks(halfAnswer('')), ({ type }) => type === 'turn_start');
     const model = scriptedModel(['All of it.']);
     await using later = await open(directory, store, { workflows: { w: asks(model) } });
     const run = await later.run('the-run');
@@ -151,7 +155,7 @@ describe('a run that was interrupted', () => {
   // contract: 7.4-complete, 7.4-finished-kept
   test('takes an answer that is complete, also when it may not be begun again', async ({ directory }) => {
     const once = { durability: { maxAttempts: 1 } };
-    const store = await interruptedAt(directory, asks(scriptedModel(['Complete.']), once), isAnswer);
+    const store = await runInterruptedAt(directory, asks(scriptedModel(['Complete.']), once), isAnswer);
     const model = scriptedModel([]);
     await using later = await open(directory, store, { workflows: { w: asks(model, once) } });
     expect(await (await later.run('the-run')).result()).toBe('Complete.');
@@ -163,8 +167,8 @@ describe('a run that was interrupted', () => {
     const twice = { durability: { maxAttempts: 2 } };
     const hangs = () => asks(halfAnswer(''), twice);
     const isTurn = ({ type }: RuntimeEvent) => type === 'turn_start';
-    let store = await interruptedAt(directory, hangs(), isTurn);
-    store = await interruptedAt(directory, hangs(), isTurn, store);
+    let store = await runInterruptedAt(directory, hangs(), isTurn);
+    store = await runInterruptedAt(directory, hangs(), isTurn, store);
     const model = scriptedModel(['Too late.']);
     await using later = await open(directory, store, { workflows: { w: asks(model, twice) } });
     await expect((await later.run('the-run')).result()).rejects.toMatchObject({
@@ -185,8 +189,8 @@ describe('a run that was interrupted', () => {
       });
     let ended = 0;
     const isNewStep = ({ type }: RuntimeEvent) => type === 'operation' && ++ended > 0;
-    let next = await interruptedAt(join(directory), steps(1), isNewStep, undefined, 'steps.db');
-    for (let count = 2; count <= 5; count++) next = await interruptedAt(directory, steps(count), isNewStep, next);
+    let next = await runInterruptedAt(directory, steps(1), isNewStep, undefined, 'steps.db');
+    for (let count = 2; count <= 5; count++) next = await runInterruptedAt(directory, steps(count), isNewStep, next);
     await using last = await open(directory, next, { workflows: { w: steps(6) } });
     expect(await (await last.run('the-run')).result()).toBe(6);
   });
@@ -209,7 +213,7 @@ describe('a run that was interrupted', () => {
     const slow = tool('slow', () => new Promise(() => {}));
     const tools = { tools: [quick, slow] };
     const both = { toolCalls: [{ name: 'quick' }, { name: 'slow' }] };
-    const store = await interruptedAt(
+    const store = await runInterruptedAt(
       directory,
       asks(scriptedModel([both]), tools),
       (event) => event.type === 'tool' && event.toolName === 'quick',
@@ -238,7 +242,7 @@ describe('a run that was interrupted', () => {
     });
     const call = { toolCalls: [{ id: 'call_0', name: 'act' }] };
     const actions = { actions: [act] };
-    const store = await interruptedAt(
+    const store = await runInterruptedAt(
       directory,
       asks(scriptedModel([call, () => new Promise(() => {})]), actions),
       ({ type }) => type === 'turn_start' && count === 1,
@@ -277,7 +281,7 @@ describe('a run that was interrupted', () => {
       ['a', (event: RuntimeEvent) => event.type === 'operation' && event.operationKind === 'prompt'],
       ['b', (event: RuntimeEvent) => event.type === 'tool'],
     ] as const) {
-      const store = await interruptedAt(directory, workflow(scriptedModel([finish])), when, undefined, `${name}.db`);
+      const store = await runInterruptedAt(directory, workflow(scriptedModel([finish])), when, undefined, `${name}.db`);
       await using later = await open(directory, store, { workflows: { w: workflow(scriptedModel([])) } });
       expect(await (await later.run('the-run')).result()).toBe(2031);
     }
@@ -293,7 +297,7 @@ describe('a run that was interrupted', () => {
           await session.prompt('And now?');
         },
       });
-    const store = await interruptedAt(directory, workflow('First.'), ({ type }) => type === 'operation');
+    const store = await runInterruptedAt(directory, workflow('First.'), ({ type }) => type === 'operation');
     await using later = await open(directory, store, { workflows: { w: workflow('Another.') } });
     await expect((await later.run('the-run')).result()).rejects.toMatchObject({
       name: 'ReplayMismatchError',
@@ -324,7 +328,7 @@ describe('a run that was interrupted', () => {
 
   // contract: 1.8-unknown-stays-suspended, 8-suspend
   test('stays suspended where its workflow is not known, and goes on when it is', async ({ directory }) => {
-    const store = await interruptedAt(directory, asks(halfAnswer('')), ({ type }) => type === 'turn_start');
+    const store = await runInterruptedAt(directory, asks(halfAnswer('')), ({ type }) => type === 'turn_start');
     await using later = await open(directory, store);
     const run = await later.run('the-run');
     await expect.poll(async () => (await run.record()).state).toBe('suspended');
@@ -450,7 +454,7 @@ describe.concurrent('a run that waits', () => {
       },
     });
     const isSleep = (event: RuntimeEvent) => event.type === 'operation_start' && event.operationKind === 'sleep';
-    const store = await interruptedAt(directory, workflow, isSleep);
+    const store = await runInterruptedAt(directory, workflow, isSleep);
     await using later = await open(directory, store, { workflows: { w: workflow } });
     expect(await (await later.run('the-run')).result()).toBeGreaterThanOrEqual(3_000);
   });
@@ -558,7 +562,7 @@ function isAnswer(event: RuntimeEvent): boolean {
  * Runs a workflow, or goes on with it, and gives the store that its process would have left if it had died right after an
  * event.
  */
-async function interruptedAt(
+async function runInterruptedAt(
   directory: string,
   workflow: WorkflowDefinition,
   when: (event: RuntimeEvent) => boolean,
@@ -568,17 +572,14 @@ async function interruptedAt(
   const from = before ?? first;
   const left = `left-by-${from}`;
   const runtime = await open(directory, from, { workflows: { w: workflow } });
-  const isThere = new Promise<void>((resolve) => {
-    const stop = runtime.observe((event) => {
-      if (!when(event)) return;
-      stop();
-      interruptedCopy(join(directory, from), join(directory, left));
-      resolve();
-    });
+  await interruptedAt(runtime, {
+    store: join(directory, from),
+    left: join(directory, left),
+    when,
+    begin: async () => {
+      if (before === undefined) await runtime.invoke('w', { id: 'the-run' });
+    },
   });
-  if (before === undefined) await runtime.invoke('w', { id: 'the-run' });
-  await isThere;
-  await runtime.close({ timeoutMs: 0 });
   return left;
 }
 

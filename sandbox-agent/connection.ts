@@ -67,7 +67,7 @@ export interface Sandbox {
   shutdown: () => void;
 }
 
-const handshakeMs = 10_000;
+const handshakeMs = 30_000;
 /** Of the time that a broken connection is kept; in pieces, as in `Lifetime`: no time passes while the sandbox is paused. */
 const tickMs = 5_000;
 

@@ -68,7 +68,8 @@ export interface Rejoin {
   ended: AbortSignal;
 }
 
-const handshakeMs = 10_000;
+/** As the sandbox-agent's: on a machine that is overloaded, a new sandbox takes ten seconds and more for its part. */
+const handshakeMs = 30_000;
 const cancelPatienceMs = 2_000;
 const firstRetryMs = 50;
 const maxRetryMs = 1_000;

@@ -118,6 +118,7 @@ export type {
   SandboxEnv,
   SandboxFactory,
   SandboxFork,
+  SandboxOperations,
   SandboxProcess,
   SandboxRequest,
   WorkOutcome,

@@ -61,11 +61,10 @@ export interface GlobOptions {
 export type DriverResult = Pick<ExecResult, 'stdout' | 'stderr' | 'exitCode'> & Partial<ExecResult>;
 
 /**
- * What the author of a driver writes, for `sandboxFromDriver`. Operations on files fail with a `FileError`, or with an
- * error whose `code` is the POSIX name. What can't be done exactly as asked is refused before any change, with
- * `SandboxOperationUnsupportedError`.
+ * What is done in a sandbox. Operations on files fail with a `FileError`, or with an error whose `code` is the POSIX name. What
+ * can't be done exactly as asked is refused before any change, with `SandboxOperationUnsupportedError`.
  */
-export interface SandboxDriver {
+export interface SandboxOperations {
   /** Runs a shell line. A command that fails is a result. */
   exec(command: string, options?: EnvExecOptions): Promise<DriverResult>;
   /** The file as UTF-8; bytes that are not become U+FFFD. Fails with `ENOENT`, `EISDIR`. */
@@ -103,6 +102,10 @@ export interface SandboxDriver {
    * out: the tools search by `exec`
    */
   grep?(pattern: string, options?: GrepOptions): Promise<{ matches: Match[]; truncated: boolean; total?: number }>;
+}
+
+/** What the author of a driver writes, for `sandboxFromDriver`. */
+export interface SandboxDriver extends SandboxOperations {
   /**
    * Makes copies of the sandbox, one for each name, with the files as they are now and without its processes. Left out: files
    * can't be a transaction here
@@ -169,7 +172,7 @@ export interface FilesCheckpoint {
 export type WorkOutcome = 'completed' | 'failed' | 'cancelled' | 'suspended' | 'left';
 
 /** A sandbox as the runtime sees it. Relative paths resolve against `cwd`. */
-export interface SandboxEnv extends Omit<SandboxDriver, 'fork' | 'checkpoint'> {
+export interface SandboxEnv extends SandboxOperations {
   /** Absolute. */
   readonly cwd: string;
   /** Runs a shell line, with no input. A command that fails is a result. */

@@ -20,7 +20,7 @@ beforeAll(async () => {
     if (path.startsWith('/containers/json'))
       response.end(JSON.stringify(listings.length > 1 ? listings.shift() : listings[0]));
     else if (path.startsWith('/volumes')) response.end('{"Volumes":[]}');
-    else if (path.startsWith('/networks')) response.end('[]');
+    else if (/^\/(networks|images)/.test(path)) response.end('[]');
     else response.end('{"Version":"1","ApiVersion":"1.41","Arch":"amd64"}');
   });
   await once(server.listen(join(folder, 'engine.sock')), 'listening');

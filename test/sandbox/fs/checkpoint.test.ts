@@ -461,14 +461,15 @@ describe('changes that land', () => {
     await twins(sandbox, 'echo 1 > a');
     await run(sandbox, 'head -c 3M /dev/zero > there/large; echo 2 > there/a');
     const abort = new AbortController();
-    const changes = sandbox.fs.packChanges('there');
-    const half = Readable.from(
-      (async function* () {
-        yield* [(await changes.take(1).toArray())[0]];
-        abort.abort();
-        await new Promise(() => {});
-      })(),
-    );
+    const [first] = await sandbox.fs.packChanges('there').take(1).toArray();
+    let isGiven = false;
+    const half = new Readable({
+      read() {
+        if (isGiven) abort.abort();
+        else this.push(first);
+        isGiven = true;
+      },
+    });
     await expect(sandbox.fs.land('here', half, { signal: abort.signal })).rejects.toMatchObject({ name: 'AbortError' });
     await expect(sandbox.fs.rollback('here', { signal: abort.signal })).rejects.toMatchObject({ name: 'AbortError' });
     const broken = Readable.from(

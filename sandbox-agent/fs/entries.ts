@@ -113,7 +113,7 @@ function wireStats(stats: Stats): FsStats {
   };
 }
 
-function kindOf(stats: Stats): FsStats['kind'] {
+export function kindOf(stats: Stats): FsStats['kind'] {
   if (stats.isFile()) return 'file';
   if (stats.isDirectory()) return 'directory';
   return stats.isSymbolicLink() ? 'symlink' : 'other';

@@ -1,25 +1,28 @@
 import type { WireStream } from '../../src/protocol/mux.ts';
 import { encodeRecord } from '../../src/protocol/records.ts';
 
-const batchBytes = 32 * 1024;
-
-/** Sends records in pieces that are worth a frame. */
+/** Sends records, and what belongs to them, in pieces that are worth a frame. */
 export class RecordWriter {
   readonly #stream: WireStream;
   readonly #signal: AbortSignal;
+  readonly #batchBytes: number;
   #batch: Uint8Array[] = [];
   #bytes = 0;
 
-  constructor(stream: WireStream, signal: AbortSignal) {
+  constructor(stream: WireStream, signal: AbortSignal, batchBytes = 32 * 1024) {
     this.#stream = stream;
     this.#signal = signal;
+    this.#batchBytes = batchBytes;
   }
 
   async write(record: unknown): Promise<void> {
-    const line = encodeRecord(record);
-    this.#batch.push(line);
-    this.#bytes += line.length;
-    if (this.#bytes >= batchBytes) await this.flush();
+    await this.writeBytes(encodeRecord(record));
+  }
+
+  async writeBytes(bytes: Uint8Array): Promise<void> {
+    this.#batch.push(bytes);
+    this.#bytes += bytes.length;
+    if (this.#bytes >= this.#batchBytes) await this.flush();
   }
 
   async flush(): Promise<void> {

@@ -4,6 +4,7 @@ import { nameOfBytes } from '../../../src/protocol/names.ts';
 import type { Pace } from '../../../src/protocol/pace.ts';
 import { RequestError } from '../../errors.ts';
 import { calls } from '../calls.ts';
+import { kindOf } from '../entries.ts';
 import { isPartName } from '../part.ts';
 import { codeOf, hasCode, kernelPath } from '../path.ts';
 
@@ -220,12 +221,6 @@ export function entryOf(path: string, stats: Stats): TreeEntry {
     modifiedMs: stats.mtimeMs,
     changedMs: stats.ctimeMs,
   };
-}
-
-function kindOf(stats: Stats): TreeEntry['kind'] {
-  if (stats.isFile()) return 'file';
-  if (stats.isDirectory()) return 'directory';
-  return stats.isSymbolicLink() ? 'symlink' : 'other';
 }
 
 /** Whether nothing was done to it: the kernel sets the time of the last change itself. A directory's is that of its entries. */

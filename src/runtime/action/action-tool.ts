@@ -1,5 +1,6 @@
 import type { ActionDefinition } from '../define/action.ts';
 import { ActionInputValidationError } from '../errors.ts';
+import { recordedError } from '../events/recorded-error.ts';
 import type { OpenHarness } from '../harness/open-harness.ts';
 import type { Operation } from '../harness/operation.ts';
 import { type LoopTool, textResult } from '../model/tool.ts';
@@ -23,7 +24,7 @@ export function actionTool(action: ActionDefinition, harness: OpenHarness, opera
       } catch (error) {
         if (signal.aborted) throw error;
         // Masked before it is cut: a part of a secret would not be known.
-        const message = harness.parts.journal.masker.text(error instanceof Error ? error.message : String(error));
+        const message = harness.parts.journal.masker.text(recordedError(error).message);
         // One of the same action, not of another that it ran.
         const isOwn = error instanceof ActionInputValidationError && error.meta.action === action.name;
         const advice = isOwn ? ' Call it again with an input that fits.' : '';

@@ -5,6 +5,7 @@ import type { InstanceOwner, Lease, Store, SubmissionRow, SubmissionState } from
 import { after } from '../after.ts';
 import { type AgentDefinition, defaultMaxAttempts } from '../define/agent.ts';
 import {
+  InvalidRequestError,
   RuntimeUnavailableError,
   SubmissionAbortedError,
   SubmissionConflictError,
@@ -180,8 +181,18 @@ export class AgentInstance {
   /**
    * Aborts all that is not settled; resolves when it is.
    * @returns whether there was any
+   * @throws {InvalidRequestError} another process has the instance
    */
   async abort(reason: string): Promise<boolean> {
+    await this.#admitted;
+    if (this.#unsettled.size > 0 && !(await this.#journal.claim())) {
+      const { agent, instance } = this.#owner;
+      throw new InvalidRequestError(`${agent}/${instance} is under way in another process: abort it there`);
+    }
+    return this.#abort(reason);
+  }
+
+  async #abort(reason: string): Promise<boolean> {
     await this.#admitted;
     const any = this.#unsettled.size > 0;
     for (const { stop, submission } of this.#unsettled.values()) {
@@ -215,7 +226,7 @@ export class AgentInstance {
     if (this.#canSuspend) return this.#suspend(timeoutMs);
     const reason = 'The runtime was closed.';
     this.#stop.abort(reason);
-    await this.abort(reason);
+    await this.#abort(reason);
     if (this.#isDurable) return this.#end();
     await this.#journal.claim().catch(() => {}); // only to tell of it
     await this.#end('completed');

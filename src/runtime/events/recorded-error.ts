@@ -3,12 +3,16 @@ import type { RecordedError } from './event.ts';
 
 /** An error as events and records hold it: without stack and cause. */
 export function recordedError(error: unknown): RecordedError {
-  if (!(error instanceof Error)) return { name: 'Error', message: String(error) };
   if (error instanceof BerthError) {
     const { name, code, message, details, meta } = error;
     return { name, code, message, details, ...(meta !== undefined && { meta }) };
   }
-  return { name: error.name, message: error.message };
+  try {
+    if (error instanceof Error) return { name: String(error.name), message: String(error.message) };
+    return { name: 'Error', message: String(error) };
+  } catch {
+    return { name: 'Error', message: '<not readable>' }; // anything can be thrown, also what no text can be made of
+  }
 }
 
 /** The error that was recorded: of its class where that is one of ours, else an `Error` of its name and text. */

@@ -202,7 +202,10 @@ class Answer {
       }
       case 'tool-call': {
         const { index, ...call } = event;
-        this.#parts[index] = call;
+        const { toolCallId } = call;
+        // Some servers give all calls of an answer one id, or an empty one: results would be taken for those of others.
+        const isTaken = this.#parts.some((part) => part.type === 'tool-call' && part.toolCallId === toolCallId);
+        this.#parts[index] = isTaken || toolCallId === '' ? { ...call, toolCallId: newId('call') } : call;
       }
     }
   }

@@ -34,6 +34,7 @@ export class OwnerJournal {
   readonly #deltas: Deltas;
   readonly #followers = new Set<() => void>();
   #lease: Lease | undefined;
+  #claiming: Promise<boolean> | undefined;
   #recorded = Recorded.none();
   /** What comes until the next claim is nobody's. */
   #released = false;
@@ -97,6 +98,14 @@ export class OwnerJournal {
   /** @returns whether it was free, or is held already */
   async claim(): Promise<boolean> {
     if (this.#lease) return true;
+    // Once at a time: of two the second would find it taken.
+    this.#claiming ??= this.#claim().finally(() => {
+      this.#claiming = undefined;
+    });
+    return this.#claiming;
+  }
+
+  async #claim(): Promise<boolean> {
     const lease = await this.store.claim(this.owner, this.#host, leaseMs);
     if (!lease) return false;
     this.#toldIndex = await this.store.lastEvent(this.owner);

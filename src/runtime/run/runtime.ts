@@ -262,14 +262,17 @@ export class Runtime {
    * @param options.reason - told by the `SubmissionAbortedError` of each. Default: that the instance was aborted
    * @returns whether there was any, when all are settled
    * @throws {AgentNotFoundError} no agent is registered under that name
-   * @throws {InvalidRequestError} an argument is not valid
+   * @throws {InvalidRequestError} an argument is not valid, or another process has the instance
    */
   async abort(target: string | AgentDefinition, options: { instance: string; reason?: string }): Promise<boolean> {
     checkOptions('abort', options, { instance: true, reason: true });
     const { reason = 'The instance was aborted.' } = options;
     checkInstanceId(options.instance);
     if (typeof reason !== 'string') throw new InvalidRequestError('the reason of abort is a text');
-    const { name } = this.#findAgent(target);
+    const { name, agent } = this.#findAgent(target);
+    const owner = { agent: name, instance: options.instance };
+    // Also what earlier processes have left, and nobody has taken up yet.
+    if (!this.#closing) await this.#admitting(() => this.#takeUpInstance(agent, owner));
     const instance = this.#instances.get(JSON.stringify([name, options.instance]));
     return (await instance?.abort(reason)) ?? false;
   }
@@ -482,6 +485,12 @@ export class Runtime {
     const workflow = this.#workflows.get(row.workflow);
     if (!workflow) throw new WorkflowNotFoundError({ name: row.workflow });
     await this.#begin(store, { row, workflow, model: recordOf(row).model, isWithin: false });
+  }
+
+  async #takeUpInstance(agent: AgentDefinition, owner: InstanceOwner): Promise<void> {
+    const store = await this.#openStore();
+    const left = await store.submissions(owner, { unsettled: true, after: 0, limit: 1 });
+    if (left.length > 0) await this.#instance(store, agent, owner).takeUp();
   }
 
   /** One that was interrupted, and whose workflow is not known here: whoever knows it goes on with it. */

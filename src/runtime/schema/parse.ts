@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { recordedError } from '../events/recorded-error.ts';
 import type { Issue } from './issue.ts';
 
 /** Any synchronous Valibot schema. */
@@ -13,7 +14,7 @@ export function parse(schema: Schema, value: unknown): Parsed {
     result = v.safeParse(schema, value);
   } catch (error) {
     // A check or a transform of the author, `JSON.parse` say, threw at the value.
-    return { success: false, issues: [{ message: error instanceof Error ? error.message : String(error) }] };
+    return { success: false, issues: [{ message: recordedError(error).message }] };
   }
   if (result.success) return { success: true, output: result.output };
   const issues = result.issues.map((issue): Issue => {

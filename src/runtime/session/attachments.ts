@@ -35,20 +35,30 @@ export function withImageIds(message: Message): Message {
   return { ...message, content: message.content.toSpliced(end, 0, { type: 'text', text }) };
 }
 
+/** What has images of a record. What a tool gave for programs may look like one anywhere, and is none. */
+interface Holder<Part> {
+  type?: string;
+  message?: { content: readonly Part[] };
+  images?: readonly Part[];
+}
+
 /** The JSON of a record, and the images that are to be kept for it. */
-export function withoutImages(record: object): { json: string; images: ({ id: string } & AttachmentRow)[] } {
+export function withoutImages(record: Holder<{ type: string }>): {
+  json: string;
+  images: ({ id: string } & AttachmentRow)[];
+} {
   const images: ({ id: string } & AttachmentRow)[] = [];
-  const json = JSON.stringify(record, (_key, value: unknown) => {
-    if (!isImage(value)) return value;
-    const { mimeType } = value;
-    const bytes = Buffer.from(value.data, 'base64');
+  const detached = mapped(record, (part) => {
+    if (!isImage(part)) return part;
+    const { mimeType } = part;
+    const bytes = Buffer.from(part.data, 'base64');
     const digest = sha256(bytes);
     const id = idOf(mimeType, digest);
-    ids.set(value, id);
+    ids.set(part, id);
     images.push({ id, digest, json: JSON.stringify({ mimeType, size: bytes.length }), bytes });
     return { type: 'image', mimeType, attachment: id } satisfies Attached;
   });
-  return { json, images };
+  return { json: JSON.stringify(detached), images };
 }
 
 /**
@@ -59,12 +69,9 @@ export async function withImages(
   json: string,
   attachment: (id: string) => Promise<AttachmentRow | undefined>,
 ): Promise<unknown> {
-  const attached: Attached[] = [];
-  const record: unknown = JSON.parse(json, (_key, value: unknown) => {
-    if (isAttached(value)) attached.push(value);
-    return value;
-  });
-  for (const part of attached) {
+  const record: Holder<{ type: string }> = JSON.parse(json); // it was written here
+  for (const part of [...(record.message?.content ?? []), ...(record.images ?? [])]) {
+    if (!isAttached(part)) continue;
     const row = await attachment(part.attachment);
     if (!row || idOf(part.mimeType, sha256(row.bytes)) !== part.attachment) {
       throw new AttachmentIntegrityError({ attachmentId: part.attachment });
@@ -75,18 +82,21 @@ export async function withImages(
   return record;
 }
 
-function isImage(value: unknown): value is ImagePart {
-  return isPart(value) && typeof value.data === 'string';
+function mapped<Part>(record: Holder<Part>, change: (part: Part) => object): object {
+  const { message, images } = record;
+  return {
+    ...record,
+    ...(message && { message: { ...message, content: message.content.map(change) } }),
+    ...(images && { images: images.map(change) }),
+  };
 }
 
-function isAttached(value: unknown): value is Attached {
-  return isPart(value) && typeof value.attachment === 'string';
+function isImage(part: { type: string }): part is ImagePart {
+  return part.type === 'image';
 }
 
-function isPart(value: unknown): value is Record<string, unknown> {
-  return (
-    typeof value === 'object' && value !== null && 'type' in value && value.type === 'image' && 'mimeType' in value
-  );
+function isAttached(part: { type: string }): part is Attached {
+  return part.type === 'image';
 }
 
 function idOf(mimeType: string, digest: string): string {

@@ -1,6 +1,7 @@
 import type { Message, ToolCallPart, ToolMessage, Usage } from '../model/model.ts';
 import { attachmentId } from './attachments.ts';
 import type { ConversationRecord } from './conversation.ts';
+import { resultsOf } from './results.ts';
 import { signalText } from './signal.ts';
 
 /** A part of a message. `size` is bytes; `input` is what the model wrote, as text where that is no JSON. */
@@ -35,9 +36,7 @@ export interface HistoryMessage {
 }
 
 export function toHistory(records: readonly ConversationRecord[]): HistoryMessage[] {
-  const results = new Map(
-    records.flatMap((record) => (record.type === 'tool' ? [[record.message.toolCallId, record.message] as const] : [])),
-  );
+  const results = resultsOf(records);
   return records.flatMap((record): HistoryMessage[] => {
     const { id, timestamp } = record;
     switch (record.type) {
@@ -65,7 +64,7 @@ export function toHistory(records: readonly ConversationRecord[]): HistoryMessag
 
 function toPart(
   part: Exclude<Message, ToolMessage>['content'][number],
-  results: Map<string, ToolMessage>,
+  results: ReturnType<typeof resultsOf>,
 ): HistoryPart {
   switch (part.type) {
     case 'text':
@@ -80,7 +79,7 @@ function toPart(
         size: Buffer.byteLength(part.data, 'base64'),
       };
     case 'tool-call':
-      return toCallPart(part, results.get(part.toolCallId));
+      return toCallPart(part, results.get(part));
   }
 }
 

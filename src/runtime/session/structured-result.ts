@@ -6,6 +6,7 @@ import { issueText } from '../schema/issue.ts';
 import { inputJsonSchema } from '../schema/json-schema.ts';
 import { parse, type Schema } from '../schema/parse.ts';
 import type { ConversationRecord } from './conversation.ts';
+import { resultsOf } from './results.ts';
 import type { PromptResult } from './session.ts';
 
 const maxReminders = 5;
@@ -56,14 +57,10 @@ export class StructuredResult {
 
   /** Takes what was said in an earlier attempt as if it were said now. */
   repeat(said: readonly ConversationRecord[]): void {
-    const answered = new Set(said.flatMap((record) => (record.type === 'tool' ? record.message.toolCallId : [])));
-    for (const record of said) {
-      if (record.type !== 'assistant') continue;
-      for (const part of record.message.content) {
-        if (part.type !== 'tool-call' || !answered.has(part.toolCallId)) continue;
-        const settle = { finish: this.#finish, give_up: this.#giveUp }[part.toolName];
-        settle?.call(this, JSON.parse(part.input)); // a call that was answered is JSON
-      }
+    for (const [{ toolName, input }, { isError }] of resultsOf(said)) {
+      if (isError) continue; // it did not fit, or was no JSON
+      const settle = { finish: this.#finish, give_up: this.#giveUp }[toolName];
+      settle?.call(this, JSON.parse(input.trim() || '{}'));
     }
     this.#reminders = Math.max(0, said.filter(({ type }) => type === 'user').length - 1);
   }

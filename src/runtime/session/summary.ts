@@ -2,6 +2,7 @@ import { sendable } from '../model/conversation.ts';
 import type { Message, ModelRequest, ToolMessage } from '../model/model.ts';
 import { keepStart } from '../tools/cut.ts';
 import { type Compaction, type ConversationRecord, toMessage } from './conversation.ts';
+import { resultsOf } from './results.ts';
 
 /** Characters of a tool's result, and of a call's arguments, that a model sees which writes a summary. */
 const maxToolText = 2_000;
@@ -77,15 +78,13 @@ export function joinSummaries(history: string | undefined, turn: string | undefi
 
 /** The files that these records and those before them read and changed. */
 export function filesOf(records: ConversationRecord[], before: Compaction['files'] | undefined): Compaction['files'] {
-  const failed = new Set(
-    records.flatMap((record) => (record.type === 'tool' && record.message.isError ? [record.message.toolCallId] : [])),
-  );
+  const results = resultsOf(records);
   const read = new Set(before?.read);
   const changed = new Set(before?.changed);
   for (const message of sendable(records.flatMap(toMessage), true)) {
     if (message.role !== 'assistant') continue;
     for (const part of message.content) {
-      if (part.type !== 'tool-call' || failed.has(part.toolCallId)) continue;
+      if (part.type !== 'tool-call' || results.get(part)?.isError) continue;
       const path = pathIn(part.input);
       if (path === undefined) continue;
       if (part.toolName === 'read') moveToEnd(read, path);

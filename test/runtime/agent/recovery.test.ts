@@ -13,6 +13,7 @@ import { local } from '../../../src/runtime/sandbox/local.ts';
 import { scriptedModel } from '../../../src/testing/scripted-model.ts';
 import { endLeases, interruptedAt, interruptedCopy } from '../../support/interrupted.ts';
 import { ofType, test } from '../../support/runtime.ts';
+import { gate } from '../model/conversation-of.ts';
 
 const silent = pino({ level: 'silent' });
 
@@ -173,6 +174,39 @@ test('stays aborted when that was asked for before its process died', async ({ d
   await expect
     .poll(() => settled(later.events))
     .toMatchObject([{ outcome: 'aborted', error: { meta: { reason: 'enough' } } }]);
+});
+
+// contract: 7.2-abort-left
+test('aborts what an earlier process has left, also when it is not taken up yet', async ({ directory }) => {
+  const never = () => new Promise<string>(() => {});
+  const isAsked = ({ type }: RuntimeEvent) => type === 'turn_start';
+  const left = await instanceInterruptedAt(directory, helper(scriptedModel([never])), ['One', 'Two'], isAsked);
+  const model = scriptedModel([]);
+  await using runtime = await createRuntime({ store: join(directory, left), logger: silent, recover: false });
+  const agent = defineAgent(() => ({ model, sandbox: local({ cwd: directory }) }), { name: 'helper' });
+  const events: RuntimeEvent[] = [];
+  runtime.observe((event) => events.push(event));
+  expect(await runtime.abort(agent, { instance: 'i' })).toBe(true);
+  expect(settled(events).map(({ outcome }) => outcome)).toEqual(['aborted', 'aborted']);
+  expect(model.requests).toEqual([]);
+  expect(await runtime.abort(agent, { instance: 'i' })).toBe(false);
+});
+
+// contract: 7.2-abort-elsewhere
+test('refuses to abort what another process works on, and leaves it alone', async ({ directory }) => {
+  const answer = gate<string>();
+  const first = await open(directory, 'runtime.db', helper(scriptedModel([() => answer.promise])));
+  await using _ = first.runtime;
+  const receipt = await first.runtime.dispatch('helper', { instance: 'i', message: 'One' });
+  await expect.poll(() => first.events.some(({ type }) => type === 'turn_start')).toBe(true);
+  const second = await open(directory, 'runtime.db', helper(scriptedModel([])));
+  await using __ = second.runtime;
+  await expect(second.runtime.abort('helper', { instance: 'i' })).rejects.toMatchObject({
+    name: 'InvalidRequestError',
+    message: expect.stringContaining('another process'),
+  });
+  answer.open('All the same.');
+  expect((await receipt.result()).text).toBe('All the same.');
 });
 
 test('goes on with an action and a task of an interrupted batch', async ({ directory }) => {

@@ -118,10 +118,26 @@ describe('turns', () => {
 });
 
 describe('tool calls', () => {
+  // contract: 4.2-same-ids
+  test.for(['call', ''])('of one turn that all have the id %j get ids of their own', async (id) => {
+    const calls = [1, 2, 3].map((n) => ({ id, name: 'echo', input: { n } }));
+    const { result, messages } = converse(scriptedModel([{ toolCalls: calls }, 'ok']), { tools: [echo] });
+    await result;
+    const [, answer] = messages;
+    const ids = answer?.content.flatMap((part) => (part.type === 'tool-call' ? part.toolCallId : []));
+    expect(new Set(ids).size).toBe(3);
+    expect(ids).not.toContain('');
+    const answered = toolResults(messages).map((message) => [message.toolCallId, ...texts([message])]);
+    expect(answered).toEqual([1, 2, 3].map((n, i) => [ids?.[i], `{"n":${n}}`]));
+  });
+
   // contract: 4.2-unknown-tool, 4.2-bad-json, 4.2-throws, 8-tool
   test('that can not be run give an error result each and leave the others alone', async () => {
     const broken = tool('broken', () => {
       throw new Error('no disk');
+    });
+    const strange = tool('strange', () => {
+      throw Object.create(null);
     });
     const model = scriptedModel([
       {
@@ -129,23 +145,25 @@ describe('tool calls', () => {
           { name: 'missing' },
           { name: 'echo', input: '{not json' },
           { name: 'broken' },
+          { name: 'strange' },
           { name: 'echo', input: { b: 2 } },
         ],
       },
       'ok',
     ]);
-    const { result, messages, events } = converse(model, { tools: [broken, echo] });
+    const { result, messages, events } = converse(model, { tools: [broken, strange, echo] });
     await result;
     const results = toolResults(messages).sort((a, b) => a.toolCallId.localeCompare(b.toolCallId));
-    expect(results.map(({ isError }) => isError)).toEqual([true, true, true, false]);
-    const [missing, notJson, threw, good] = texts(results);
+    expect(results.map(({ isError }) => isError)).toEqual([true, true, true, true, false]);
+    const [missing, notJson, threw, unreadable, good] = texts(results);
     expect(missing).toContain('"missing"');
-    expect(missing).toContain('broken, echo');
+    expect(missing).toContain('broken, strange, echo');
     expect(notJson).toContain('not JSON');
     expect(threw).toBe('no disk');
+    expect(unreadable).toBe('<not readable>');
     expect(good).toBe('{"b":2}');
     const ended = events.filter((event) => event.type === 'tool');
-    expect(ended).toHaveLength(4);
+    expect(ended).toHaveLength(5);
     expect(ended.find(({ toolName }) => toolName === 'broken')).toMatchObject({
       isError: true,
       error: { name: 'Error', message: 'no disk' },

@@ -287,6 +287,28 @@ describe('a run that was interrupted', () => {
     }
   });
 
+  // contract: 3.3-replayed
+  test('takes a result that comes after one which was no JSON or did not fit', async ({ directory }) => {
+    const given = (input: unknown) => ({ toolCalls: [{ name: 'finish', input }] });
+    const workflow = (model: Model) =>
+      defineWorkflow({
+        agent: defineAgent(() => ({ model, workspaceContext: false })),
+        run: async ({ harness }) =>
+          (await (await harness.session()).prompt('How many?', { result: v.object({ n: v.number() }) })).data.n,
+      });
+    const first = scriptedModel([given('{"n": 1'), given({ n: 'x' }), () => new Promise(() => {})]);
+    let turns = 0;
+    const store = await runInterruptedAt(
+      directory,
+      workflow(first),
+      ({ type }) => type === 'turn_messages' && ++turns === 2,
+    );
+    const model = scriptedModel([given({ n: 2 })]);
+    await using later = await open(directory, store, { workflows: { w: workflow(model) } });
+    expect(await (await later.run('the-run')).result()).toBe(2);
+    expect(model.requests[0]?.messages.filter(({ role }) => role === 'tool')).toHaveLength(2);
+  });
+
   test('fails where its code does something else than before, and says what', async ({ directory }) => {
     const workflow = (words: string) =>
       defineWorkflow({

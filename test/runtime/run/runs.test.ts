@@ -162,6 +162,28 @@ test('a run that throws is failed with that error, its record and last event wit
   expect(JSON.stringify(last)).not.toMatch(/the cause|\.ts:/);
 });
 
+// contract: 7.1-result-any
+test('a run is failed whatever it throws, also what no text can be made of', async ({ runtime }) => {
+  const unreadable = Object.defineProperty(new Error(), 'message', {
+    get() {
+      throw new Error('not even that');
+    },
+  });
+  let thrown: unknown;
+  const workflow = defineWorkflow({
+    name: 'strange',
+    agent,
+    run: () => {
+      throw thrown;
+    },
+  });
+  for (thrown of [Object.create(null), unreadable]) {
+    const run = await runtime.invoke(workflow);
+    expect(await run.result().catch((error: unknown) => error === thrown)).toBe(true);
+    expect(await run.record()).toMatchObject({ state: 'failed', error: { name: 'Error', message: '<not readable>' } });
+  }
+});
+
 // contract: 7.1-result-cancelled, 2-signal-cancel, 7.1-final-once
 test('cancel stops a run, which rejects with RunCancelledError; after that it does nothing', async ({ runtime }) => {
   const { workflow, started } = waiting('cancelled');

@@ -19,6 +19,18 @@ test('an image whose bytes are gone, or are others, is refused', async () => {
   await expect(withImages(json, async () => others)).rejects.toMatchObject(error);
 });
 
+// contract: 7.3-attachments-only
+test('what a tool gave for programs is kept as it is, also where it looks like an image or the place of one', async () => {
+  const details = [
+    { type: 'image', mimeType: 'image/png', data: 'https://example.com/a.png' },
+    { type: 'image', mimeType: 'image/png', attachment: 'a.png' },
+  ];
+  const given = { type: 'tool', message: { content: [{ type: 'text', text: '…' }], details } };
+  const { json, images } = withoutImages(given);
+  expect(images).toEqual([]);
+  expect(await withImages(json, async () => undefined)).toEqual(given);
+});
+
 const image = { type: 'image', data: 'AAEC', mimeType: 'image/png' } as const;
 const lines = (...ids: string[]) => ['<attachments>', ...ids, '</attachments>'].join('\n');
 const line = `<image id="${attachmentId(image)}" mimeType="image/png" />`;

@@ -66,6 +66,19 @@ describe('a conversation', () => {
     expect(await conversation.history()).toHaveLength(1);
   });
 
+  // contract: 4.2-same-ids
+  test('shows readers each result in its own call, where a model gives the same id in each turn', async () => {
+    const conversation = new Conversation();
+    for (const text of ['one', 'two']) {
+      const call = { type: 'tool-call', toolCallId: 'call_0', toolName: 'look', input: '{}' } as const;
+      await conversation.append({ type: 'assistant', message: { role: 'assistant', content: [call] } });
+      const message = { role: 'tool', toolCallId: 'call_0', toolName: 'look', isError: false } as const;
+      await conversation.append({ type: 'tool', message: { ...message, content: [{ type: 'text', text }] } });
+    }
+    const history = await conversation.history();
+    expect(history.flatMap(({ parts }) => parts)).toMatchObject([{ output: 'one' }, { output: 'two' }]);
+  });
+
   test('keeps nothing that comes after it was removed', async () => {
     const conversation = new Conversation();
     await conversation.append(user('before'));

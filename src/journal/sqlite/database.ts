@@ -91,6 +91,14 @@ export class Database {
     return this.#statement(sql).all(values) as Row[]; // the caller wrote the statement
   }
 
+  /** The first row. What `all` reads with is freed in a later turn of the event loop only, and many reads may come before. */
+  get<Row>(sql: string, ...values: Value[]): Row | undefined {
+    const found = this.#statement(sql).get(values) as (Row & { _metadata: unknown }) | undefined;
+    if (!found) return undefined;
+    const { _metadata, ...row } = found; // the driver's
+    return row as unknown as Row;
+  }
+
   /** For within `transact`. @returns how many rows were changed */
   run(sql: string, ...values: Value[]): number {
     return this.#statement(sql).run(values).changes;
@@ -139,7 +147,7 @@ export class Database {
   #isNew(): boolean {
     const id = this.#number('application_id');
     if (id === applicationId) return false;
-    if (id === 0 && this.all('SELECT 1 FROM sqlite_schema LIMIT 1').length === 0) return true;
+    if (id === 0 && !this.get('SELECT 1 FROM sqlite_schema LIMIT 1')) return true;
     throw notAStore(this.#path);
   }
 

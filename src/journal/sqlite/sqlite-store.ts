@@ -51,7 +51,7 @@ export class SqliteStore implements Store {
    */
   static async open(path: string, options?: DatabaseOptions): Promise<SqliteStore> {
     const db = await Database.open(path, migrations, options);
-    const [row] = await db.read('open', () => db.all<{ id: string }>('SELECT id FROM store'));
+    const row = await db.read('open', () => db.get<{ id: string }>('SELECT id FROM store'));
     return new SqliteStore(db, row?.id ?? '');
   }
 
@@ -72,7 +72,7 @@ export class SqliteStore implements Store {
       const known =
         key === undefined ? undefined : this.#submission('s.owner = ? AND s.key = ?', owner, escapeText(key));
       if (known) return { row: known, isNew: false };
-      const [last] = this.#db.all<{ seq: number | null }>(
+      const last = this.#db.get<{ seq: number | null }>(
         'SELECT max(seq) AS seq FROM submissions WHERE owner = ?',
         owner,
       );
@@ -88,7 +88,7 @@ export class SqliteStore implements Store {
   claim(owner: Owner, host: string, ttlMs: number): Promise<Lease | undefined> {
     return this.#db.transact('claim', () => {
       const now = Date.now();
-      const [claimed] = this.#db.all<{ fence: number }>(
+      const claimed = this.#db.get<{ fence: number }>(
         `UPDATE owners SET host = ?, fence = fence + 1, leased_until = ?
          WHERE id = ? AND (host IS NULL OR leased_until <= ?)
            AND NOT EXISTS (SELECT 1 FROM runs WHERE owner = owners.id AND ended_at IS NOT NULL)
@@ -141,7 +141,7 @@ export class SqliteStore implements Store {
   send({ run, name, key, json }: NewMail): Promise<boolean> {
     return this.#db.transact('send', () => {
       const owner = this.#owner({ run });
-      const [last] = this.#db.all<{ seq: number | null }>('SELECT max(seq) AS seq FROM mail WHERE owner = ?', owner);
+      const last = this.#db.get<{ seq: number | null }>('SELECT max(seq) AS seq FROM mail WHERE owner = ?', owner);
       const isNew =
         this.#db.run(
           'INSERT OR IGNORE INTO mail (owner, seq, name, key, json) VALUES (?, ?, ?, ?, ?)',
@@ -170,8 +170,8 @@ export class SqliteStore implements Store {
   write({ owner, fence }: Lease, entries: readonly Entry[]): Promise<void> {
     return this.#db.transact('write', () => {
       const id = this.#owner(owner);
-      const held = this.#db.all('SELECT 1 FROM owners WHERE id = ? AND fence = ? AND host IS NOT NULL', id, fence);
-      if (held.length === 0) throw new WriteRefusedError('lease');
+      const held = this.#db.get('SELECT 1 FROM owners WHERE id = ? AND fence = ? AND host IS NOT NULL', id, fence);
+      if (!held) throw new WriteRefusedError('lease');
       for (const entry of entries) {
         if (this.#write(id, entry) === 0) throw new WriteRefusedError(entry.kind);
       }
@@ -226,7 +226,7 @@ export class SqliteStore implements Store {
   lastEvent(owner: Owner): Promise<number> {
     return this.#db.read('lastEvent', () => {
       const sql = 'SELECT max(idx) AS last FROM events WHERE owner = ?';
-      return this.#db.all<{ last: number | null }>(sql, this.#owner(owner))[0]?.last ?? -1;
+      return this.#db.get<{ last: number | null }>(sql, this.#owner(owner))?.last ?? -1;
     });
   }
 
@@ -254,7 +254,7 @@ export class SqliteStore implements Store {
   conversation(owner: Owner, id: string): Promise<ConversationRow | undefined> {
     return this.#db.read('conversation', () => {
       const sql = 'SELECT json FROM conversations WHERE owner = ? AND id = ?';
-      const [row] = this.#db.all<{ json: string }>(sql, this.#owner(owner), escapeText(id));
+      const row = this.#db.get<{ json: string }>(sql, this.#owner(owner), escapeText(id));
       return row && { id, json: row.json };
     });
   }
@@ -278,7 +278,7 @@ export class SqliteStore implements Store {
   attachment(owner: Owner, conversation: string, id: string): Promise<AttachmentRow | undefined> {
     return this.#db.read('attachment', () => {
       const sql = 'SELECT digest, json, bytes FROM attachments WHERE owner = ? AND conversation = ? AND id = ?';
-      const [row] = this.#db.all<{ digest: string; json: string; bytes: ArrayBuffer }>(
+      const row = this.#db.get<{ digest: string; json: string; bytes: Uint8Array }>(
         sql,
         ...[this.#owner(owner), escapeText(conversation), escapeText(id)],
       );
@@ -381,10 +381,10 @@ export class SqliteStore implements Store {
 
   /** 0, which is nobody's number, when it is not known. */
   #owner(owner: Owner): number {
-    const [row] =
+    const row =
       'run' in owner
-        ? this.#db.all<{ id: number }>('SELECT id FROM owners WHERE run = ?', escapeText(owner.run))
-        : this.#db.all<{ id: number }>(
+        ? this.#db.get<{ id: number }>('SELECT id FROM owners WHERE run = ?', escapeText(owner.run))
+        : this.#db.get<{ id: number }>(
             'SELECT id FROM owners WHERE agent = ? AND instance = ?',
             ...[escapeText(owner.agent), escapeText(owner.instance)],
           );
@@ -401,17 +401,19 @@ export class SqliteStore implements Store {
   }
 
   #run(id: string): RunRow | undefined {
-    return this.#db.all<StoredRun>(`${selectRuns} WHERE o.run = ?`, escapeText(id)).map(runRow)[0];
+    const row = this.#db.get<StoredRun>(`${selectRuns} WHERE o.run = ?`, escapeText(id));
+    return row && runRow(row);
   }
 
   #submission(condition: string, ...values: (string | number)[]): SubmissionRow | undefined {
-    return this.#db.all<StoredSubmission>(`${selectSubmissions} WHERE ${condition}`, ...values).map(submissionRow)[0];
+    const row = this.#db.get<StoredSubmission>(`${selectSubmissions} WHERE ${condition}`, ...values);
+    return row && submissionRow(row);
   }
 
   /** @returns whether there was one to remove */
   #removeRun(endedBefore: Date): boolean {
     const sql = 'SELECT owner FROM runs WHERE ended_at < ? LIMIT 1';
-    const [run] = this.#db.all<{ owner: number }>(sql, endedBefore.getTime());
+    const run = this.#db.get<{ owner: number }>(sql, endedBefore.getTime());
     if (!run) return false;
     for (const table of ['events', 'steps', 'conversations', 'records', 'attachments', 'mail', 'runs']) {
       this.#db.run(`DELETE FROM ${table} WHERE owner = ?`, run.owner);

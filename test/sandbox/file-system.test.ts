@@ -17,7 +17,7 @@ async function temporary(): Promise<string> {
   return path;
 }
 
-test('writes whole files with their parents, adds to them, and reads them back', async ({ sandbox: { fs } }) => {
+test('writes whole files with their parents, adds to them, and reads them back', async ({ shared: { fs } }) => {
   await fs.writeFile('a/b/file', 'one', { mode: 0o600 });
   await fs.appendFile('a/b/file', ' two');
   expect(await fs.readFile('a/b/file')).toBe('one two');
@@ -26,7 +26,7 @@ test('writes whole files with their parents, adds to them, and reads them back',
   expect(await fs.readFileBuffer('bytes')).toEqual(Buffer.from([0, 255]));
 });
 
-test('fails with the POSIX name, the path and the operation', async ({ sandbox: { fs } }) => {
+test('fails with the POSIX name, the path and the operation', async ({ shared: { fs } }) => {
   await fs.writeFile('file', '');
   const cases: [() => Promise<unknown>, string][] = [
     [() => fs.readFile('missing'), 'ENOENT'],
@@ -51,7 +51,7 @@ test('puts no file in the place of a device', async ({ host }) => {
   expect((await sandbox.fs.stat('/dev/null')).kind).toBe('other');
 });
 
-test('streams 64 MiB either way', async ({ sandbox: { fs } }) => {
+test('streams 64 MiB either way', async ({ shared: { fs } }) => {
   const sent = createHash('sha256');
   const chunk = Buffer.alloc(1024 * 1024, 'berth');
   const source = Readable.from(
@@ -68,14 +68,14 @@ test('streams 64 MiB either way', async ({ sandbox: { fs } }) => {
   expect(received.digest('hex')).toBe(sent.digest('hex'));
 });
 
-test('refuses to hold a file that is larger than a string can be', async ({ sandbox }) => {
+test('refuses to hold a file that is larger than a string can be', async ({ shared: sandbox }) => {
   await sandbox.exec('truncate -s 600M large');
   await expect(sandbox.fs.readFile('large')).rejects.toMatchObject({ code: 'EFBIG' });
   expect((await sandbox.exec('echo on')).stdout).toBe('on\n');
 });
 
 // contract: 5-write-atomic
-test('a writing that is broken off leaves the old content', async ({ sandbox: { fs } }) => {
+test('a writing that is broken off leaves the old content', async ({ shared: { fs } }) => {
   await fs.writeFile('file', 'old');
   const failing = Readable.from(
     (async function* () {
@@ -92,7 +92,7 @@ test('a writing that is broken off leaves the old content', async ({ sandbox: { 
   expect(await fs.readdir('.')).toEqual(['file']);
 });
 
-test('reads ranges whose end is included, and appends by stream', async ({ sandbox: { fs } }) => {
+test('reads ranges whose end is included, and appends by stream', async ({ shared: { fs } }) => {
   await fs.writeFile('digits', '0123456789');
   const parts: Buffer[] = [];
   for await (const part of fs.createReadStream('digits', { start: 2, end: 4 })) parts.push(part);
@@ -101,7 +101,7 @@ test('reads ranges whose end is included, and appends by stream', async ({ sandb
   expect(await fs.readFile('digits')).toBe('0123456789!');
 });
 
-test('makes, names, copies, moves and removes', async ({ sandbox: { fs } }) => {
+test('makes, names, copies, moves and removes', async ({ shared: { fs } }) => {
   await fs.mkdir('tree/inner', { recursive: true });
   await fs.writeFile('tree/inner/file', 'x');
   await fs.symlink('inner/file', 'tree/link');
@@ -122,7 +122,7 @@ test('makes, names, copies, moves and removes', async ({ sandbox: { fs } }) => {
   expect(await fs.exists('moved')).toBe(false);
 });
 
-test('cuts a file and lengthens it, and says what a link says', async ({ sandbox: { fs } }) => {
+test('cuts a file and lengthens it, and says what a link says', async ({ shared: { fs } }) => {
   await fs.writeFile('file', 'content');
   await fs.truncate('file', 10);
   expect(await fs.readFile('file')).toBe('content\0\0\0');
@@ -137,7 +137,7 @@ test('cuts a file and lengthens it, and says what a link says', async ({ sandbox
   });
 });
 
-test('searches names and lines', async ({ sandbox: { fs } }) => {
+test('searches names and lines', async ({ shared: { fs } }) => {
   await fs.writeFile('src/one.ts', 'const a = 1;\nconst b = 2;\n');
   await fs.writeFile('two.md', 'a = 1');
   expect(await fs.glob('*.ts')).toEqual({ paths: ['src/one.ts'], truncated: false });
@@ -149,7 +149,7 @@ test('searches names and lines', async ({ sandbox: { fs } }) => {
   expect(await fs.grep('const', { limit: 1 })).toMatchObject({ total: 2, truncated: true });
 });
 
-test('brings a tree in and out again, with links, permissions and empty directories', async ({ sandbox: { fs } }) => {
+test('brings a tree in and out again, with links, permissions and empty directories', async ({ shared: { fs } }) => {
   const directory = await temporary();
   await mkdir(join(directory, 'from/empty'), { recursive: true });
   await writeFile(join(directory, 'from/run'), '#!/bin/sh\n');
@@ -166,7 +166,7 @@ test('brings a tree in and out again, with links, permissions and empty director
   expect((await lstat(join(to, 'empty'))).isDirectory()).toBe(true);
 });
 
-test('refuses a tar that leads out of its target, inside and on the host', async ({ sandbox: { fs } }) => {
+test('refuses a tar that leads out of its target, inside and on the host', async ({ shared: { fs } }) => {
   const evil = () => {
     const archive = pack();
     archive.entry({ name: 'tree/../../evil' }, 'x');
@@ -180,7 +180,7 @@ test('refuses a tar that leads out of its target, inside and on the host', async
   await expect(lstat(join(directory, 'to'))).rejects.toMatchObject({ code: 'ENOENT' });
 });
 
-test('refuses what a call does not take, before anything is asked of the sandbox', async ({ sandbox: { fs } }) => {
+test('refuses what a call does not take, before anything is asked of the sandbox', async ({ shared: { fs } }) => {
   const calls: (() => unknown)[] = [
     () => fs.glob('*', { limit: 100_001 }),
     () => fs.grep('a', { limit: 0 }),
@@ -197,7 +197,7 @@ test('refuses what a call does not take, before anything is asked of the sandbox
   expect(await fs.readdir('.')).toEqual([]);
 });
 
-test('tells of what is not there when it is uploaded from', async ({ sandbox: { fs } }) => {
+test('tells of what is not there when it is uploaded from', async ({ shared: { fs } }) => {
   const missing = { name: 'FileError', code: 'ENOENT', path: '/no/such/directory', operation: 'upload' };
   await expect(fs.upload('/no/such/directory', 'x')).rejects.toMatchObject(missing);
   await expect(fs.upload('/dev/null', 'x')).rejects.toMatchObject({ name: 'FileError', code: 'ENOTSUP' });
@@ -207,7 +207,7 @@ test('tells of what is not there when it is uploaded from', async ({ sandbox: { 
   expect(new FileError({ code: 'ENOENT', path: '/x', operation: 'stat' }).message).toBe('stat /x: ENOENT');
 });
 
-test('takes any name and path that the kernel takes, in every call', async ({ sandbox: { fs } }) => {
+test('takes any name and path that the kernel takes, in every call', async ({ shared: { fs } }) => {
   const directory = await temporary();
   const deep = Array.from({ length: 20 }, () => 'd'.repeat(200)).join('/'); // /workspace/ + 4,019
   for (const name of [
@@ -246,7 +246,7 @@ test('takes any name and path that the kernel takes, in every call', async ({ sa
 });
 
 test('a size or a time that no number or date can be is the nearest one, and ends no connection', async ({
-  sandbox,
+  shared: sandbox,
 }) => {
   // Of what commands can reach, tmpfs takes the most.
   await sandbox.exec('truncate -s 9223372036854775807 /dev/shm/large; touch -d @99999999999999 /dev/shm/late');
@@ -255,7 +255,7 @@ test('a size or a time that no number or date can be is the nearest one, and end
   expect(await sandbox.fs.readdir('/dev/shm', { withStats: true })).toHaveLength(2);
 });
 
-test('lists a directory bit by bit', async ({ sandbox }) => {
+test('lists a directory bit by bit', async ({ shared: sandbox }) => {
   await sandbox.exec('mkdir large && cd large && seq 2000 | xargs touch');
   let sum = 0;
   for await (const name of sandbox.fs.entries('large')) sum += Number(name);
@@ -267,7 +267,7 @@ test('lists a directory bit by bit', async ({ sandbox }) => {
   await expect(sandbox.fs.entries('none').next()).rejects.toMatchObject({ code: 'ENOENT', operation: 'entries' });
 });
 
-test('ends a long call when it is told to, inside too', async ({ sandbox }) => {
+test('ends a long call when it is told to, inside too', async ({ shared: sandbox }) => {
   await sandbox.exec('mkdir -p tree/a tree/b && cd tree/a && seq 5000 | xargs touch && truncate -s 3G ../b/large');
   const { fs } = sandbox;
   const calls: Record<string, (signal: AbortSignal) => Promise<unknown>> = {
@@ -293,7 +293,7 @@ test('ends a long call when it is told to, inside too', async ({ sandbox }) => {
   expect((await fs.readdir('.')).filter((name) => name.startsWith('.berth'))).toEqual([]);
 });
 
-test('leaves out what git ignores, when it is asked to', async ({ sandbox: { fs } }) => {
+test('leaves out what git ignores, when it is asked to', async ({ shared: { fs } }) => {
   const directory = await temporary();
   const put = async (path: string, content = '') => {
     await mkdir(join(directory, path, '..'), { recursive: true });
@@ -318,7 +318,7 @@ test('leaves out what git ignores, when it is asked to', async ({ sandbox: { fs 
   expect(await fs.exists('all/project/build/out')).toBe(true);
 });
 
-test('brings nothing out that would lead out, and names it', async ({ sandbox }) => {
+test('brings nothing out that would lead out, and names it', async ({ shared: sandbox }) => {
   const directory = await temporary();
   const to = join(directory, 'to');
   for (const target of ['/etc/passwd', '../..']) {
@@ -346,7 +346,7 @@ test('brings nothing out that would lead out, and names it', async ({ sandbox })
 });
 
 test('files that are unpacked have the modes of the archive, also where an ACL takes bits from new ones', async ({
-  sandbox,
+  shared: sandbox,
 }) => {
   // `setfacl -d -m u::rwx,g::-,o::-`: acl(5), as the kernel keeps it.
   const acl = '02000000 01000700ffffffff 04000000ffffffff 20000000ffffffff'.replaceAll(' ', '');

@@ -2,7 +2,7 @@ import { expect } from 'vitest';
 import { SandboxRequestError } from '../../src/sandbox/errors.ts';
 import { test } from '../support/sandbox-fixture.ts';
 
-test('a command has no capabilities, also as root, and can gain none', async ({ sandbox }) => {
+test('a command has no capabilities, also as root, and can gain none', async ({ shared: sandbox }) => {
   for (const user of ['berth', 'root']) {
     const { stdout } = await sandbox.exec('grep -E "^Cap(Inh|Prm|Eff|Amb)|NoNewPrivs" /proc/self/status', { user });
     expect(stdout.match(/0{16}$/gm)).toHaveLength(4);
@@ -10,7 +10,7 @@ test('a command has no capabilities, also as root, and can gain none', async ({ 
   }
 });
 
-test('a command can not read, trace, reach or end the sandbox-agent', async ({ sandbox }) => {
+test('a command can not read, trace, reach or end the sandbox-agent', async ({ shared: sandbox }) => {
   for (const user of ['berth', 'root']) {
     for (const command of [
       'cat /proc/1/environ',
@@ -27,7 +27,7 @@ test('a command can not read, trace, reach or end the sandbox-agent', async ({ s
   expect((await sandbox.exec('echo lives')).stdout).toBe('lives\n');
 });
 
-test('a command sees loopback only, and nothing of the host in its environment', async ({ sandbox }) => {
+test('a command sees loopback only, and nothing of the host in its environment', async ({ shared: sandbox }) => {
   expect((await sandbox.exec('ls /sys/class/net')).stdout).toBe('lo\n');
   expect((await sandbox.exec('env | grep -E "PUBLIC_KEY|BERTH_ENV|UV_"')).stdout).toBe('');
 });
@@ -52,7 +52,7 @@ test('what root puts in place of /etc/passwd does not hold the sandbox-agent up'
   }
 });
 
-test('no path leads the file operations to the socket of the sandbox-agent', async ({ sandbox: { fs } }) => {
+test('no path leads the file operations to the socket of the sandbox-agent', async ({ shared: { fs } }) => {
   await fs.symlink('/.berth/private', 'link');
   await expect(fs.readdir('link')).rejects.toMatchObject({ code: 'EACCES' });
   await expect(fs.rm('/.berth/private/wire/agent.sock')).rejects.toMatchObject({ code: 'EACCES' });

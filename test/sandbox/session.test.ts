@@ -57,7 +57,7 @@ test('what a key has started in it is known after the session was closed, and af
 });
 
 test('one key gives one session to all who ask, each in a directory of its own; another key, and none, another one', async ({
-  sandbox,
+  shared: sandbox,
 }) => {
   const [first, second] = await Promise.all([
     sandbox.session({ key: 'k', env: { OF: 'k' } }),
@@ -74,7 +74,7 @@ test('one key gives one session to all who ask, each in a directory of its own; 
   expect((await others[0]?.exec('true'))?.exitCode).toBe(0);
 });
 
-test('a session that is asked for while it closes is opened anew', async ({ sandbox }) => {
+test('a session that is asked for while it closes is opened anew', async ({ shared: sandbox }) => {
   const first = await sandbox.session({ key: 'k' });
   await first.exec('sleep 1000 >/dev/null 2>&1 &');
   const closing = first.close();
@@ -83,7 +83,7 @@ test('a session that is asked for while it closes is opened anew', async ({ sand
   expect((await second.exec('pgrep sleep || echo none')).stdout).toBe('none\n');
 });
 
-test('refuses a key that is none', async ({ sandbox }) => {
+test('refuses a key that is none', async ({ shared: sandbox }) => {
   for (const key of ['', 'x'.repeat(257), 'a\0b']) {
     await expect(sandbox.session({ key })).rejects.toBeInstanceOf(InvalidOptionsError);
   }

@@ -3,7 +3,7 @@ import { InvalidOptionsError } from '../../src/sandbox/errors.ts';
 import { test } from '../support/sandbox-fixture.ts';
 
 describe('umask', () => {
-  test('is that of one command, with the rights of any user, and of nobody else', async ({ sandbox }) => {
+  test('is that of one command, with the rights of any user, and of nobody else', async ({ shared: sandbox }) => {
     for (const user of ['root', 'nobody']) {
       const masks = await Promise.all(
         [undefined, 0o027, 0o777, 0].map((umask) =>
@@ -18,7 +18,9 @@ describe('umask', () => {
     expect((await sandbox.exec('umask')).stdout).toBe('0022\n');
   });
 
-  test('does not reach operations on files that are under way while commands are started', async ({ sandbox }) => {
+  test('does not reach operations on files that are under way while commands are started', async ({
+    shared: sandbox,
+  }) => {
     const { fs } = sandbox;
     const start = () => sandbox.exec(['true'], { umask: 0o777 });
     for (let round = 0; round < 100; round++) {
@@ -31,7 +33,7 @@ describe('umask', () => {
     expect(stdout.trim().split(/\s*\n\s*/)).toEqual(['300 d 755', '300 f 644']);
   });
 
-  test('is refused when it is none', async ({ sandbox }) => {
+  test('is refused when it is none', async ({ shared: sandbox }) => {
     for (const umask of [-1, 0o1000, 1.5, '027']) {
       // @ts-expect-error one is no number
       await expect(sandbox.exec('true', { umask })).rejects.toBeInstanceOf(InvalidOptionsError);
@@ -54,7 +56,7 @@ describe('login', () => {
     expect(await process.wait()).toMatchObject({ stdout: 'yes yes  /workspace\n' });
   });
 
-  test('is refused for an array, which no shell runs', async ({ sandbox }) => {
+  test('is refused for an array, which no shell runs', async ({ shared: sandbox }) => {
     await expect(sandbox.exec(['true'], { login: true })).rejects.toMatchObject({
       name: 'InvalidOptionsError',
       meta: { issues: [{ path: 'login' }] },

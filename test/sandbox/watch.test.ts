@@ -32,7 +32,7 @@ async function changesOf(sandbox: Sandbox, command: string, recursive = true): P
 }
 
 describe('watch', () => {
-  test('tells what is created, changed, renamed and removed, a burst of one kind once', async ({ sandbox }) => {
+  test('tells what is created, changed, renamed and removed, a burst of one kind once', async ({ shared: sandbox }) => {
     await sandbox.exec('mkdir -p tree/a/deep tree/b; touch tree/a/deep/old tree/a/gone tree/a/kept');
     // What takes more than a moment may come in more than one piece.
     const written = await changesOf(sandbox, 'for i in $(seq 1000); do echo $i; done > a/new');
@@ -47,7 +47,7 @@ describe('watch', () => {
     expect(lines.filter((each) => each.startsWith('change'))).toHaveLength(1);
   });
 
-  test('goes on with a directory that is renamed, and tells that it left', async ({ sandbox }) => {
+  test('goes on with a directory that is renamed, and tells that it left', async ({ shared: sandbox }) => {
     await sandbox.exec('mkdir -p tree/a/deep tree/b');
     await using watch = sandbox.fs.watch('tree', { recursive: true });
     await watch.ready;
@@ -55,7 +55,7 @@ describe('watch', () => {
     expect(await until(watch, '/workspace/tree/b/c/deep/x')).toEqual(['rename /workspace/tree/a /workspace/tree/b/c/']);
   });
 
-  test('tells that a directory left, and nothing of it any more', async ({ sandbox }) => {
+  test('tells that a directory left, and nothing of it any more', async ({ shared: sandbox }) => {
     await sandbox.exec('mkdir -p tree/b/c');
     await using watch = sandbox.fs.watch('tree', { recursive: true });
     await watch.ready;
@@ -65,7 +65,7 @@ describe('watch', () => {
     expect(await until(watch, '/workspace/tree/end')).toEqual([]);
   });
 
-  test('tells of another file in the place of one that left', async ({ sandbox }) => {
+  test('tells of another file in the place of one that left', async ({ shared: sandbox }) => {
     await sandbox.exec('mkdir -p tree; touch tree/a tree/b');
     // By one program: two would be apart on a busy machine, and so two changes.
     expect(await changesOf(sandbox, `perl -e 'rename "a", "../a"; rename "b", "a"'; sleep 0.2`)).toEqual([
@@ -74,7 +74,7 @@ describe('watch', () => {
   });
 
   test('sees all that is made in new directories, however fast, and in those that are moved in', async ({
-    sandbox,
+    shared: sandbox,
   }) => {
     await sandbox.exec('mkdir -p tree outside/in/a; touch outside/in/a/file');
     const lines = await changesOf(
@@ -91,7 +91,7 @@ describe('watch', () => {
     expect(lines.filter((each) => each.startsWith('create'))).toHaveLength(created.size);
   });
 
-  test('shows what the host writes as one change, and never a file that is not whole', async ({ sandbox }) => {
+  test('shows what the host writes as one change, and never a file that is not whole', async ({ shared: sandbox }) => {
     await sandbox.fs.mkdir('tree');
     await using watch = sandbox.fs.watch('tree');
     await watch.ready;
@@ -104,7 +104,7 @@ describe('watch', () => {
     ]);
   });
 
-  test('without `recursive` tells of the directory only, and never follows a link', async ({ sandbox }) => {
+  test('without `recursive` tells of the directory only, and never follows a link', async ({ shared: sandbox }) => {
     await sandbox.exec('mkdir -p tree/below outside; ln -s ../outside tree/link');
     expect(await changesOf(sandbox, 'touch below/x ../outside/y; mkdir new; touch new/z; mkdir top', false)).toEqual([
       'create /workspace/tree/new/',
@@ -113,7 +113,7 @@ describe('watch', () => {
     expect(await changesOf(sandbox, 'touch ../outside/more; touch link/more')).toEqual([]);
   });
 
-  test('of a file sees that it is replaced, removed and made again', async ({ sandbox }) => {
+  test('of a file sees that it is replaced, removed and made again', async ({ shared: sandbox }) => {
     await sandbox.exec('echo 1 > file');
     await using watch = sandbox.fs.watch('file');
     await watch.ready;
@@ -129,7 +129,7 @@ describe('watch', () => {
     expect(await next()).toBe('create /workspace/file');
   });
 
-  test('ends with the directory: removed, or moved away', async ({ sandbox }) => {
+  test('ends with the directory: removed, or moved away', async ({ shared: sandbox }) => {
     for (const command of ['rm -r tree', 'mv tree away']) {
       await sandbox.exec('mkdir -p tree/below');
       await using watch = sandbox.fs.watch('tree', { recursive: true });
@@ -140,7 +140,7 @@ describe('watch', () => {
     }
   });
 
-  test('has names of any bytes, which name the same file to all other calls', async ({ sandbox }) => {
+  test('has names of any bytes, which name the same file to all other calls', async ({ shared: sandbox }) => {
     await sandbox.fs.mkdir('tree');
     await using watch = sandbox.fs.watch('tree');
     await watch.ready;
@@ -150,13 +150,13 @@ describe('watch', () => {
     expect(await sandbox.fs.readFile('/workspace/tree/a\udcff \nä')).toBe('found');
   });
 
-  test('survives ten thousand changes in a burst, and tells of each', async ({ sandbox }) => {
+  test('survives ten thousand changes in a burst, and tells of each', async ({ shared: sandbox }) => {
     await sandbox.fs.mkdir('tree');
     const lines = await changesOf(sandbox, 'seq 10000 | xargs touch');
     expect(lines.filter((each) => each.startsWith('create'))).toHaveLength(10_000);
   });
 
-  test('says that there was more than could be kept, and goes on', async ({ sandbox }) => {
+  test('says that there was more than could be kept, and goes on', async ({ shared: sandbox }) => {
     await sandbox.fs.mkdir('tree');
     await using watch = sandbox.fs.watch('tree', { recursive: true });
     await watch.ready;
@@ -179,7 +179,7 @@ describe('watch', () => {
     expect(lines).toBeLessThan(40_000);
   });
 
-  test('rejects at once for what can not be watched', async ({ sandbox }) => {
+  test('rejects at once for what can not be watched', async ({ shared: sandbox }) => {
     await sandbox.exec('mkdir -p closed/inner; chmod 0 closed');
     for (const [path, code] of [
       ['missing', 'ENOENT'],
@@ -195,7 +195,9 @@ describe('watch', () => {
     await watch.ready;
   });
 
-  test('stops on close, on an abort and at the end of a loop, and leaves nothing behind', async ({ sandbox }) => {
+  test('stops on close, on an abort and at the end of a loop, and leaves nothing behind', async ({
+    shared: sandbox,
+  }) => {
     await sandbox.fs.mkdir('tree');
     const closed = sandbox.fs.watch('tree');
     const next = closed[Symbol.asyncIterator]().next();

@@ -32,9 +32,15 @@ export async function openHost(transport?: Transport): Promise<OpenedHost> {
 interface Fixtures {
   host: SandboxHost;
   sandbox: Sandbox;
+  ofFile: Sandbox;
+  shared: Sandbox;
 }
 
-/** `host` serves a whole file; `sandbox` is a real container, gone after the test, its id printed when that fails. */
+/**
+ * `host` serves a whole file; `sandbox` is a real container, gone after the test, its id printed when that fails.
+ * `shared` is one for a whole file, as to make one takes a second of work: each test finds an empty working directory, and
+ * no command of its user that runs. It is not for what changes more of the sandbox, or needs it to be new.
+ */
 export const test = base.extend<Fixtures>({
   host: [
     // biome-ignore lint/correctness/noEmptyPattern: vitest reads from the pattern what a fixture needs
@@ -52,5 +58,18 @@ export const test = base.extend<Fixtures>({
     } finally {
       await sandbox.remove();
     }
+  },
+  ofFile: [
+    async ({ host }, use) => {
+      await using sandbox = await host.create();
+      await use(sandbox);
+    },
+    { scope: 'file' },
+  ],
+  shared: async ({ ofFile, onTestFailed }, use) => {
+    onTestFailed(() => console.error(`the test's sandbox was ${ofFile.id}`));
+    await use(ofFile);
+    const { exitCode, stderr } = await ofFile.exec('kill -KILL -1; chmod -R u+rwx . && find . -mindepth 1 -delete');
+    if (exitCode !== 0) throw new Error(`it can not be used by the next test: ${stderr}`);
   },
 });

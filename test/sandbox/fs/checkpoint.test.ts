@@ -9,20 +9,9 @@ import fc from 'fast-check';
 import { describe, expect, onTestFinished } from 'vitest';
 import { FileError, FilesConflictError } from '../../../src/sandbox/errors.ts';
 import type { Sandbox } from '../../../src/sandbox/sandbox.ts';
-import { test as base } from '../../support/sandbox-fixture.ts';
+import { test } from '../../support/sandbox-fixture.ts';
 
 const docker = new Docker();
-
-/** `shared`: one sandbox for many tests. */
-const test = base.extend<{ shared: Sandbox }>({
-  shared: [
-    async ({ host }, use) => {
-      await using sandbox = await host.create();
-      await use(sandbox);
-    },
-    { scope: 'file' },
-  ],
-});
 
 async function run(sandbox: Sandbox, script: string): Promise<string> {
   const { stdout, exitCode, stderr } = await sandbox.exec(script);

@@ -8,7 +8,7 @@ import { listenInside } from '../../support/listen-inside.ts';
 import { test } from '../../support/sandbox-fixture.ts';
 
 test('a server on the loopback of a sandbox is reached from this machine, with bodies of any size both ways', async ({
-  sandbox,
+  shared: sandbox,
 }) => {
   await listenInside(
     sandbox,
@@ -33,7 +33,7 @@ test('a server on the loopback of a sandbox is reached from this machine, with b
   expect(many.map((text) => text.split(' ')[1])).toEqual(Array.from({ length: 50 }, (_, i) => `/${i}`));
 });
 
-test('events come as they are sent, and a WebSocket goes both ways', async ({ sandbox }) => {
+test('events come as they are sent, and a WebSocket goes both ways', async ({ shared: sandbox }) => {
   await listenInside(
     sandbox,
     8080,
@@ -78,7 +78,7 @@ test('where nothing listens, a page says so; a server that comes later is reache
   expect(await (await fetch(exposed.url)).text()).toBe('here');
 });
 
-test('what was answered that nothing listens takes no place of others', async ({ sandbox }) => {
+test('what was answered that nothing listens takes no place of others', async ({ shared: sandbox }) => {
   await using exposed = await sandbox.expose(8080);
   for (let i = 0; i < 30; i++) {
     const answers = await Promise.all(Array.from({ length: 10 }, () => fetch(exposed.url)));
@@ -105,7 +105,7 @@ test('what is closed is not reached any more, nor what is exposed of a sandbox t
   }
 });
 
-test('what breaks off inside does so outside, and does not look like an end', async ({ sandbox }) => {
+test('what breaks off inside does so outside, and does not look like an end', async ({ shared: sandbox }) => {
   await listenInside(
     sandbox,
     8080,
@@ -127,7 +127,7 @@ test('what breaks off inside does so outside, and does not look like an end', as
   await expect(askedFor('reset')).rejects.toMatchObject({ code: 'ECONNRESET' });
 });
 
-test('a port is not left open by a sandbox that is let go while it is exposed', async ({ host, sandbox }) => {
+test('a port is not left open by a sandbox that is let go while it is exposed', async ({ host, shared: sandbox }) => {
   const other = await host.connect(sandbox.id);
   const exposing = other.expose(80);
   await Promise.all([expect(exposing).rejects.toBeInstanceOf(WireClosedError), other.close()]);

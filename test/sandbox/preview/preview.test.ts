@@ -47,7 +47,7 @@ interface Mirrored {
 const seen = async (answer: Promise<{ body: string }>): Promise<Mirrored> => JSON.parse((await answer).body);
 
 test('a token lets in, by a header, in the URL and by the cookie that a browser has of it; none of them is passed on', async ({
-  sandbox,
+  shared: sandbox,
 }) => {
   await listenInside(sandbox, 8080, mirror);
   const exposed = await expose(sandbox);
@@ -93,7 +93,7 @@ test('a token lets in, by a header, in the URL and by the cookie that a browser 
 });
 
 test('the server sees who asked and by which host, and nothing that the client says of that or of its connection', async ({
-  sandbox,
+  shared: sandbox,
 }) => {
   await listenInside(sandbox, 8080, mirror);
   const exposed = await expose(sandbox);
@@ -132,7 +132,9 @@ test('the server sees who asked and by which host, and nothing that the client s
   expect(answer.headers['set-cookie']).toEqual(['a=1; Path=/', 'b=2']);
 });
 
-test('who is not asked for by a name of this machine, or asks from another site, is refused', async ({ sandbox }) => {
+test('who is not asked for by a name of this machine, or asks from another site, is refused', async ({
+  shared: sandbox,
+}) => {
   await listenInside(sandbox, 8080, mirror);
   const exposed = await expose(sandbox);
   const page = await ask(exposed, `/?berth_token=${token}`, { headers: { accept: 'text/html' } });
@@ -188,7 +190,7 @@ test('who is not asked for by a name of this machine, or asks from another site,
 });
 
 test('bodies of 256 MiB pass both ways with constant memory, and connections are kept for more requests', async ({
-  sandbox,
+  shared: sandbox,
 }) => {
   await listenInside(
     sandbox,
@@ -260,7 +262,7 @@ test('bodies of 256 MiB pass both ways with constant memory, and connections are
 });
 
 test('events come as they are sent, a WebSocket goes both ways, and an upgrade that is refused is an answer', async ({
-  sandbox,
+  shared: sandbox,
 }) => {
   await listenInside(
     sandbox,
@@ -312,7 +314,7 @@ test('events come as they are sent, a WebSocket goes both ways, and an upgrade t
   await closed; // the server has noticed that nobody listens any more
 });
 
-test('a hostile answer ends its request with 502, and no other', async ({ sandbox }) => {
+test('a hostile answer ends its request with 502, and no other', async ({ shared: sandbox }) => {
   await listenInside(
     sandbox,
     8080,
@@ -361,7 +363,7 @@ test('a hostile answer ends its request with 502, and no other', async ({ sandbo
 });
 
 test('a client that goes before it is answered leaves no connection to the server, however it asked', async ({
-  sandbox,
+  shared: sandbox,
 }) => {
   const server = await listenInside(
     sandbox,
@@ -401,7 +403,9 @@ test('a client that goes before it is answered leaves no connection to the serve
   await expect.poll(open).toBe('0');
 });
 
-test('of a head with thousands of fields none is lost, and so no body is taken for a request', async ({ sandbox }) => {
+test('of a head with thousands of fields none is lost, and so no body is taken for a request', async ({
+  shared: sandbox,
+}) => {
   await listenInside(
     sandbox,
     8080,
@@ -426,7 +430,9 @@ test('of a head with thousands of fields none is lost, and so no body is taken f
   expect(rest.join('\r\n\r\n')).toBe(body);
 });
 
-test('a server has no say over the token, nor over what other servers have in a browser', async ({ sandbox }) => {
+test('a server has no say over the token, nor over what other servers have in a browser', async ({
+  shared: sandbox,
+}) => {
   const cookie = `berth_' + request.headers.host.split(':')[1] + '=x`;
   await listenInside(
     sandbox,

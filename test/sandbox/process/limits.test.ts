@@ -44,7 +44,7 @@ describe('at the limit of processes', () => {
   });
 });
 
-test('200 commands at once go their way beside one that is stuck', async ({ sandbox }) => {
+test('200 commands at once go their way beside one that is stuck', async ({ shared: sandbox }) => {
   await using stuck = await sandbox.spawn('yes', { backpressure: true });
   await new Promise((resolve) => stuck.stdout.once('readable', resolve));
   const results = await Promise.all(Array.from({ length: 200 }, (_, index) => sandbox.exec(['echo', String(index)])));
@@ -52,7 +52,9 @@ test('200 commands at once go their way beside one that is stuck', async ({ sand
 });
 
 describe('backpressure', () => {
-  test('stops the process of a reader that stops, and nothing of its output is dropped', async ({ sandbox }) => {
+  test('stops the process of a reader that stops, and nothing of its output is dropped', async ({
+    shared: sandbox,
+  }) => {
     // What it has written is in the file; it can't write more than what is under way to the reader.
     const command = 'for i in $(seq 1 400); do head -c 100000 /dev/zero; echo $i > at; done';
     await using process = await sandbox.spawn(command, { backpressure: true });
@@ -77,7 +79,7 @@ describe('backpressure', () => {
     expect(await process.wait()).toMatchObject({ exitCode: 0, stdoutBytes: 40_000_000 });
   });
 
-  test('of one reader among several ends with that reader', async ({ sandbox }) => {
+  test('of one reader among several ends with that reader', async ({ shared: sandbox }) => {
     const process = await sandbox.spawn('head -c 40000000 /dev/zero');
     const held = await sandbox.attach(process.id, { backpressure: true });
     await new Promise((resolve) => held.stdout.once('readable', resolve));

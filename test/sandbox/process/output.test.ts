@@ -11,14 +11,16 @@ describe('characters of several bytes', () => {
   // Each byte is written by itself.
   const script = `import os\nfor byte in ${JSON.stringify(line)}.encode() * 50: os.write(1, bytes([byte]))`;
 
-  test('are whole in the result, and their bytes exact in pieces, wherever those were cut', async ({ sandbox }) => {
+  test('are whole in the result, and their bytes exact in pieces, wherever those were cut', async ({
+    shared: sandbox,
+  }) => {
     const pieces: Uint8Array[] = [];
     const { stdout } = await sandbox.exec(['python3', '-c', script], { onStdout: (piece) => pieces.push(piece) });
     expect(stdout).toBe(line.repeat(50));
     expect(Buffer.concat(pieces).toString()).toBe(line.repeat(50));
   });
 
-  test('are left out at the cut of a result where they are not whole', async ({ sandbox }) => {
+  test('are left out at the cut of a result where they are not whole', async ({ shared: sandbox }) => {
     const all = line.repeat(50);
     for (let maxOutput = 0; maxOutput <= 21; maxOutput++) {
       const { stdout, truncated } = await sandbox.exec(['python3', '-c', script], { maxOutput });
@@ -30,7 +32,7 @@ describe('characters of several bytes', () => {
   });
 });
 
-test('a reader that never reads on holds up neither the process nor its end', async ({ sandbox }) => {
+test('a reader that never reads on holds up neither the process nor its end', async ({ shared: sandbox }) => {
   const process = await sandbox.spawn('head -c 80000000 /dev/zero; touch done');
   await new Promise((resolve) => process.stdout.once('readable', resolve)); // and then nothing
   await expect.poll(() => sandbox.fs.exists('done'), { timeout: 60_000 }).toBe(true);
@@ -148,7 +150,7 @@ test('a key that has started a command starts no other one, and says so', async 
 });
 
 test('what a process behind >(…) still has to pass on belongs to the output, however slow it gets its turn', async ({
-  sandbox,
+  shared: sandbox,
 }) => {
   const command = ['bash', '-c', 'exec > >(tee log); seq 1000'];
   const results = await Promise.all(Array.from({ length: 40 }, () => sandbox.exec(command)));
@@ -156,7 +158,7 @@ test('what a process behind >(…) still has to pass on belongs to the output, h
 });
 
 test('a server that is left to start up, busy and silent, holds the end of its command up for a moment only', async ({
-  sandbox,
+  shared: sandbox,
 }) => {
   const { stdout, durationMs } = await sandbox.exec('(while :; do :; done) & echo hi');
   expect(stdout).toBe('hi\n');

@@ -34,7 +34,7 @@ describe('a terminal', () => {
     );
   });
 
-  test('runs the shell of its user unless it is told otherwise', async ({ sandbox }) => {
+  test('runs the shell of its user unless it is told otherwise', async ({ shared: sandbox }) => {
     await using pty = await sandbox.pty(size);
     const screen = new Shown(pty.output);
     await pty.write('echo "$0 $-" | tr a-z A-Z\r');
@@ -45,7 +45,9 @@ describe('a terminal', () => {
     expect(await pty.wait()).toMatchObject({ exitCode: 0, signal: null, oomKilled: false });
   });
 
-  test('tells the code or the signal that ended its program, and what can not be started', async ({ sandbox }) => {
+  test('tells the code or the signal that ended its program, and what can not be started', async ({
+    shared: sandbox,
+  }) => {
     expect((await show(sandbox, { command: 'echo out; echo error >&2; exit 7' })).exit).toEqual({
       exitCode: 7,
       signal: null,
@@ -66,7 +68,7 @@ describe('a terminal', () => {
     await expect(sandbox.pty({ ...size, cwd: '/nowhere' })).rejects.toBeInstanceOf(SandboxRequestError);
   });
 
-  test('gives every byte, to the last one', async ({ sandbox }) => {
+  test('gives every byte, to the last one', async ({ shared: sandbox }) => {
     const command = 'stty raw; head -c 3000000 /dev/urandom > bytes; cat bytes';
     await using pty = await sandbox.pty({ ...size, command });
     const shown = await buffer(pty.output);
@@ -74,7 +76,7 @@ describe('a terminal', () => {
     expect(await pty.wait()).toMatchObject({ exitCode: 0, outputBytes: 3_000_000 });
   });
 
-  test('tells its programs of another size', async ({ sandbox }) => {
+  test('tells its programs of another size', async ({ shared: sandbox }) => {
     const command = 'trap "stty size" WINCH; echo ready; sleep 1000 & while :; do wait; done';
     await using pty = await sandbox.pty({ ...size, command });
     const screen = new Shown(pty.output);
@@ -89,7 +91,7 @@ describe('a terminal', () => {
     await pty.kill();
   });
 
-  test('passes Ctrl-C to what is in the foreground, and Ctrl-D is an end of input', async ({ sandbox }) => {
+  test('passes Ctrl-C to what is in the foreground, and Ctrl-D is an end of input', async ({ shared: sandbox }) => {
     await using pty = await sandbox.pty(bash);
     const screen = new Shown(pty.output);
     await pty.write('sh -c "echo u\'\'p; exec sleep 1000"\r');
@@ -104,7 +106,7 @@ describe('a terminal', () => {
     expect(await pty.wait()).toMatchObject({ exitCode: 3 });
   });
 
-  test('has job control: Ctrl-Z stops, bg and fg go on', async ({ sandbox }) => {
+  test('has job control: Ctrl-Z stops, bg and fg go on', async ({ shared: sandbox }) => {
     await using pty = await sandbox.pty(bash);
     const screen = new Shown(pty.output);
     await pty.write('sh -c "echo u\'\'p; read line; echo got=\\$line"\r');
@@ -119,7 +121,7 @@ describe('a terminal', () => {
     expect(await pty.wait()).toMatchObject({ exitCode: 0 });
   });
 
-  test('works with programs that draw on all of it', async ({ sandbox }) => {
+  test('works with programs that draw on all of it', async ({ shared: sandbox }) => {
     await using top = await sandbox.pty({ ...size, command: ['top', '-d', '1000'] });
     await new Shown(top.output).until('COMMAND');
     await top.write('q');
@@ -135,7 +137,7 @@ describe('a terminal', () => {
     expect(await less.wait()).toMatchObject({ exitCode: 0 });
   });
 
-  test('erases a character of several bytes as a whole', async ({ sandbox }) => {
+  test('erases a character of several bytes as a whole', async ({ shared: sandbox }) => {
     await using pty = await sandbox.pty({ ...size, command: 'echo ready; read line; echo "$line" | od -An -c' });
     const screen = new Shown(pty.output);
     await screen.until('ready');
@@ -145,7 +147,7 @@ describe('a terminal', () => {
 });
 
 describe('what is typed', () => {
-  test('arrives to the last byte, however slowly it is read', async ({ sandbox }) => {
+  test('arrives to the last byte, however slowly it is read', async ({ shared: sandbox }) => {
     const command = 'stty raw -echo; echo ready; sleep 0.3; head -c 3000000 | sha256sum';
     await using pty = await sandbox.pty({ ...size, command });
     const screen = new Shown(pty.output);
@@ -155,7 +157,7 @@ describe('what is typed', () => {
     await screen.until(createHash('sha256').update(typed).digest('hex'));
   });
 
-  test('waits for a program that does not read, and holds up nothing else', async ({ sandbox }) => {
+  test('waits for a program that does not read, and holds up nothing else', async ({ shared: sandbox }) => {
     await using deaf = await sandbox.pty({ ...size, command: 'stty raw -echo; echo ready; sleep 1000' });
     await new Shown(deaf.output).until('ready');
     let isTaken = false;
@@ -168,7 +170,7 @@ describe('what is typed', () => {
     await expect(typing).rejects.toBeInstanceOf(ProcessEndedError);
   });
 
-  test('after the end is an error of ours', async ({ sandbox }) => {
+  test('after the end is an error of ours', async ({ shared: sandbox }) => {
     await using pty = await sandbox.pty({ ...size, command: 'exit 0' });
     await pty.wait();
     await expect(pty.write('late')).rejects.toBeInstanceOf(ProcessEndedError);
@@ -177,7 +179,7 @@ describe('what is typed', () => {
 });
 
 describe('several views of a terminal', () => {
-  test('show the same bytes, whenever they began, and type on the same terminal', async ({ sandbox }) => {
+  test('show the same bytes, whenever they began, and type on the same terminal', async ({ shared: sandbox }) => {
     await using first = await sandbox.pty(bash);
     const one = new Shown(first.output);
     await first.write('echo from the $((1))st\r');
@@ -200,7 +202,7 @@ describe('several views of a terminal', () => {
     expect(await afterwards.wait()).toMatchObject({ exitCode: 4, outputBytes: one.bytes.length });
   });
 
-  test('are one terminal for the same key, which can be told from other processes', async ({ sandbox }) => {
+  test('are one terminal for the same key, which can be told from other processes', async ({ shared: sandbox }) => {
     const opened = { ...bash, key: 'work', umask: 0o027 };
     await using one = await sandbox.pty(opened);
     const [two] = await Promise.all([sandbox.pty(opened), new Shown(one.output).until('> ')]);
@@ -215,7 +217,7 @@ describe('several views of a terminal', () => {
     await new Shown(two.output).until('0027');
   });
 
-  test('end each by itself; the terminal ends with the one that opened it', async ({ sandbox }) => {
+  test('end each by itself; the terminal ends with the one that opened it', async ({ shared: sandbox }) => {
     const first = await sandbox.pty(bash);
     const screen = new Shown(first.output);
     await using left = await sandbox.attachPty(first.id);
@@ -230,7 +232,7 @@ describe('several views of a terminal', () => {
     expect(await sandbox.processes()).toEqual([]);
   });
 
-  test('go on without one that stopped reading', async ({ sandbox }) => {
+  test('go on without one that stopped reading', async ({ shared: sandbox }) => {
     await using pty = await sandbox.pty({ ...size, command: 'head -c 40000000 /dev/zero' });
     const shown = buffer((await sandbox.attachPty(pty.id, { from: 0 })).output);
     await new Promise((resolve) => pty.output.once('readable', resolve));
@@ -267,7 +269,7 @@ describe('several views of a terminal', () => {
 });
 
 describe('the end of a terminal', () => {
-  test('comes with its session', async ({ sandbox }) => {
+  test('comes with its session', async ({ shared: sandbox }) => {
     const session = await sandbox.session({ env: { OF: 'session' }, cwd: '/tmp' });
     const pty = await session.pty({ ...size, command: 'echo $OF $PWD; setsid sleep 1001 & exec sleep 1001' });
     await new Shown(pty.output).until('session /tmp');
@@ -276,7 +278,7 @@ describe('the end of a terminal', () => {
     expect(await sandbox.processes()).toEqual([]);
   });
 
-  test('is a hang-up at first, of all that runs on it', async ({ sandbox }) => {
+  test('is a hang-up at first, of all that runs on it', async ({ shared: sandbox }) => {
     // Ready when the child is there, too: the shell waits for it before it runs the trap.
     const command = `trap "echo hung up; exit 6" HUP; sh -c 'echo ready; exec sleep 1000'; :`;
     const pty = await sandbox.pty({ ...size, command });
@@ -287,7 +289,7 @@ describe('the end of a terminal', () => {
     await screen.until('hung up');
   });
 
-  test('does not wait for what was left running on it', async ({ sandbox }) => {
+  test('does not wait for what was left running on it', async ({ shared: sandbox }) => {
     const command = 'trap "" HUP; (while echo on; do sleep 0.01; done; exec sleep 1002) & exit 8';
     const durations: number[] = [];
     for (let time = 0; time < 3; time++) {
@@ -303,7 +305,7 @@ describe('the end of a terminal', () => {
     expect(await sandbox.exec(goesOn, { timeout: 20_000 })).toMatchObject({ exitCode: 0 });
   });
 
-  test('comes with its time, and says so', async ({ sandbox }) => {
+  test('comes with its time, and says so', async ({ shared: sandbox }) => {
     await using pty = await sandbox.pty({ ...size, command: 'setsid sleep 1000 & sleep 1000', timeout: 100 });
     expect(await pty.wait()).toMatchObject({ exitCode: null, signal: 'SIGKILL', timedOut: true });
     expect(await sandbox.processes()).toEqual([]);
@@ -330,7 +332,7 @@ describe('the end of a terminal', () => {
     expect(await sandbox.fs.exists('hung-up')).toBe(true);
   });
 
-  test('comes on abort', async ({ sandbox }) => {
+  test('comes on abort', async ({ shared: sandbox }) => {
     const abort = new AbortController();
     const pty = await sandbox.pty({ ...size, command: 'sleep 1000', signal: abort.signal });
     abort.abort('enough');
@@ -366,12 +368,12 @@ test.for<[string, unknown]>([
   ['no time at all', { ...size, timeout: 0 }],
   ['an empty key', { ...size, key: '' }],
   ['nothing', undefined],
-])('%s is refused before anything is started', async ([, options], { sandbox }) => {
+])('%s is refused before anything is started', async ([, options], { shared: sandbox }) => {
   await expect(sandbox.pty(options as never)).rejects.toBeInstanceOf(InvalidOptionsError);
   expect(await sandbox.processes()).toEqual([]);
 });
 
-test('what is no terminal can not be used as one', async ({ sandbox }) => {
+test('what is no terminal can not be used as one', async ({ shared: sandbox }) => {
   await using pty = await sandbox.pty(bash);
   await expect(pty.resize({ cols: 0, rows: 5 })).rejects.toBeInstanceOf(InvalidOptionsError);
   await expect(pty.kill('HUP' as never)).rejects.toBeInstanceOf(InvalidOptionsError);
@@ -402,7 +404,7 @@ async function agentDescriptors({ id }: Sandbox): Promise<string[]> {
   return (await buffer(await exec.start({ Tty: true }))).toString().split('\r\n');
 }
 
-test('a program that closes its terminal before it ends gives its code', async ({ sandbox }) => {
+test('a program that closes its terminal before it ends gives its code', async ({ shared: sandbox }) => {
   await using pty = await sandbox.pty({ cols: 80, rows: 24, command: 'exec <&- >&- 2>&-; sleep 0.2; exit 7' });
   expect(await pty.wait()).toMatchObject({ exitCode: 7, signal: null });
 });

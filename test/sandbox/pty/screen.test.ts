@@ -19,7 +19,7 @@ async function look(pty: Pty): Promise<OuterTerminal> {
 
 describe('who comes to a terminal later', () => {
   test('sees what who was there from the start sees: screen, colours, cursor, modes and lines above', async ({
-    sandbox,
+    shared: sandbox,
   }) => {
     await using first = await sandbox.pty(bash);
     const early = look(first);
@@ -49,7 +49,7 @@ describe('who comes to a terminal later', () => {
     expect(after.state).toEqual(one.state);
   });
 
-  test('gets every byte from there on, however fast they come', async ({ sandbox }) => {
+  test('gets every byte from there on, however fast they come', async ({ shared: sandbox }) => {
     const command = 'read go; for i in $(seq 20000); do echo "$i of many"; done; stty raw; head -c 300000 /dev/urandom';
     await using first = await sandbox.pty({ ...size, command });
     const all = buffer(first.output);
@@ -91,7 +91,7 @@ describe('who comes to a terminal later', () => {
     }
   });
 
-  test('to a program that could not be started reads why', async ({ sandbox }) => {
+  test('to a program that could not be started reads why', async ({ shared: sandbox }) => {
     const pty = await sandbox.pty({ ...size, command: ['no-such-program'] });
     await pty.wait();
     expect((await look(await sandbox.attachPty(pty.id))).lines[0]).toBe('no-such-program: not found');
@@ -101,7 +101,7 @@ describe('who comes to a terminal later', () => {
     ['half a size', { size: { cols: 80 } }],
     ['a negative byte', { from: -1 }],
     ['a size beside its name', size],
-  ])('%s is refused', async ([, options], { sandbox }) => {
+  ])('%s is refused', async ([, options], { shared: sandbox }) => {
     await expect(sandbox.attachPty('p_1', options as never)).rejects.toBeInstanceOf(InvalidOptionsError);
   });
 });

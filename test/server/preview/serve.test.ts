@@ -39,7 +39,7 @@ const mirror = `http.createServer((request, answer) => {
 })`;
 const here = (sandbox: Sandbox, port: number) => `${port}-${sandbox.id}.localhost`;
 
-test('each port of each sandbox has a name and a path', async ({ host, sandbox }) => {
+test('each port of each sandbox has a name and a path', async ({ host, shared: sandbox }) => {
   await using other = await host.create({ id: 'preview.other' });
   await Promise.all([listenInside(sandbox, 3000, mirror), listenInside(other, 3000, mirror)]);
   const server = await serve(host);
@@ -116,7 +116,7 @@ test.each(['unix', 'exec'] as const)(
   },
 );
 
-test('the index has the sandboxes that run, with their ports', async ({ host, sandbox }) => {
+test('the index has the sandboxes that run, with their ports', async ({ host, shared: sandbox }) => {
   await using stopped = await host.create({ id: 'preview-stopped' });
   await stopped.stop();
   await using quiet = await host.create({ id: 'preview-quiet' });
@@ -139,7 +139,7 @@ test('the index has the sandboxes that run, with their ports', async ({ host, sa
   expect(nothing.body).not.toContain(token);
 });
 
-test('pages of one sandbox reach its other ports, and none of another one', async ({ host, sandbox }) => {
+test('pages of one sandbox reach its other ports, and none of another one', async ({ host, shared: sandbox }) => {
   await listenInside(sandbox, 3000, mirror);
   const server = await serve(host);
   const from = async (origin: string) =>
@@ -154,7 +154,7 @@ test('pages of one sandbox reach its other ports, and none of another one', asyn
   expect(await from('null')).toBe(403);
 });
 
-test('by a name of this machine it is asked for by that and by names below it', async ({ host, sandbox }) => {
+test('by a name of this machine it is asked for by that and by names below it', async ({ host, shared: sandbox }) => {
   await listenInside(sandbox, 3000, mirror);
   const name = hostname().toLowerCase();
   const { port } = await serve(host, { address: name });
@@ -168,7 +168,7 @@ test('by a name of this machine it is asked for by that and by names below it', 
   expect(await status(name)).toBe('200');
 });
 
-test('many at once are served, and an end waits for those that are under way', async ({ host, sandbox }) => {
+test('many at once are served, and an end waits for those that are under way', async ({ host, shared: sandbox }) => {
   await listenInside(
     sandbox,
     3000,

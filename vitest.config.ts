@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
@@ -16,8 +17,14 @@ class LongestFirst extends BaseSequencer {
   }
 }
 
-/** Tests of what is a part of the runtime, or below it: they start nothing that lasts longer than they do. */
-const together = ['runtime', 'journal', 'otel', 'protocol', 'testing'].map((folder) => `test/${folder}/**/*.test.ts`);
+/** They measure the memory of their process, look at all that it does not handle, or change where it works. */
+const apart = [
+  'docs/run-blocks',
+  'hostile/*',
+  'sandbox/{faults,memory}',
+  'sandbox/fs/checkpoint',
+  'sandbox/preview/preview',
+].map((name) => `test/${name}.test.ts`);
 
 export default defineConfig({
   resolve: {
@@ -32,7 +39,7 @@ export default defineConfig({
   test: {
     sequence: { sequencer: LongestFirst },
     // Vitest leaves one core to others; but most of a test is to wait for the engine.
-    maxWorkers: '100%',
+    maxWorkers: availableParallelism() + 1,
     // A machine that is busy takes many times as long: only what hangs is to be ended.
     globalSetup: ['test/build.ts'],
     setupFiles: ['test/seed.ts'],
@@ -42,12 +49,17 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: 'main', include: ['test/**/*.test.ts'], exclude: ['test/alone/**', 'test/long/**', ...together] },
+        test: { name: 'apart', include: apart },
       },
       {
         extends: true,
-        // Not each in a process of its own: to load what they test would take a second and more, a hundred times.
-        test: { name: 'together', include: together, isolate: false },
+        // Not each in a process of its own: to load what they test would take a second and more, two hundred times.
+        test: {
+          name: 'together',
+          include: ['test/**/*.test.ts'],
+          exclude: ['test/alone/**', 'test/long/**', ...apart],
+          isolate: false,
+        },
       },
       {
         extends: true,

@@ -737,6 +737,7 @@ export const sections: Section[] = [
       '8-deltas': '`text_delta`, `thinking_start`, `thinking_delta` and `thinking_end` tell an answer as it comes.',
       '8-tool': '`tool_start` and `tool` are around every tool call, refused ones too.',
       '8-tool-output': '`tool_output` tells the output of a command as it comes.',
+      '8-tool-output-limit': 'Of each stream of a command it tells the first 1,048,576 characters, and that more came.',
       '8-task': '`task_start` and `task` are around a task.',
       '8-action': '`action_start` and `action` are around a child action.',
       '8-compaction': '`compaction_start` and `compaction` are around a compaction.',

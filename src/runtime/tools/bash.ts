@@ -4,11 +4,13 @@ import * as v from 'valibot';
 import type { ExecResult } from '../../sandbox/process/result.ts';
 import { type CallContext, type LoopTool, textResult } from '../model/tool.ts';
 import { checkedTool } from './arguments.ts';
-import { keepEnd } from './cut.ts';
+import { keepEnd, keepStart } from './cut.ts';
 import { quoted } from './shell.ts';
 import type { ToolEnvironment } from './tool-environment.ts';
 
 const DEFAULT_TIMEOUT_S = 600;
+/** Characters of a stream that are shown. They are kept with the events, on this machine, and a command may print without end. */
+const SHOWN_CHARACTERS = 1024 * 1024;
 
 export function bashTool({ env, shared, key }: ToolEnvironment): LoopTool {
   return checkedTool({
@@ -54,15 +56,23 @@ function inBash(command: string): string {
   return `if command -v bash >/dev/null 2>&1; then exec bash -c ${line}; else exec /bin/sh -c ${line}; fi`;
 }
 
-/** Shows a stream's output while it comes. Characters that a chunk cuts wait for their other half. */
+/** Shows a stream's output while it comes, up to a limit. Characters that a chunk cuts wait for their other half. */
 export function shownOutput(context: Pick<CallContext, 'output'>, stream: 'stdout' | 'stderr') {
   const decoder = new TextDecoder();
+  let left = SHOWN_CHARACTERS;
   const show = (text: string) => {
-    if (text !== '') context.output(stream, text);
+    if (text === '') return;
+    const shown = keepStart(text, left);
+    context.output(stream, shown === text ? text : `${shown}\n[More output came, which is not shown here.]\n`);
+    left -= text.length;
   };
   return {
-    chunk: (chunk: Uint8Array) => show(decoder.decode(chunk, { stream: true })),
-    end: () => show(decoder.decode()),
+    chunk: (chunk: Uint8Array) => {
+      if (left >= 0) show(decoder.decode(chunk, { stream: true }));
+    },
+    end: () => {
+      if (left >= 0) show(decoder.decode());
+    },
   };
 }
 

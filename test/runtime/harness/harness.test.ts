@@ -131,6 +131,20 @@ describe('harness.shell', () => {
     ).toBe('ü\uFFFD');
   });
 
+  // contract: 8-tool-output-limit
+  test('shows a megabyte of what a command prints without end, and says that there is more', async () => {
+    await using bench = await harnessBench();
+    const { stdoutBytes } = await bench.harness.shell("yes ü | head -c 30000000; printf 'the error' >&2");
+    expect(stdoutBytes).toBe(30_000_000);
+    const shown = (name: string) =>
+      bench
+        .of('tool_output')
+        .flatMap(({ stream, text }) => (stream === name ? text : []))
+        .join('');
+    expect(shown('stdout')).toBe(`${'ü\n'.repeat(512 * 1024)}\n[More output came, which is not shown here.]\n`);
+    expect(shown('stderr')).toBe('the error');
+  });
+
   // contract: 3.2-refused-before
   test('refuses a command that is no text, and a time of 0 or less', async () => {
     await using bench = await harnessBench();

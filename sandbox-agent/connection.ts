@@ -16,6 +16,7 @@ import {
   encodeHandshake,
   encodeMessage,
   HandshakeReader,
+  isLimited,
   parseAuthenticate,
   parseRequest,
   type Request,
@@ -176,8 +177,10 @@ export function serve(transport: Duplex, sandbox: Sandbox): void {
  */
 function openConnection(id: string, sandbox: Sandbox): Connection {
   const gone = new AbortController();
-  /** The operations on files and the looks at ports that are under way: each can be cancelled, and all end with the connection. */
+  /** What is under way and can be cancelled: all of it ends with the connection. */
   const operations = new Map<number, AbortController>();
+  /** Of `limits.requests`. */
+  let underWay = 0;
   let attached: WebSocket | undefined;
   let patience: NodeJS.Timeout | undefined;
   const outlet: Outlet = { gone: gone.signal, isAttached: () => attached !== undefined };
@@ -186,7 +189,12 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
     side: 'agent',
     send: (pieces) => attached?.send(pieces),
     isBehind: () => attached?.isBehind ?? false,
-    onMessage: (payload) => void answer(parseRequest(payload)),
+    onMessage: (payload) => {
+      const request = parseRequest(payload);
+      if (isLimited(request) && underWay >= limits.requests)
+        throw new WireProtocolError('too many requests are under way');
+      void answer(request);
+    },
   });
   const send = (message: AgentMessage) => mux.sendMessage(encodeMessage(message));
   const connection: Connection = {
@@ -263,11 +271,13 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
       streams.push(stream);
       return stream;
     };
+    // It makes its signal when that is asked for, which takes more memory than most requests.
     const operation = new AbortController();
-    if (request.type.startsWith('fs.') || request.type === 'network.ports')
-      operations.set(request.requestId, operation);
+    if (isCancellable(request)) operations.set(request.requestId, operation);
+    const counts = isLimited(request) ? 1 : 0;
+    underWay += counts;
     try {
-      const work = carryOut(request, accept, operation.signal);
+      const work = carryOut(request, accept, operation);
       const answer = await (isLook(request) ? work : sandbox.lifetime.during(work));
       if (!sandbox.ending) send(answer);
     } catch (error) {
@@ -281,13 +291,14 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
       send({ type: 'error', requestId: request.requestId, ...describe(error) });
     } finally {
       operations.delete(request.requestId);
+      underWay -= counts;
     }
   }
 
   async function carryOut(
     request: Request,
     accept: (id: number, direction: 'send' | 'receive' | 'both') => WireStream,
-    signal: AbortSignal,
+    operation: AbortController,
   ): Promise<Answer> {
     const { requestId } = request;
     const ok = { type: 'ok', requestId } as const;
@@ -319,10 +330,10 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
         await sandbox.processes.find(request.processId).signal(request.signal, request.graceMs);
         return ok;
       case 'process.list':
-        await sandbox.processes.list(accept(request.stream, 'send'), signal);
+        await sandbox.processes.list(accept(request.stream, 'send'), operation.signal);
         return ok;
       case 'memory.watch': {
-        const kills = await killsBeyond(request.after, request.waitMs, signal);
+        const kills = await killsBeyond(request.after, request.waitMs, operation.signal);
         return { type: 'memory.kills', requestId, kills };
       }
       case 'pty.open':
@@ -365,31 +376,31 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
         return ok;
       }
       case 'network.ports': {
-        const ports = await portsBeside(request, () => sandbox.network.isServing, signal);
+        const ports = await portsBeside(request, () => sandbox.network.isServing, operation.signal);
         return { type: 'network.listening', requestId, ports };
       }
       case 'fs.stat':
         return { type: 'fs.stat', requestId, stats: await stat(request) };
       case 'fs.read':
-        await readFile(request, accept(request.stream, 'send'), signal);
+        await readFile(request, accept(request.stream, 'send'), operation.signal);
         return ok;
       case 'fs.write':
         await writeFile(request, accept(request.stream, 'receive'));
         return ok;
       case 'fs.readdir':
-        await readdir(request, accept(request.stream, 'send'), signal);
+        await readdir(request, accept(request.stream, 'send'), operation.signal);
         return ok;
       case 'fs.mkdir':
         await mkdir(request);
         return ok;
       case 'fs.rm':
-        await rm(request, signal);
+        await rm(request, operation.signal);
         return ok;
       case 'fs.rename':
         await rename(request);
         return ok;
       case 'fs.copy':
-        await copy(request, signal);
+        await copy(request, operation.signal);
         return ok;
       case 'fs.symlink':
         await symlink(request);
@@ -405,32 +416,42 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
         await truncate(request);
         return ok;
       case 'fs.glob':
-        return { type: 'fs.found', requestId, ...(await glob(request, accept(request.stream, 'send'), signal)) };
+        return {
+          type: 'fs.found',
+          requestId,
+          ...(await glob(request, accept(request.stream, 'send'), operation.signal)),
+        };
       case 'fs.grep':
-        return { type: 'fs.found', requestId, ...(await grep(request, accept(request.stream, 'send'), signal)) };
+        return {
+          type: 'fs.found',
+          requestId,
+          ...(await grep(request, accept(request.stream, 'send'), operation.signal)),
+        };
       case 'fs.watch':
-        await watch(request, accept(request.stream, 'send'), signal, () => send({ type: 'fs.watching', requestId }));
+        await watch(request, accept(request.stream, 'send'), operation.signal, () =>
+          send({ type: 'fs.watching', requestId }),
+        );
         return ok;
       case 'fs.pack':
-        await pack(request, accept(request.stream, 'send'), signal);
+        await pack(request, accept(request.stream, 'send'), operation.signal);
         return ok;
       case 'fs.unpack':
-        await unpack(request, accept(request.stream, 'receive'), signal);
+        await unpack(request, accept(request.stream, 'receive'), operation.signal);
         return ok;
       case 'fs.checkpoint':
-        await sandbox.checkpoints.make(request, signal);
+        await sandbox.checkpoints.make(request, operation.signal);
         return ok;
       case 'fs.changes':
-        await sandbox.checkpoints.sendChanges(request, accept(request.stream, 'send'), signal);
+        await sandbox.checkpoints.sendChanges(request, accept(request.stream, 'send'), operation.signal);
         return ok;
       case 'fs.land':
         return {
           type: 'fs.landed',
           requestId,
-          ...(await sandbox.checkpoints.land(request, accept(request.stream, 'receive'), signal)),
+          ...(await sandbox.checkpoints.land(request, accept(request.stream, 'receive'), operation.signal)),
         };
       case 'fs.rollback':
-        await sandbox.checkpoints.rollback(request, signal);
+        await sandbox.checkpoints.rollback(request, operation.signal);
         return ok;
       case 'fs.dropCheckpoint':
         await sandbox.checkpoints.drop(request);
@@ -491,6 +512,10 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
     send({ type: 'process.started', requestId, processId, pid, ...(view && { view }) });
     return { type: 'process.exited', requestId, end: await sandbox.processes.follow(process, outputs, gone.signal) };
   }
+}
+
+function isCancellable({ type }: Request): boolean {
+  return type.startsWith('fs.') || type === 'network.ports' || type === 'memory.watch';
 }
 
 /** Whether it only says what there is, or what others may do: that does not keep a sandbox from being idle. */

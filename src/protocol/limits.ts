@@ -19,6 +19,11 @@ export const limits = {
   webSocketFrame: 1 * MiB + frameHeaderBytes,
   /** Streams that are open at once on one connection (a number). */
   streams: 4_096,
+  /**
+   * Requests without a stream that are under way at once on one connection (a number). The host keeps back what is more: each
+   * takes several KiB of the sandbox-agent until it is answered.
+   */
+  requests: 1_024,
   /** Bytes of one direction of one stream that may be under way: what the receiver must be ready to hold. */
   window: 2 * MiB,
   /** What one side keeps of what it sent, until the other side says that it has it; then it waits. */

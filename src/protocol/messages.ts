@@ -115,6 +115,13 @@ const request = v.variant('type', [
 /** Host → sandbox-agent, after the handshake. */
 export type Request = v.InferOutput<typeof request>;
 
+/** Whether it is one of `limits.requests`. Those with streams have the limit of these; others are answered at once. */
+export function isLimited(request: Omit<Request, 'requestId'>): boolean {
+  const { type } = request;
+  if (type === 'ping' || type === 'cancel' || type === 'shutdown') return false;
+  return !['stream', 'stdin', 'stdout', 'stderr', 'output'].some((name) => name in request);
+}
+
 const answer = v.variant('type', [
   ok,
   error,
@@ -150,10 +157,9 @@ export const parseWelcome = parser(v.variant('type', [welcome, refused]));
 export const parseResumed = parser(v.variant('type', [resumed, unknownConnection, refused]));
 
 const decoder = new TextDecoder('utf-8', { fatal: true });
-const encoder = new TextEncoder();
 
 export function encodeMessage(message: HostMessage | AgentMessage): Uint8Array {
-  return encoder.encode(JSON.stringify(message));
+  return Buffer.from(JSON.stringify(message));
 }
 
 /** A message of the handshake: one frame, in a WebSocket message of its own, that no connection counts. */

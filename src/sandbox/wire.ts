@@ -10,11 +10,13 @@ import {
   WireVersionError,
 } from '../protocol/errors.ts';
 import { closedCode, protocolVersion, resumeMs, signedText, type Welcome } from '../protocol/handshake.ts';
+import { limits } from '../protocol/limits.ts';
 import {
   type Answer,
   encodeHandshake,
   encodeMessage,
   HandshakeReader,
+  isLimited,
   parseAnswer,
   parseHello,
   parseResumed,
@@ -86,6 +88,10 @@ export class Wire {
   readonly #options: WireOptions;
   readonly #mux: Mux;
   readonly #pending = new Map<number, Expected[]>();
+  /** Of `limits.requests`: those that were sent, ... */
+  readonly #underWay = new Set<number>();
+  /** ... and the payloads of those for which there is no room yet. */
+  readonly #keptBack = new Map<number, Uint8Array>();
   readonly #stop = new AbortController();
   #socket: WebSocket | undefined;
   /** Takes the transport for broken. */
@@ -191,6 +197,7 @@ export class Wire {
     this.#mux.close(error);
     for (const answers of this.#pending.values()) for (const answer of answers) answer.reject(error);
     this.#pending.clear();
+    this.#keptBack.clear();
     return error;
   }
 
@@ -211,20 +218,33 @@ export class Wire {
       return answer;
     });
     this.#pending.set(requestId, expected);
-    this.#mux.sendMessage(payload);
+    if (!isLimited(call)) this.#mux.sendMessage(payload);
+    else if (this.#underWay.size < limits.requests) this.#sendLimited(requestId, payload);
+    else this.#keptBack.set(requestId, payload);
     this.#heartbeat ??= this.#beat();
     if (signal) this.#cancelOnAbort(requestId, expected, answers.at(-1), signal);
     return answers;
   }
 
+  #sendLimited(requestId: number, payload: Uint8Array): void {
+    this.#underWay.add(requestId);
+    this.#mux.sendMessage(payload);
+  }
+
   /** A sandbox-agent that does not end the work in time is not waited for. */
   #cancelOnAbort(target: number, expected: Expected[], last: Promise<Answer> | undefined, signal: AbortSignal): void {
     let timer: NodeJS.Timeout | undefined;
+    const giveUp = (reason: string) => {
+      for (const { reject } of expected) reject(new AnswerError('cancelled', reason));
+    };
     const cancel = () => {
+      if (this.#keptBack.delete(target)) {
+        this.#pending.delete(target);
+        giveUp('it was not begun');
+        return;
+      }
       void this.call({ type: 'cancel', target }, 'ok').catch(() => {}); // the connection ended, and the work with it
-      timer = setTimeout(() => {
-        for (const { reject } of expected) reject(new AnswerError('cancelled', 'it may still be under way'));
-      }, cancelPatienceMs);
+      timer = setTimeout(() => giveUp('it may still be under way'), cancelPatienceMs);
     };
     const stop = () => {
       clearTimeout(timer);
@@ -239,18 +259,29 @@ export class Wire {
     const answer = parseAnswer(payload);
     const expected = this.#pending.get(answer.requestId);
     const next = expected?.[0];
-    if (!expected || !next) throw new WireProtocolError('an answer to nothing that was asked');
+    const isAsked = !this.#keptBack.has(answer.requestId);
+    if (!expected || !next || !isAsked) throw new WireProtocolError('an answer to nothing that was asked');
     if (answer.type === 'error') {
-      this.#pending.delete(answer.requestId);
+      this.#settle(answer.requestId);
       for (const { reject } of expected) reject(new AnswerError(answer.code, answer.message, answer.entry));
       return;
     }
     // Thrown while it is still among those that wait, and so is told.
     if (answer.type !== next.type) throw new WireProtocolError('an answer to something else than what was asked');
     expected.shift();
-    if (expected.length === 0) this.#pending.delete(answer.requestId);
+    if (expected.length === 0) this.#settle(answer.requestId);
     next.resolve(answer);
   };
+
+  /** It has all its answers, and may leave room for another one. */
+  #settle(requestId: number): void {
+    this.#pending.delete(requestId);
+    if (!this.#underWay.delete(requestId)) return;
+    const [next] = this.#keptBack;
+    if (!next) return;
+    this.#keptBack.delete(next[0]);
+    this.#sendLimited(...next);
+  }
 
   /** Resolves when the handshake is over; from then on what becomes of the transport is looked after here. */
   #join(stream: Duplex): Promise<void> {

@@ -30,18 +30,22 @@ async function withLiar<Result>(
 }
 
 /** The most memory that the sandbox-agent has ever had. */
-async function peakBytes(sandboxId: string): Promise<number> {
+export async function peakBytes(sandboxId: string): Promise<number> {
   const { stdout } = await run('docker', ['inspect', '--format', '{{.State.Pid}}', `berth-${sandboxId}`]);
   const status = await readFile(`/proc/${stdout.trim()}/status`, 'utf8');
   return Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024;
 }
 
+/** For what the first request of a kind loads and leaves: a terminal a thread, which is half of all that. */
+const loadMs = 100;
+
 /**
  * Asks a sandbox-agent for anything, with lies, and throws with the shortest conversation after which it does not serve
- * its honest host. @returns by how much its memory grew
+ * its honest host. @returns by how much its memory grew, beyond what it takes to be asked for each thing once
  */
 export async function fuzzAgent(opened: OpenedHost, options: FuzzOptions): Promise<number> {
   return withLiar(opened, async (sandbox, liar) => {
+    for (let kind = 0; kind < requestKinds; kind++) await liar.converse([kind], teller([]), loadMs);
     await sandbox.exec('true');
     const before = await peakBytes(sandbox.id);
     const conversation = fc.record({

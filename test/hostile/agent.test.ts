@@ -1,10 +1,11 @@
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import type { Frame } from '../../src/protocol/frame.ts';
+import { limits } from '../../src/protocol/limits.ts';
 import { socketName } from '../../src/protocol/socket.ts';
 import { StateDir } from '../../src/sandbox/state-dir.ts';
 import { openHost } from '../support/sandbox-fixture.ts';
-import { fuzzAgent } from './agent-fuzz.ts';
+import { fuzzAgent, peakBytes } from './agent-fuzz.ts';
 import { LyingHost } from './lying-host.ts';
 import { frameHeader, type LyingWire } from './lying-wire.ts';
 
@@ -12,8 +13,12 @@ const MiB = 1024 * 1024;
 
 test('a sandbox-agent whose host sends anything stays small, and serves the others', async () => {
   await using opened = await openHost();
-  expect(await fuzzAgent(opened, { seed: 7, runs: 80 })).toBeLessThan(64 * MiB);
+  expect(await fuzzAgent(opened, { seed: 7, runs: 80 })).toBeLessThan(32 * MiB);
 });
+
+function message(value: object): Frame {
+  return { kind: 'message', payload: Buffer.from(JSON.stringify(value)) };
+}
 
 async function sandboxWithLiar() {
   const opened = await openHost();
@@ -40,9 +45,22 @@ test('of connections that broke the newest can be joined again, and not any numb
   expect(await rejoin(ids[69])).toBe('resumed');
 });
 
+test('requests that wait are no more than a connection carries, and end with it', async () => {
+  const { sandbox, liar } = await sandboxWithLiar();
+  const before = await peakBytes(sandbox.id);
+  for (let count = 0; count < 20; count++) {
+    const { wire, closed } = await liar.connect();
+    for (let requestId = 0; requestId <= limits.requests; requestId++) {
+      wire.say(message({ type: 'memory.watch', requestId, after: 0, waitMs: 2 ** 31 - 1 }));
+    }
+    await closed;
+  }
+  expect((await sandbox.exec('echo on')).stdout).toBe('on\n');
+  expect((await peakBytes(sandbox.id)) - before).toBeLessThan(64 * MiB);
+});
+
 test('a host that breaks the protocol loses its connection, and no other does', async () => {
   const { sandbox, liar } = await sandboxWithLiar();
-  const message = (value: object): Frame => ({ kind: 'message', payload: Buffer.from(JSON.stringify(value)) });
   const watch = (stream: number) => message({ type: 'fs.watch', requestId: 1, path: '/', recursive: false, stream });
   const breaches: Record<string, (wire: LyingWire) => unknown> = {
     'an unknown kind': (wire) => wire.send(frameHeader(9, 1, 0)),

@@ -4,11 +4,12 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { connectAgent } from '../../src/engine/transport/unix.ts';
 import { WireAuthenticationError, WireProtocolError, WireVersionError } from '../../src/protocol/errors.ts';
-import { encodeFrame } from '../../src/protocol/frame.ts';
+import { encodeFrame, FrameDecoder } from '../../src/protocol/frame.ts';
+import { limits } from '../../src/protocol/limits.ts';
 import { FileSystem } from '../../src/sandbox/fs/file-system.ts';
 import { Wire } from '../../src/sandbox/wire.ts';
 import { frameHeader } from './lying-wire.ts';
@@ -139,4 +140,40 @@ test('more matches than were asked for end the connection', async () => {
   const fs = new FileSystem(async () => wire, '/');
   await expect(fs.glob('*', { limit: 10 })).rejects.toBeInstanceOf(WireProtocolError);
   expect(wire.isOpen).toBe(false);
+});
+
+test('calls beyond what a connection carries wait for their turn, and one that is given up before is never sent', async () => {
+  const asked: { type: string; requestId: number }[] = [];
+  let answer = (_requestId: number): void => {};
+  const decoder = new FrameDecoder();
+  const wire = await connect((socket) => {
+    socket.send(message(hello));
+    socket.once('message', () => {
+      socket.send(message(welcome));
+      socket.on('message', (bytes: Buffer) => {
+        for (const frame of decoder.push(bytes)) {
+          if (frame.kind === 'message') asked.push(JSON.parse(Buffer.from(frame.payload).toString()));
+        }
+      });
+    });
+    answer = (requestId) => socket.send(message({ type: 'fs.target', requestId, target: '/' }));
+  });
+  const realpath = (path: string, signal?: AbortSignal) =>
+    wire.call({ type: 'fs.realpath', path }, 'fs.target', signal).catch((error: unknown) => error);
+  const first = realpath('/first');
+  for (let count = 1; count < limits.requests; count++) void realpath('/other');
+  const giveUp = new AbortController();
+  const given = realpath('/given-up', giveUp.signal);
+  const last = realpath('/last');
+  giveUp.abort();
+  expect(await given).toMatchObject({ code: 'cancelled' });
+  // What has no such limit is not kept back by it.
+  void wire.call({ type: 'ping' }, 'ok').catch(() => {});
+  await vi.waitFor(() => expect(asked.at(-1)).toMatchObject({ type: 'ping' }));
+  expect(asked.length).toBe(limits.requests + 1);
+  answer(1);
+  expect(await first).toMatchObject({ target: '/' });
+  await vi.waitFor(() => expect(asked.at(-1)).toMatchObject({ path: '/last' }));
+  answer(asked.at(-1)?.requestId ?? 0);
+  expect(await last).toMatchObject({ target: '/' });
 });

@@ -7,6 +7,7 @@ import { finished, pipeline } from 'node:stream/promises';
 import Docker from 'dockerode';
 import { pack } from 'tar-stream';
 import { expect, onTestFinished } from 'vitest';
+import { limits } from '../../src/protocol/limits.ts';
 import { FileError, UnsafeEntryError } from '../../src/sandbox/errors.ts';
 import { unpackArchive } from '../../src/sandbox/fs/unpack-archive.ts';
 import { test } from '../support/sandbox-fixture.ts';
@@ -99,6 +100,14 @@ test('reads ranges whose end is included, and appends by stream', async ({ share
   expect(Buffer.concat(parts).toString()).toBe('234');
   await pipeline(Readable.from([Buffer.from('!')]), fs.createWriteStream('digits', { append: true }));
   expect(await fs.readFile('digits')).toBe('0123456789!');
+});
+
+test('answers any number of calls that are made at once', async ({ shared: { fs } }) => {
+  await fs.mkdir('many');
+  const names = Array.from({ length: 3 * limits.requests }, (_, i) => `directory-${i}`);
+  await Promise.all(names.map((name) => fs.mkdir(`many/${name}`)));
+  expect((await fs.readdir('many')).sort()).toEqual(names.sort());
+  await fs.rm('many', { recursive: true });
 });
 
 test('makes, names, copies, moves and removes', async ({ shared: { fs } }) => {

@@ -13,10 +13,13 @@ interface Calls {
   lstat(path: Path): Maybe<fs.Stats>;
   fstat(file: number): Maybe<fs.Stats>;
   readlink(path: Path): Maybe<Buffer>;
+  realpath(path: Path): Maybe<Buffer>;
   rename(from: Path, to: Path): Maybe<void>;
   unlink(path: Path): Maybe<void>;
   symlink(target: Path, path: Path): Maybe<void>;
   link(from: Path, to: Path): Maybe<void>;
+  truncate(path: Path, size: number): Maybe<void>;
+  chmod(path: Path, mode: number): Maybe<void>;
   fchmod(file: number, mode: number): Maybe<void>;
   futimes(file: number, accessed: Times, modified: Times): Maybe<void>;
   /** @param at - `null`: where the last one ended. @returns how many bytes came */
@@ -33,10 +36,13 @@ const onThread: Calls = {
   lstat: promisify<Path, fs.Stats>(fs.lstat),
   fstat: promisify<number, fs.Stats>(fs.fstat),
   readlink: promisify<Path, Buffer>((path, done) => fs.readlink(path, 'buffer', done)),
+  realpath: promisify<Path, Buffer>((path, done) => fs.realpath.native(path, 'buffer', done)),
   rename: promisify(fs.rename),
   unlink: promisify(fs.unlink),
   symlink: promisify<Path, Path>(fs.symlink),
   link: promisify(fs.link),
+  truncate: promisify<Path, number>(fs.truncate),
+  chmod: promisify(fs.chmod),
   fchmod: promisify(fs.fchmod),
   futimes: promisify(fs.futimes),
   read: promisify<number, Uint8Array, number | null, number>((file, buffer, at, done) =>
@@ -57,10 +63,13 @@ const atOnce: Calls = {
   lstat: (path) => fs.lstatSync(path),
   fstat: (file) => fs.fstatSync(file),
   readlink: (path) => fs.readlinkSync(path, 'buffer'),
+  realpath: (path) => fs.realpathSync.native(path, 'buffer'),
   rename: fs.renameSync,
   unlink: fs.unlinkSync,
   symlink: fs.symlinkSync,
   link: fs.linkSync,
+  truncate: fs.truncateSync,
+  chmod: fs.chmodSync,
   fchmod: fs.fchmodSync,
   futimes: fs.futimesSync,
   read: (file, buffer, at) =>

@@ -1,4 +1,4 @@
-import { promises as fs, type Stats } from 'node:fs';
+import type { Stats } from 'node:fs';
 import type {
   FsChmod,
   FsEntry,
@@ -58,7 +58,7 @@ export async function mkdir({ path, recursive, mode }: FsMkdir): Promise<void> {
   let made = true;
   if (recursive) made = makeDirectories(path) !== undefined;
   else makeDirectory(path);
-  if (made && mode !== undefined) await fs.chmod(kernelPath(path), mode);
+  if (made && mode !== undefined) await calls.chmod(kernelPath(path), mode);
 }
 
 export async function rename({ from, to }: FsRename): Promise<void> {
@@ -66,25 +66,25 @@ export async function rename({ from, to }: FsRename): Promise<void> {
 }
 
 export async function symlink({ target, path }: FsSymlink): Promise<void> {
-  await fs.symlink(kernelPath(target), kernelPath(path));
+  await calls.symlink(kernelPath(target), kernelPath(path));
 }
 
 export async function readlink({ path }: FsReadlink): Promise<{ target: string }> {
-  return { target: nameOfBytes(await fs.readlink(kernelPath(path), 'buffer')) };
+  return { target: nameOfBytes(await calls.readlink(kernelPath(path))) };
 }
 
 export async function realpath({ path }: FsRealpath): Promise<{ target: string }> {
-  const target = await fs.realpath(kernelPath(path), 'buffer');
+  const target = await calls.realpath(kernelPath(path));
   if (target.length > limits.path) throw new RequestError('ENAMETOOLONG', 'ENAMETOOLONG: without links it is too long');
   return { target: nameOfBytes(target) };
 }
 
 export async function chmod({ path, mode }: FsChmod): Promise<void> {
-  await fs.chmod(kernelPath(path), mode);
+  await calls.chmod(kernelPath(path), mode);
 }
 
 export async function truncate({ path, size }: FsTruncate): Promise<void> {
-  await fs.truncate(kernelPath(path) as string, size); // the types of Node leave out that it takes a buffer
+  await calls.truncate(kernelPath(path), size);
 }
 
 async function linkStats(path: Path): Promise<FsStats> {

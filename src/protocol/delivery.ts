@@ -120,7 +120,8 @@ export class Delivery {
   }
 
   #sendNow(frame: DeliveredFrame): void {
-    const pieces = encodeFrame(frame);
+    // What is small is copied: a buffer of its own takes several times the memory, and one that it is a part of all of that.
+    const pieces = joinSmall(encodeFrame(frame));
     this.#kept.push(pieces);
     this.#keptBytes += sizeOf(pieces);
     if (this.#attached) this.#emit(pieces);

@@ -19,6 +19,8 @@ export interface BatchOptions {
   graceMs: number;
   /** What an earlier attempt recorded of this batch, which was interrupted. Default: the batch is a new one */
   kept?: readonly ToolMessage[];
+  /** Whether a call that is kept was begun, and its end was not told. Default: none was */
+  isOpen?(toolCallId: string): boolean;
   /** Knows what is at work. */
   rest?: Rest;
 }
@@ -43,7 +45,13 @@ export async function runBatch(calls: ToolCallPart[], options: BatchOptions): Pr
   let sequence: Promise<unknown> = Promise.resolve();
   const running = calls.map((call) => {
     const kept = options.kept?.find(({ toolCallId }) => toolCallId === call.toolCallId);
-    if (kept) return { result: kept, message: kept };
+    if (kept) {
+      if (options.isOpen?.(call.toolCallId)) {
+        tellStart(call, options);
+        tellEnd(kept, performance.now(), options);
+      }
+      return { result: kept, message: kept };
+    }
     const tool = options.tools.find(({ name }) => name === call.toolName);
     const ended = runCall(call, tool, tool?.order === undefined ? undefined : sequence, options);
     // A call that fails to be recorded must not keep the next ones from their end.
@@ -72,25 +80,37 @@ async function runCall(
 ): Promise<Outcome & { message: ToolMessage }> {
   await before;
   const { toolName, toolCallId } = call;
-  const input = parseJson(call.input);
   const startedAt = performance.now();
-  options.emit({ type: 'tool_start', toolName, toolCallId, args: input.ok ? input.value : call.input });
-  const outcome = await answerCall(call, tool, input, options);
+  const outcome = await answerCall(call, tool, tellStart(call, options), options);
   const { content, isError = false, details } = outcome.result;
   const shown = details === undefined ? { content } : { content, details };
   const message: ToolMessage = { role: 'tool', toolCallId, toolName, isError, ...shown };
   await options.record(message);
-  const told = frozenCopy(shown) as typeof shown; // without the bytes of images
-  options.emit({
+  return { ...outcome, message: tellEnd(message, startedAt, options, outcome.error) };
+}
+
+/** @returns the arguments */
+function tellStart({ toolName, toolCallId, input: text }: ToolCallPart, { emit }: BatchOptions): Parsed {
+  const input = parseJson(text);
+  emit({ type: 'tool_start', toolName, toolCallId, args: input.ok ? input.value : text });
+  return input;
+}
+
+/** @returns the message as it was told, without the bytes of images */
+function tellEnd(message: ToolMessage, startedAt: number, { emit }: BatchOptions, error?: RecordedError): ToolMessage {
+  const { toolName, toolCallId, isError, content, details } = message;
+  const shown = details === undefined ? { content } : { content, details };
+  const told = frozenCopy(shown) as typeof shown;
+  emit({
     type: 'tool',
     toolName,
     toolCallId,
     result: told,
     durationMs: Math.round(performance.now() - startedAt),
     isError,
-    ...(outcome.error && { error: outcome.error }),
+    ...(error && { error }),
   });
-  return { ...outcome, message: { ...message, ...told } };
+  return { ...message, ...told };
 }
 
 type Parsed = { ok: true; value: unknown } | { ok: false; problem: string };

@@ -70,6 +70,8 @@ export interface LoopStart {
   answer?: { turnId: string; message: AssistantMessage; results: readonly ToolMessage[] } | undefined;
   /** One of these results has ended the loop. */
   isSettled: boolean;
+  /** Whether the end of the call that a result is of was not told. */
+  isOpen(toolCallId: string): boolean;
 }
 
 export interface LoopResult {
@@ -140,6 +142,7 @@ export async function runLoop(options: LoopOptions): Promise<LoopResult> {
         graceMs: options.graceMs ?? 10_000,
         ...(finishReason === 'length' && { refusal: CUT_OFF }),
         ...(kept && { kept: kept.results }),
+        ...(before && { isOpen: before.isOpen }),
         ...(rest && { rest }),
       });
       turnMessages(batch.results);

@@ -105,6 +105,11 @@ export class Recorded {
     return key !== undefined && this.#begun.delete(key);
   }
 
+  /** The beginning of a call was told of; its end is still to come. */
+  isOpen(operationId: string, toolCallId: string): boolean {
+    return this.#begun.has(toolKey(operationId, toolCallId));
+  }
+
   /** What had come of the answer that an operation was waiting for. */
   brokenAnswer(operationId: string): BrokenAnswer | undefined {
     return this.#answers.get(operationId);
@@ -133,12 +138,17 @@ class InterruptedEvents {
   }
 }
 
+/** Models of different sessions may give the same ids. */
+function toolKey(operationId: string | undefined, toolCallId: string): string {
+  return `tool ${operationId} ${toolCallId}`;
+}
+
 function beginning(body: EventBody, { operationId, taskId, actionId }: EventScope): string | undefined {
   switch (body.type) {
     case 'agent_start':
       return `agent ${operationId}`;
     case 'tool_start':
-      return `tool ${body.toolCallId}`;
+      return toolKey(operationId, body.toolCallId);
     case 'task_start':
       return `task ${taskId}`;
     case 'action_start':
@@ -153,7 +163,7 @@ function ending(event: RuntimeEvent): string | undefined {
     case 'agent_end':
       return `agent ${event.operationId}`;
     case 'tool':
-      return `tool ${event.toolCallId}`;
+      return toolKey(event.operationId, event.toolCallId);
     case 'task':
       return `task ${event.taskId}`;
     case 'action':

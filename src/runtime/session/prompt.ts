@@ -51,7 +51,10 @@ export async function runPrompt(
     promptTools(session, model, { ...options, further, resultTools }, operation),
   );
   const compaction = new AutomaticCompaction(session, model, operation);
-  const resumed = step.isResumed ? await resumedPrompt(conversation, step.id('op'), structured) : undefined;
+  const { recorded } = journal;
+  const resumed = step.isResumed
+    ? await resumedPrompt(conversation, step.id('op'), { structured, recorded })
+    : undefined;
   if (resumed?.usage) meter.restore(resumed.usage);
   // Some models give the same ids in each turn: a later call must not be taken for one of before.
   for (const id of resumed?.calls ?? []) step.toolCall(id);
@@ -68,7 +71,7 @@ export async function runPrompt(
   const message = { role: 'user' as const, content: [{ type: 'text', text: asked } as const, ...images] };
   const record = said ? { type: 'signal' as const, ...said, images } : messageRecord(message);
   if (!resumed?.isSaid) await say(conversation, message, emit, record);
-  const broken = resumed && journal.recorded.brokenAnswer(step.id('op'));
+  const broken = resumed && recorded.brokenAnswer(step.id('op'));
   if (broken && broken.turnId !== resumed.start.answer?.turnId) await closeBroken(conversation, broken, model, emit);
   const startedAt = performance.now();
   emit({ type: 'agent_start' });

@@ -4,7 +4,7 @@ import { brokeOff } from '../model/conversation.ts';
 import type { LoopStart } from '../model/loop.ts';
 import type { AssistantMessage, Model, Usage, UserMessage } from '../model/model.ts';
 import { addUsage } from '../model/usage.ts';
-import type { BrokenAnswer } from '../run/recorded.ts';
+import type { BrokenAnswer, Recorded } from '../run/recorded.ts';
 import { type Conversation, type ConversationRecord, say } from './conversation.ts';
 import { type Signal, signalText } from './signal.ts';
 import type { StructuredResult } from './structured-result.ts';
@@ -26,7 +26,7 @@ export interface ResumedPrompt {
 export async function resumedPrompt(
   conversation: Conversation,
   operationId: string,
-  structured: StructuredResult | undefined,
+  { structured, recorded }: { structured: StructuredResult | undefined; recorded: Recorded },
 ): Promise<ResumedPrompt> {
   const records = (await conversation.records()).filter((record) => record.operationId === operationId);
   const said = records.filter(({ type }) => type !== 'preamble' && type !== 'compaction');
@@ -42,7 +42,12 @@ export async function resumedPrompt(
     usage: usages.length === 0 ? undefined : usages.reduce(addUsage),
     calls: said.flatMap((record) => (record.type === 'tool' ? record.message.toolCallId : [])),
     isComplete: structured ? isSettled : isAnswered,
-    start: { turns: answers.filter((message) => !brokeOff(message)).length, answer, isSettled },
+    start: {
+      turns: answers.filter((message) => !brokeOff(message)).length,
+      answer,
+      isSettled,
+      isOpen: (toolCallId) => recorded.isOpen(operationId, toolCallId),
+    },
   };
 }
 

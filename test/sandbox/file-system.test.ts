@@ -103,11 +103,9 @@ test('reads ranges whose end is included, and appends by stream', async ({ share
 });
 
 test('answers any number of calls that are made at once', async ({ shared: { fs } }) => {
-  await fs.mkdir('many');
-  const names = Array.from({ length: 3 * limits.requests }, (_, i) => `directory-${i}`);
-  await Promise.all(names.map((name) => fs.mkdir(`many/${name}`)));
-  expect((await fs.readdir('many')).sort()).toEqual(names.sort());
-  await fs.rm('many', { recursive: true });
+  const names = Array.from({ length: 2 * limits.requests }, (_, i) => `directory-${i}`);
+  await Promise.all(names.map((name) => fs.mkdir(name)));
+  expect((await fs.readdir('.')).sort()).toEqual(names.sort());
 });
 
 test('makes, names, copies, moves and removes', async ({ shared: { fs } }) => {

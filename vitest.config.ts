@@ -1,4 +1,3 @@
-import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
@@ -39,7 +38,7 @@ export default defineConfig({
   test: {
     sequence: { sequencer: LongestFirst },
     // Vitest leaves one core to others; but most of a test is to wait for the engine.
-    maxWorkers: availableParallelism() + 1,
+    maxWorkers: '100%',
     // A machine that is busy takes many times as long: only what hangs is to be ended.
     globalSetup: ['test/build.ts'],
     setupFiles: ['test/seed.ts'],

@@ -145,6 +145,22 @@ export class WorkflowInputSerializationError extends BerthError<{ workflow: stri
   }
 }
 
+/** The store did not take the run in: it was not started. Why stands in the cause. */
+export class WorkflowAdmissionError extends BerthError<{ workflow: string }> {
+  static {
+    WorkflowAdmissionError.prototype.name = 'WorkflowAdmissionError';
+  }
+  readonly code = 'workflow_admission_failed';
+  override readonly status = 503;
+  constructor(meta: { workflow: string }, options?: ErrorOptions) {
+    super(
+      `A run of ${meta.workflow} could not be stored, so it was not started: invoke it again when the store works.`,
+      meta,
+      options,
+    );
+  }
+}
+
 /** No workflow is registered under that name. */
 export class WorkflowNotFoundError extends BerthError<{ name: string }> {
   static {

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { InvalidRequestError } from '../runtime/errors.ts';
 import { ModelRequestError, providerError } from '../runtime/model/errors.ts';
 import type { FinishReason, Model, ModelEvent, ModelPrices, ModelRequest } from '../runtime/model/model.ts';
 import { type Tokens, withCost } from '../runtime/model/usage.ts';
@@ -51,7 +52,10 @@ export function scriptedModel(
   options: { id?: string; contextWindow?: number; cost?: ModelPrices } = {},
 ): ScriptedModel {
   checkOptions('scriptedModel', options, { id: true, contextWindow: true, cost: true });
-  for (const [i, turn] of turns.entries()) if (typeof turn === 'object') checkAnswer(turn, i + 1);
+  if (!Array.isArray(turns)) throw new InvalidRequestError('the turns of scriptedModel must be an array');
+  for (const [i, turn] of turns.entries()) {
+    if (typeof turn !== 'string' && typeof turn !== 'function') checkAnswer(turn, i + 1);
+  }
   const { id = 'scripted', contextWindow, cost } = options;
   const requests: ModelRequest[] = [];
   const prices = cost ?? { input: 0, output: 0, cacheRead: 0, cacheWrite: 0 };

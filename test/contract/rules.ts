@@ -189,6 +189,7 @@ export const sections: Section[] = [
         'Runs and submissions that are started within a run or a submission, which may wait for them, do not wait.',
       '1.8-opening': 'Opening takes up interrupted work without waiting for it.',
       '1.8-unknown-stays-suspended': 'An interrupted run whose definition is not known stays `suspended` until it is.',
+      '1.8-admission': 'A run that the store does not take in is not started: `WorkflowAdmissionError`.',
       '1.8-close-admits-nothing': 'From `close()` on nothing more is admitted: `RuntimeUnavailableError`.',
       '1.8-close-ends': '`close()` resolves when all that ran or waited has ended.',
       '1.8-close-once': '`close()` twice is once.',
@@ -771,7 +772,7 @@ export const sections: Section[] = [
     rules: {
       '9-fields':
         'Every error has `code`, `type`, `message`, `details`, `status`, and where there is one `hint`, `meta` and `cause`.',
-      '9-code': '`code` is the class name without `Error` in snake case, but for three.',
+      '9-code': '`code` is the class name without `Error` in snake case, but for four.',
       '9-classes': 'Every class is exported, with its code and status.',
       '9-read-back': 'Stored errors are read back as their class, others as `Error`.',
       '9-cancellation': 'Cancellation is no class of ours: it is a `DOMException` named `AbortError`.',

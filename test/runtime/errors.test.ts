@@ -53,7 +53,7 @@ const statuses: Record<number, string[]> = {
     'FileError',
   ],
   502: ['OperationFailedError'],
-  503: ['RuntimeUnavailableError'],
+  503: ['RuntimeUnavailableError', 'WorkflowAdmissionError'],
   504: ['ActionTimeoutError', 'SubmissionTimeoutError', 'WaitTimeoutError'],
 };
 
@@ -62,6 +62,7 @@ const otherCodes: Record<string, string> = {
   DefinitionError: 'invalid_definition',
   ProviderRegistrationError: 'invalid_provider_registration',
   FileError: 'ENOENT',
+  WorkflowAdmissionError: 'workflow_admission_failed',
 };
 
 const snakeCase = (name: string) =>

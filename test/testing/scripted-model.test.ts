@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { InvalidRequestError } from '../../src/runtime/errors.ts';
 import { ModelRequestError } from '../../src/runtime/model/errors.ts';
 import type { ModelEvent, ModelRequest } from '../../src/runtime/model/model.ts';
 import { type ScriptedModel, scriptedModel } from '../../src/testing/index.ts';
@@ -98,4 +99,8 @@ test('a delay ends when it is aborted', async () => {
   const answer = ask(scriptedModel([{ text: 'never', delayMs: 100_000 }]), stop.signal);
   stop.abort();
   await expect(answer).rejects.toMatchObject({ name: 'AbortError' });
+});
+
+test.each([[null], ['Done.'], [[5]], [[null]], [[{ texts: 'Done.' }]]])('refuses %j as turns', (turns) => {
+  expect(() => scriptedModel(turns as never)).toThrow(InvalidRequestError);
 });

@@ -109,7 +109,9 @@ export function checkRuntime(options: RuntimeOptions): void {
   registered('agents', isAgent, 'an agent made by defineAgent');
   registered('workflows', isWorkflow, 'a workflow made by defineWorkflow');
   problems.entries(record.models, 'models'); // `Models` looks at each
-  if (typeof (record.env ?? {}) !== 'object') problems.add('env', 'must be an object'); // `process.env` is no plain one
+  problems.optional(record.env, 'env', (value, path) => {
+    if (typeof value !== 'object' || value === null) problems.add(path, 'must be an object'); // `process.env` is no plain one
+  });
   problems.throwIfAny();
 }
 

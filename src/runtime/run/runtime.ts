@@ -23,6 +23,7 @@ import {
   RunConflictError,
   RunNotFoundError,
   RuntimeUnavailableError,
+  WorkflowAdmissionError,
   WorkflowNotFoundError,
 } from '../errors.ts';
 import type { RuntimeEvent } from '../events/event.ts';
@@ -173,6 +174,7 @@ export class Runtime {
   /**
    * Starts a run of a workflow; resolves when it is accepted, not when it has ended.
    * @throws {WorkflowNotFoundError} no workflow is registered under that name
+   * @throws {WorkflowAdmissionError} the store failed, and nothing was started
    * @throws {WorkflowInputUnexpectedError} the workflow takes no input
    * @throws {WorkflowInputSerializationError} the input can't be kept as JSON
    * @throws {ActionInputValidationError} the input does not fit the schema
@@ -222,7 +224,9 @@ export class Runtime {
     };
     return this.#admitting(async () => {
       const store = await this.#openStore();
-      const { row, isNew } = await store.admitRun({ id, workflow: name, json: JSON.stringify(admitted) });
+      const { row, isNew } = await store
+        .admitRun({ id, workflow: name, json: JSON.stringify(admitted) })
+        .catch((cause) => Promise.reject(new WorkflowAdmissionError({ workflow: name }, { cause })));
       if (!isNew) return this.#sameRun(row, name, admitted);
       const run = await this.#begin(store, { row, workflow, model, isWithin });
       if (!run) return this.#storedRun(store, id); // another process was faster to take it up

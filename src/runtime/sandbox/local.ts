@@ -34,8 +34,7 @@ export interface LocalOptions {
  */
 export function local(options: LocalOptions = {}): SandboxFactory {
   const problems = new Problems('local()');
-  problems.record(options, '', { known: ['cwd', 'env'] });
-  const { cwd = process.cwd(), env = {} } = options;
+  const { cwd = process.cwd(), env = {} }: LocalOptions = problems.record(options, '', { known: ['cwd', 'env'] });
   problems.text(cwd, 'cwd');
   const values = typeof env === 'object' && env !== null && isPlainObject(env) ? Object.values(env) : [null];
   if (!values.every((value) => value === undefined || typeof value === 'string')) {

@@ -71,19 +71,19 @@ const ofTheShell = { leftOut: ['dev', 'proc'] };
  */
 export function virtual(options: VirtualOptions = {}): SandboxFactory {
   const problems = new Problems('virtual()');
-  problems.record(options, '', { known: ['files', 'env', 'cwd', 'network', 'bash'] });
-  const { cwd = '/workspace' } = options;
+  const record = problems.record(options, '', { known: ['files', 'env', 'cwd', 'network', 'bash'] });
+  const { cwd = '/workspace' }: VirtualOptions = record;
   if (typeof cwd !== 'string' || !cwd.startsWith('/')) problems.add('cwd', 'must be an absolute path');
-  for (const [path, content] of problems.entries(options.files, 'files')) {
+  for (const [path, content] of problems.entries(record.files, 'files')) {
     if (typeof content !== 'string' && !(content instanceof Uint8Array)) {
       problems.add(`files[${JSON.stringify(path)}]`, 'must be a string or bytes');
     }
   }
-  for (const [name, value] of problems.entries(options.env, 'env')) {
+  for (const [name, value] of problems.entries(record.env, 'env')) {
     if (typeof value !== 'string') problems.add(`env.${name}`, 'must be a string');
   }
-  problems.entries(options.network, 'network');
-  problems.optional(options.bash, 'bash', (value, path) => problems.function(value, path));
+  problems.entries(record.network, 'network');
+  problems.optional(record.bash, 'bash', (value, path) => problems.function(value, path));
   problems.throwIfAny();
   const kept = new Map<string, Promise<Bash>>();
   return {

@@ -392,7 +392,7 @@ test('close takes nothing more and ends what runs', async ({ runtime }) => {
 // contract: 1.8-options
 test('options that are not known, or not of their kind, are refused', async () => {
   const refused = createRuntime(
-    untyped({ store: 'postgres://localhost', discover: 1, colour: 1, concurrency: 0, logger: {}, host: 1 }),
+    untyped({ store: 'postgres://localhost', discover: 1, colour: 1, concurrency: 0, env: null, logger: {}, host: 1 }),
   );
   await expect(refused).rejects.toThrow(DefinitionError);
   const error: unknown = await refused.catch((thrown: unknown) => thrown);
@@ -400,6 +400,7 @@ test('options that are not known, or not of their kind, are refused', async () =
     'colour',
     'concurrency',
     'discover',
+    'env',
     'host',
     'logger',
     'store',

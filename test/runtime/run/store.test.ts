@@ -1,6 +1,7 @@
 import { join } from 'node:path';
+import Database from 'libsql';
 import { pino } from 'pino';
-import { expect } from 'vitest';
+import { expect, vi } from 'vitest';
 import { SqliteStore } from '../../../src/journal/sqlite/sqlite-store.ts';
 import type { Owner } from '../../../src/journal/store.ts';
 import { defineAgent } from '../../../src/runtime/define/agent.ts';
@@ -340,6 +341,24 @@ test('a run that another process has taken over stops here: what that one record
   expect(types).toEqual(['run_start']);
   await runtime.close();
   await store.close();
+});
+
+// contract: 1.8-admission
+test('a run that the store does not take in is not started', async ({ directory }) => {
+  await using runtime = await open(directory);
+  const run = vi.fn(() => null);
+  const workflow = defineWorkflow({ agent, name: 'never', run });
+  const other = new Database(join(directory, 'runtime.db'));
+  other.exec('ALTER TABLE runs RENAME TO gone');
+  await expect(runtime.invoke(workflow)).rejects.toMatchObject({
+    name: 'WorkflowAdmissionError',
+    meta: { workflow: 'never' },
+    cause: { name: 'StoreError', meta: { operation: 'admitRun' } },
+  });
+  other.exec('ALTER TABLE gone RENAME TO runs');
+  other.close();
+  expect(run).not.toHaveBeenCalled();
+  expect(await runtime.runs()).toEqual([]);
 });
 
 test('a store that can not be opened is said at the start', async ({ directory }) => {

@@ -54,6 +54,17 @@ test.each([[null], ['PATH=x'], [['PATH']], [new Map()], [{ PATH: 1 }]])('refuses
   );
 });
 
+test('refuses null as options', () => {
+  expect(() => local(null as never)).toThrow(expect.objectContaining({ name: 'DefinitionError' }));
+});
+
+test('a path with a NUL is told as other errors of files are', async () => {
+  const env = await local({ cwd }).createSandbox(sandboxRequest());
+  for (const call of [env.readFile('a\0b'), env.writeFile('a\0b', ''), env.rm('a\0b')]) {
+    await expect(call).rejects.toMatchObject({ name: 'FileError', code: 'EINVAL' });
+  }
+});
+
 // contract: 10.1-resume
 test('goes on in the directory of before, and says so when that is gone', async () => {
   const directory = join(cwd, 'resumed');

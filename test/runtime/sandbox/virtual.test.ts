@@ -131,6 +131,10 @@ test('says that it is no boundary', () => {
   expect(virtual().warning).toMatch(/no boundary/);
 });
 
+test('refuses null as options', () => {
+  expect(() => virtual(null as never)).toThrow(expect.objectContaining({ name: 'DefinitionError' }));
+});
+
 test('refuses options that are not known or not of their type, all at once', () => {
   const wrong = { cwd: 'here', files: { a: 1 }, env: { A: 1 }, network: true, bash: {}, extra: 1 };
   expect(() => virtual(wrong as never)).toThrow(

@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
@@ -5,7 +6,15 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 const source = (path: string) => fileURLToPath(new URL(`./src/${path}`, import.meta.url));
 
 /** What takes longest of all. Last, one of them alone would keep a single core at work. */
-const longest = ['image/host-image', 'cli/sandbox', 'network/clients', 'pty/pty', 'sandbox/memory', 'cli/shell'];
+const longest = [
+  'sandbox/fork',
+  'sandbox/fs/checkpoint',
+  'image/host-image',
+  'runtime/sandbox/docker',
+  'cli/sandbox',
+  'network/clients',
+  'sandbox/memory',
+];
 
 /** Begins with the longest: a fresh clone has no times of an earlier run, and vitest goes by the size of the files then. */
 class LongestFirst extends BaseSequencer {
@@ -37,8 +46,8 @@ export default defineConfig({
   },
   test: {
     sequence: { sequencer: LongestFirst },
-    // Vitest leaves one core to others; but most of a test is to wait for the engine.
-    maxWorkers: '100%',
+    // Vitest leaves one core to others; but much of a test is to wait: with as many workers as cores a fifth is idle.
+    maxWorkers: availableParallelism() + 1,
     // A machine that is busy takes many times as long: only what hangs is to be ended.
     globalSetup: ['test/build.ts'],
     setupFiles: ['test/seed.ts'],

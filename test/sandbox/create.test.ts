@@ -4,6 +4,7 @@ import { execa } from 'execa';
 import { expect } from 'vitest';
 import { ContainerStartError, LimitUnsupportedError } from '../../src/engine/errors.ts';
 import type { SandboxHost } from '../../src/sandbox/host.ts';
+import type { Sandbox } from '../../src/sandbox/sandbox.ts';
 import { openHost, test } from '../support/sandbox-fixture.ts';
 
 /** Removes it, and says what it was; the volume that all sandboxes have is nobody's. */
@@ -15,15 +16,24 @@ test('a creation that is given up leaves nothing, whether it waits for its turn 
   await using opened = await openHost();
   const { host } = opened;
   const abort = new AbortController();
-  const all = Array.from({ length: 2 * availableParallelism() + 2 }, (_, index) =>
-    host.create({ id: `given-up-${index}`, signal: abort.signal }),
-  );
+  const finished: Sandbox[] = [];
+  const all = Array.from({ length: 2 * availableParallelism() + 2 }, async (_, index) => {
+    finished.push(await host.create({ id: `given-up-${index}`, signal: abort.signal }));
+  });
   const results = Promise.allSettled(all);
   while ((await host.list()).length === 0);
   abort.abort('enough');
-  for (const result of await results) {
-    expect(result).toMatchObject({ status: 'rejected', reason: { name: 'AbortError', cause: 'enough' } });
-  }
+  // On a machine that is busy the first may be done before it is seen.
+  const early = finished.length;
+  const rejected = (await results).filter(({ status }) => status === 'rejected');
+  expect(rejected).toEqual(
+    Array(all.length - early).fill({
+      status: 'rejected',
+      reason: expect.objectContaining({ name: 'AbortError', cause: 'enough' }),
+    }),
+  );
+  expect(early).toBeLessThan(all.length);
+  for (const sandbox of finished) await sandbox.remove();
   expect(await host.list()).toEqual([]);
   expect(await leftOf(host)).toEqual([]);
   await expect(host.create({ signal: abort.signal })).rejects.toMatchObject({ name: 'AbortError' });

@@ -1,6 +1,6 @@
 // A sandbox of Berth, in comparisons of commands and files.
 
-import { createReadStream, createWriteStream } from 'node:fs';
+import { createReadStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import { SandboxHost } from 'berth/sandbox';
 import { serveSide } from './side.ts';
@@ -18,7 +18,7 @@ await serveSide({
     await Promise.all([pipeline(printing.stdout, countPrinted), printing.wait()]);
   },
   upload: () => pipeline(createReadStream(big), sandbox.fs.createWriteStream('/tmp/files/big')),
-  download: () => pipeline(sandbox.fs.createReadStream('/tmp/files/big'), createWriteStream(copy)),
+  download: () => sandbox.fs.downloadTo('/tmp/files/big', copy),
   write: () => sandbox.fs.writeFile('/tmp/files/small', small),
   read: () => sandbox.fs.readFileBuffer('/tmp/files/small'),
   'upload a tree': () => sandbox.fs.upload(tree, `/tmp/files/${trees++}`),

@@ -20,6 +20,7 @@ import { KeptDirectory } from './process/kept.ts';
 import { Processes } from './process/processes.ts';
 import { liveProcesses, signalAll } from './process/tree.ts';
 import { randomHex } from './random.ts';
+import { readingAtOnce } from './reading-at-once.ts';
 import { Sessions } from './session/sessions.ts';
 import { setting, settings } from './settings.ts';
 
@@ -160,9 +161,9 @@ function listen(sandbox: Sandbox): () => void {
   const started = new Promise<void>((resolve) => {
     start = resolve;
   });
-  const server = createServer((transport) => {
-    transport.on('error', () => {}); // of one that does not wait
-    void started.then(() => serve(transport, sandbox));
+  const server = createServer({ pauseOnConnect: true }, (accepted) => {
+    accepted.on('error', () => {}); // of one that does not wait
+    void started.then(() => serve(readingAtOnce(accepted), sandbox));
   });
   // A socket of an earlier start of this container.
   rmSync(socketPath, { force: true });

@@ -11,6 +11,8 @@ const probeBytes = 4 * 1024;
 export async function readFile(request: FsRead, stream: WireStream, signal: AbortSignal): Promise<void> {
   try {
     const [file, stats] = await openRegularFile(request.path, constants.O_RDONLY);
+    /** Of pieces that the host has. */
+    const spare: Buffer[] = [];
     try {
       const end = request.end ?? Number.MAX_SAFE_INTEGER;
       for (let at = request.start; at < end; ) {
@@ -18,9 +20,11 @@ export async function readFile(request: FsRead, stream: WireStream, signal: Abor
         // A byte more than there should be: who gets less is at the end.
         const expected = Math.max(stats.size - at + 1, probeBytes);
         // A buffer of its own for each piece: it belongs to the stream once it is sent.
-        const buffer = Buffer.allocUnsafe(Math.min(granted, expected, end - at, limits.data));
+        const length = Math.min(granted, expected, end - at, limits.data);
+        const memory = spare.pop() ?? Buffer.allocUnsafe(Math.min(expected, end - at, limits.data));
+        const buffer = memory.subarray(0, length);
         const bytesRead = await calls.read(file, buffer, at);
-        if (bytesRead > 0) stream.send(buffer.subarray(0, bytesRead));
+        if (bytesRead > 0) stream.send(buffer.subarray(0, bytesRead), () => spare.push(memory));
         at += bytesRead;
         const isAtEnd = stats.size > 0 && at >= stats.size && bytesRead < buffer.length;
         if (bytesRead === 0 || isAtEnd) break;

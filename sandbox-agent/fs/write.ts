@@ -73,6 +73,7 @@ async function append(request: FsWrite, stream: WireStream): Promise<void> {
 async function writeStream(file: number, stream: WireStream): Promise<void> {
   for (let pieces = await stream.readAll(); pieces !== null; pieces = await stream.readAll()) {
     await writeAll(file, pieces);
+    for (const piece of pieces) stream.recycle(piece);
   }
 }
 

@@ -24,7 +24,9 @@ export async function sendOutput(
 ): Promise<void> {
   try {
     if (screen) await stream.write(screen, signal);
-    for await (const chunk of spool.read(from, { holds, rest }, signal)) await stream.write(chunk, signal);
+    for await (const { bytes, release } of spool.read(from, { holds, rest }, signal)) {
+      await stream.write(bytes, signal, release);
+    }
     stream.end();
   } catch (error) {
     if (error instanceof OutputGoneError) stream.breakOff();

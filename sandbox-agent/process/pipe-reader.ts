@@ -18,67 +18,85 @@ const pace = 1;
 const shared = Buffer.allocUnsafeSlow(2 * usualBytes);
 let large = 0;
 
-/** Reads a pipe to its end; `fd` belongs to it from now on. What comes has memory of its own, at most twice what it takes. */
-export function pipeReader(fd: number): Readable {
-  let buffer = shared;
-  let readAt = 0;
-  let waiting: NodeJS.Timeout | undefined;
+/** Large buffers that one reader has for the next reads (a number): most that it has given away come back at once. */
+const mostSpare = 4;
 
-  // Its type has not all that it takes.
-  const options: SocketConstructorOpts & { onread: OnReadOpts } = {
-    fd,
-    readable: true,
-    writable: false,
-    onread: {
-      buffer: () => buffer,
-      callback: (length) => {
-        const isAnother = output.push(take(length));
-        if (buffer === shared) return isAnother;
-        readAt = performance.now();
-        return false;
+/** Reads a pipe to its end. What comes has memory of its own, at most twice what it takes. */
+export class PipeReader extends Readable {
+  readonly #fd: number;
+  readonly #socket: Socket;
+  #buffer = shared;
+  #spare: Buffer<ArrayBuffer>[] = [];
+  #readAt = 0;
+  #waiting: NodeJS.Timeout | undefined;
+
+  /** `fd` belongs to it from now on. */
+  constructor(fd: number) {
+    super();
+    this.#fd = fd;
+    // Its type has not all that it takes.
+    const options: SocketConstructorOpts & { onread: OnReadOpts } = {
+      fd,
+      readable: true,
+      writable: false,
+      onread: {
+        buffer: () => this.#buffer,
+        callback: (length) => {
+          const isAnother = this.push(this.#take(length));
+          if (this.#buffer === shared) return isAnother;
+          this.#readAt = performance.now();
+          return false;
+        },
       },
-    },
-  };
-  const socket = new Socket(options);
-  const output = new Readable({
-    read: () => {
-      const wait = buffer === shared ? 0 : readAt + pace - performance.now();
-      if (wait <= 0) socket.resume();
-      else waiting ??= setTimeout(resumeLater, wait);
-    },
-    destroy: (error, done) => {
-      clearTimeout(waiting);
-      if (buffer !== shared) large -= 1;
-      socket.destroy();
-      done(error);
-    },
-  });
-  socket.on('error', (error) => output.destroy(error));
-  socket.on('end', () => output.push(null));
-  return output;
-
-  function resumeLater(): void {
-    waiting = undefined;
-    socket.resume();
+    };
+    this.#socket = new Socket(options);
+    this.#socket.on('error', (error) => this.destroy(error));
+    this.#socket.on('end', () => this.push(null));
   }
 
-  /** What was read, as memory that is not read into again. */
-  function take(length: number): Buffer {
-    const read = buffer.subarray(0, length);
-    if (buffer === shared) {
+  override _read(): void {
+    const wait = this.#buffer === shared ? 0 : this.#readAt + pace - performance.now();
+    if (wait <= 0) this.#socket.resume();
+    else this.#waiting ??= setTimeout(this.#resumeLater, wait);
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    clearTimeout(this.#waiting);
+    if (this.#buffer !== shared) large -= 1;
+    this.#spare = [];
+    this.#socket.destroy();
+    done(error);
+  }
+
+  /** What was read is not used any more: its memory is read into again, in place of work for the collector. */
+  recycle(read: Buffer): void {
+    const { buffer } = read;
+    const isLarge = buffer instanceof ArrayBuffer && buffer.byteLength === largeBytes + usualBytes;
+    if (isLarge && this.#spare.length < mostSpare && !this.destroyed) this.#spare.push(Buffer.from(buffer));
+  }
+
+  readonly #resumeLater = (): void => {
+    this.#waiting = undefined;
+    this.#socket.resume();
+  };
+
+  /** What was read, as memory that is not read into again before it is recycled. */
+  #take(length: number): Buffer {
+    const read = this.#buffer.subarray(0, length);
+    if (this.#buffer === shared) {
       const copy = Buffer.from(read);
-      if (length >= usualBytes && large < mostLarge && setPipeSize(fd, largeBytes)) {
+      if (length >= usualBytes && large < mostLarge && setPipeSize(this.#fd, largeBytes)) {
         large += 1;
-        buffer = largeBuffer();
+        this.#buffer = this.#largeBuffer();
       }
       return copy;
     }
-    if (length < buffer.length / 2) return Buffer.from(read);
-    buffer = largeBuffer();
+    if (length < this.#buffer.length / 2) return Buffer.from(read);
+    this.#buffer = this.#largeBuffer();
     return read;
   }
-}
 
-function largeBuffer(): Buffer<ArrayBuffer> {
-  return Buffer.allocUnsafeSlow(largeBytes + usualBytes);
+  #largeBuffer(): Buffer<ArrayBuffer> {
+    return this.#spare.pop() ?? Buffer.allocUnsafeSlow(largeBytes + usualBytes);
+  }
 }

@@ -14,6 +14,7 @@ import { Screen } from '../pty/screen.ts';
 import type { Terminal } from '../pty/terminal.ts';
 import type { Entry, KeptDirectory, KeptProcess, StartOfProcess } from './kept.ts';
 import { outOfMemoryKills } from './memory.ts';
+import { PipeReader } from './pipe-reader.ts';
 import { type Spawned, spawn } from './spawn.ts';
 import { Spool } from './spool.ts';
 import { forgetTree, killTree, liveProcesses, signalTree, type Tree, workOf } from './tree.ts';
@@ -268,7 +269,8 @@ export class SandboxProcess {
     try {
       for await (const chunk of output) {
         this.#appending++;
-        await Promise.all([this.#screen?.write(chunk), spool.append(chunk)]);
+        const onUnused = output instanceof PipeReader ? () => output.recycle(chunk) : undefined;
+        await Promise.all([this.#screen?.write(chunk), spool.append(chunk, onUnused)]);
         this.#appending--;
       }
     } catch {

@@ -17,7 +17,7 @@ import {
 import { Terminal } from '../pty/terminal.ts';
 import { exitOf } from './exit.ts';
 import { startKilledFirst } from './memory.ts';
-import { pipeReader } from './pipe-reader.ts';
+import { PipeReader } from './pipe-reader.ts';
 import type { Command } from './process.ts';
 import { isTree } from './tree.ts';
 
@@ -57,8 +57,8 @@ function spawnOnPipes(command: Command): Spawned | NodeJS.ErrnoException {
       pid,
       exit,
       stdin: stdin && writer(stdin.writeEnd),
-      stdout: pipeReader(stdout.readEnd),
-      stderr: pipeReader(stderr.readEnd),
+      stdout: new PipeReader(stdout.readEnd),
+      stderr: new PipeReader(stderr.readEnd),
       terminal: undefined,
     };
   } catch (error) {

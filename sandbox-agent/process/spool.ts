@@ -56,6 +56,20 @@ export class OutputGoneError extends Error {
   }
 }
 
+/** Bytes that were written together. */
+interface Chunk {
+  bytes: Buffer;
+  /** Readers that have not said yet that they are done with it. */
+  readers: number;
+  onUnused: (() => void) | undefined;
+}
+
+/** What a reader is given. `release` tells that it is not needed any more; one that does not say so keeps it. */
+export interface Piece {
+  bytes: Buffer;
+  release?: () => void;
+}
+
 interface OpenSegment {
   segment: Segment;
   file: number;
@@ -76,7 +90,7 @@ export class Spool {
   #closed = false;
   #waits = true;
   /** The newest chunks; together they start at byte `#memoryStart`. */
-  #chunks: Buffer[] = [];
+  #chunks: Chunk[] = [];
   #memoryStart = 0;
   #memoryHeld = 0;
   /** On the disk, in their order. There may be something missing between two of them. */
@@ -130,9 +144,12 @@ export class Spool {
     return gaps;
   }
 
-  /** Takes the next bytes; resolves when there is room for more. They must not change afterwards. */
-  async append(chunk: Buffer): Promise<void> {
-    this.#keep(chunk);
+  /**
+   * Takes the next bytes; resolves when there is room for more. They must not change before `onUnused`, which may never be
+   * called.
+   */
+  async append(chunk: Buffer, onUnused?: () => void): Promise<void> {
+    this.#keep(chunk, onUnused);
     this.#memoryHeld += chunk.length;
     this.#total += chunk.length;
     this.#wake();
@@ -198,7 +215,7 @@ export class Spool {
     from: number,
     { holds, rest }: { holds: boolean; rest: boolean },
     signal: AbortSignal,
-  ): AsyncGenerator<Buffer, void, undefined> {
+  ): AsyncGenerator<Piece, void, undefined> {
     const reader: Reader = { at: from, movedAt: Date.now(), holds };
     let open: OpenSegment | undefined;
     this.#readers.add(reader);
@@ -206,13 +223,13 @@ export class Spool {
       for (;;) {
         signal.throwIfAborted();
         if (reader.at < this.#total) {
-          let chunk = this.#inMemory(reader.at);
-          if (!chunk) {
+          let piece = this.#inMemory(reader.at);
+          if (!piece) {
             open = this.#openAt(reader.at, open);
-            chunk = await readSegment(open, reader.at);
+            piece = { bytes: await readSegment(open, reader.at) };
           }
-          yield chunk;
-          reader.at += chunk.length;
+          yield piece;
+          reader.at += piece.bytes.length;
           reader.movedAt = Date.now();
           this.#wake();
         } else if (rest ? this.#complete : this.#ended) {
@@ -229,10 +246,13 @@ export class Spool {
   }
 
   /** A program that prints a character at a time, or a person who types, makes a chunk of each. */
-  #keep(chunk: Buffer): void {
+  #keep(bytes: Buffer, onUnused: (() => void) | undefined): void {
     const last = this.#chunks.at(-1);
-    if (last && last.length + chunk.length <= joinBytes) this.#chunks.splice(-1, 1, Buffer.concat([last, chunk]));
-    else this.#chunks.push(chunk);
+    if (last && last.bytes.length + bytes.length <= joinBytes) {
+      this.#chunks.splice(-1, 1, { bytes: Buffer.concat([last.bytes, bytes]), readers: 0, onUnused: undefined });
+    } else {
+      this.#chunks.push({ bytes, readers: 0, onUnused });
+    }
   }
 
   /**
@@ -241,10 +261,15 @@ export class Spool {
    */
   #forget(bytes: number): void {
     const least = Math.max(bytes, this.#unstoredBytes);
-    for (let first = this.#chunks[0]; first && this.#memoryHeld - first.length >= least; first = this.#chunks[0]) {
+    for (
+      let first = this.#chunks[0];
+      first && this.#memoryHeld - first.bytes.length >= least;
+      first = this.#chunks[0]
+    ) {
       this.#chunks.shift();
-      this.#memoryHeld -= first.length;
-      this.#memoryStart += first.length;
+      this.#memoryHeld -= first.bytes.length;
+      this.#memoryStart += first.bytes.length;
+      if (first.readers === 0) first.onUnused?.();
     }
   }
 
@@ -262,14 +287,22 @@ export class Spool {
     }
   }
 
-  #inMemory(at: number): Buffer | undefined {
+  #inMemory(at: number): Piece | undefined {
     if (at < this.#memoryStart) return undefined;
     let start = this.#memoryStart;
     for (const chunk of this.#chunks) {
-      if (at < start + chunk.length) return chunk.subarray(at - start);
-      start += chunk.length;
+      if (at < start + chunk.bytes.length) {
+        chunk.readers++;
+        return { bytes: chunk.bytes.subarray(at - start), release: () => this.#release(chunk) };
+      }
+      start += chunk.bytes.length;
     }
     return undefined;
+  }
+
+  #release(chunk: Chunk): void {
+    chunk.readers--;
+    if (chunk.readers === 0 && !this.#chunks.includes(chunk)) chunk.onUnused?.();
   }
 
   /** @param open - what the reader has open; of no more use when this returns another one */

@@ -23,6 +23,20 @@ export interface DeliveryOptions {
   onRoom: () => void;
 }
 
+interface Sent {
+  frame: DeliveredFrame;
+  /** The other side has it. */
+  onReceived: (() => void) | undefined;
+}
+
+/** A frame that may have to be sent again. */
+interface Kept {
+  pieces: readonly Uint8Array[];
+  /** With what it takes of memory beside them. */
+  bytes: number;
+  onReceived: (() => void) | undefined;
+}
+
 /**
  * Brings the frames of one side to the other, each once and in order, over as many transports as it takes. Frames are
  * counted, and kept until the other side has acknowledged them: after a break it says how many it has, and gets the rest
@@ -35,14 +49,14 @@ export class Delivery {
   #unackedFrames = 0;
   #unackedBytes = 0;
   #ackTimer: NodeJS.Timeout | undefined;
-  /** Sent and not acknowledged, in pieces, from `#oldest` on. */
-  #kept: Uint8Array[][] = [];
+  /** Sent and not acknowledged, from `#oldest` on. */
+  #kept: (Kept | undefined)[] = [];
   #oldest = 0;
   #keptBytes = 0;
   /** Frames of this side that the other has. */
   #acknowledged = 0;
   /** Those for which there is no room among the kept. */
-  #held: DeliveredFrame[] = [];
+  #held: Sent[] = [];
   #outgoing: Uint8Array[] = [];
   #attached = true;
   #closed = false;
@@ -70,11 +84,20 @@ export class Delivery {
     return this.#kept.length > this.#oldest || this.#held.length > 0;
   }
 
-  /** Payloads are not copied: they must not change afterwards. */
-  send(frame: DeliveredFrame): void {
+  /**
+   * Payloads are not copied: they must not change before `onReceived`, which tells that the other side has them. It may never
+   * be called.
+   */
+  send(frame: DeliveredFrame, onReceived?: () => void): void {
     if (this.#closed) return;
-    if (this.isFull) this.#held.push(frame);
-    else this.#sendNow(frame);
+    const sent = { frame, onReceived };
+    if (this.isFull) this.#held.push(sent);
+    else this.#sendNow(sent);
+  }
+
+  /** A payload that was received is not used any more. */
+  recycle(payload: Uint8Array): void {
+    this.#decoder.recycle(payload);
   }
 
   /**
@@ -107,7 +130,7 @@ export class Delivery {
   resume(received: number): void {
     this.#drop(received - this.#acknowledged);
     this.#attached = true;
-    for (const pieces of this.#kept.slice(this.#oldest)) this.#emit(pieces);
+    for (const kept of this.#kept.slice(this.#oldest)) if (kept) this.#emit(kept.pieces);
     this.#fill();
   }
 
@@ -119,11 +142,12 @@ export class Delivery {
     this.#held = [];
   }
 
-  #sendNow(frame: DeliveredFrame): void {
+  #sendNow({ frame, onReceived }: Sent): void {
     // What is small is copied: a buffer of its own takes several times the memory, and one that it is a part of all of that.
     const pieces = joinSmall(encodeFrame(frame));
-    this.#kept.push(pieces);
-    this.#keptBytes += sizeOf(pieces);
+    const bytes = pieces.reduce((sum, { length }) => sum + length, frameOverhead);
+    this.#kept.push({ pieces, bytes, onReceived });
+    this.#keptBytes += bytes;
     if (this.#attached) this.#emit(pieces);
   }
 
@@ -141,8 +165,10 @@ export class Delivery {
     this.#acknowledged += frames;
     const end = this.#oldest + frames;
     for (; this.#oldest < end; this.#oldest++) {
-      this.#keptBytes -= sizeOf(this.#kept[this.#oldest] ?? []);
-      this.#kept[this.#oldest] = [];
+      const kept = this.#kept[this.#oldest];
+      this.#kept[this.#oldest] = undefined;
+      this.#keptBytes -= kept?.bytes ?? 0;
+      kept?.onReceived?.();
     }
     if (this.#oldest * 2 < this.#kept.length) return;
     this.#kept = this.#kept.slice(this.#oldest);
@@ -153,8 +179,8 @@ export class Delivery {
     const held = this.#held;
     let next = 0;
     for (; next < held.length && this.#keptBytes < limits.unacknowledged; next++) {
-      const frame = held[next];
-      if (frame) this.#sendNow(frame);
+      const sent = held[next];
+      if (sent) this.#sendNow(sent);
     }
     this.#held = held.slice(next);
     if (!this.isFull) this.#options.onRoom();
@@ -180,7 +206,7 @@ export class Delivery {
   }
 
   /** Frames of one turn of the event loop leave together. */
-  #emit(pieces: Uint8Array[]): void {
+  #emit(pieces: readonly Uint8Array[]): void {
     if (this.#outgoing.length === 0) queueMicrotask(() => this.#flush());
     this.#outgoing.push(...pieces);
   }
@@ -225,8 +251,4 @@ function joinSmall(pieces: readonly Uint8Array[]): Uint8Array[] {
   }
   join();
   return joined;
-}
-
-function sizeOf(pieces: readonly Uint8Array[]): number {
-  return pieces.reduce((sum, { length }) => sum + length, frameOverhead);
 }

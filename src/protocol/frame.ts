@@ -29,6 +29,11 @@ const resetReasons: readonly ResetReason[] = ['reset', 'cancelled', 'gone'];
 
 const none = new Uint8Array(0);
 
+/** Smaller payloads cost the collector little. */
+const recycledBytes = 16 * 1024;
+/** As many of the largest as a window holds. */
+const mostSpare = limits.window / limits.data;
+
 /** The frame in one or two pieces; a payload is not copied. */
 export function encodeFrame(frame: Frame): Uint8Array[] {
   switch (frame.kind) {
@@ -68,6 +73,8 @@ export class FrameDecoder {
   /** A payload that comes in pieces. */
   #payload: Uint8Array = none;
   #filled = 0;
+  /** Payloads that nobody uses any more. */
+  #spare: Uint8Array[] = [];
   #error: WireProtocolError | undefined;
 
   /**
@@ -87,7 +94,7 @@ export class FrameDecoder {
         this.#length = this.#checkHeader();
         if (this.#length === 0) yield this.#frame(none);
       } else {
-        if (this.#filled === 0) this.#payload = Buffer.allocUnsafe(this.#length);
+        if (this.#filled === 0) this.#payload = this.#room(this.#length);
         const piece = chunk.subarray(at, at + this.#length - this.#filled);
         this.#payload.set(piece, this.#filled);
         this.#filled += piece.length;
@@ -95,6 +102,19 @@ export class FrameDecoder {
         if (this.#filled === this.#length) yield this.#frame(this.#payload);
       }
     }
+  }
+
+  /** Another payload may be in the memory of this one from now on. */
+  recycle(payload: Uint8Array): void {
+    // What has a small part of its memory would keep all of that.
+    const isAll = payload.length === payload.buffer.byteLength;
+    if (isAll && payload.length >= recycledBytes && this.#spare.length < mostSpare) this.#spare.push(payload);
+  }
+
+  /** Most frames of a stream are of one size: a spare one of another is left to the collector. */
+  #room(length: number): Uint8Array {
+    const spare = this.#spare.pop();
+    return spare?.length === length ? spare : Buffer.allocUnsafe(length);
   }
 
   /** @throws {WireProtocolError} the bytes ended inside a frame */

@@ -201,22 +201,22 @@ export class WireStream {
     return this.#sending === 'open' && !this.#delivery.isFull ? Math.min(this.#sendWindow.available, limits.data) : 0;
   }
 
-  /** Sends bytes that `credit` allowed; they must not change afterwards. */
-  send(chunk: Uint8Array): void {
+  /** Sends bytes that `credit` allowed; they must not change before `onReceived`, which may never be called. */
+  send(chunk: Uint8Array, onReceived?: () => void): void {
     if (this.#sending !== 'open') throw this.#sendError();
     if (chunk.length === 0) return;
     if (chunk.length > this.#sendWindow.available || chunk.length > limits.data) {
       throw new RangeError(`${chunk.length} bytes were sent, ${this.sendable} were granted`);
     }
     this.#sendWindow.take(chunk.length);
-    this.#delivery.send({ kind: 'data', stream: this.id, payload: chunk });
+    this.#delivery.send({ kind: 'data', stream: this.id, payload: chunk }, onReceived);
   }
 
-  /** Sends all of `chunk`, as the reader grants it. */
-  async write(chunk: Uint8Array, signal?: AbortSignal): Promise<void> {
+  /** Sends all of `chunk`, as the reader grants it; `onReceived` as in `send`, for all of it. */
+  async write(chunk: Uint8Array, signal?: AbortSignal, onReceived?: () => void): Promise<void> {
     for (let rest = chunk; rest.length > 0; ) {
       const granted = this.sendable || (await this.credit(signal));
-      this.send(rest.subarray(0, granted));
+      this.send(rest.subarray(0, granted), granted >= rest.length ? onReceived : undefined);
       rest = rest.subarray(granted);
     }
   }
@@ -270,6 +270,11 @@ export class WireStream {
     const chunks = [first];
     for (let chunk = this.#take(); chunk; chunk = this.#take()) chunks.push(chunk);
     return chunks;
+  }
+
+  /** What was read is not used any more: what comes next may take its memory, in place of work for the collector. */
+  recycle(chunk: Uint8Array): void {
+    this.#delivery.recycle(chunk);
   }
 
   /** Reads to the end; leaving early cancels. */

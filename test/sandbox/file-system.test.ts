@@ -325,6 +325,24 @@ test('leaves out what git ignores, when it is asked to', async ({ shared: { fs }
   expect(await fs.exists('all/project/build/out')).toBe(true);
 });
 
+test('brings a file out: whole, or what was there stays', async ({ shared: sandbox }) => {
+  const directory = await temporary();
+  const to = join(directory, 'to');
+  await sandbox.exec('head -c 3000000 /dev/urandom > big; chmod 750 big; ln -sf big link; mkfifo pipe');
+  await sandbox.fs.downloadTo('link', to);
+  expect((await readFile(to)).equals(await sandbox.fs.readFileBuffer('big'))).toBe(true);
+  expect((await stat(to)).mode & 0o7777).toBe(0o750);
+  await sandbox.exec('echo small > big');
+  await expect(sandbox.fs.downloadTo('big', to, { maxBytes: 4_100 })).rejects.toMatchObject({ code: 'copy_limit' });
+  expect((await stat(to)).size).toBe(3_000_000);
+  await sandbox.fs.downloadTo('big', to, { maxBytes: 4_102 });
+  expect(await readFile(to, 'utf8')).toBe('small\n');
+  await expect(sandbox.fs.downloadTo('big', directory)).rejects.toMatchObject({ code: 'EISDIR', path: directory });
+  await expect(sandbox.fs.downloadTo('pipe', to)).rejects.toMatchObject({ code: 'ENOTSUP' });
+  await expect(sandbox.fs.downloadTo('big', join(directory, 'no/to'))).rejects.toMatchObject({ code: 'ENOENT' });
+  expect(await readdir(directory)).toEqual(['to']);
+});
+
 test('brings nothing out that would lead out, and names it', async ({ shared: sandbox }) => {
   const directory = await temporary();
   const to = join(directory, 'to');
@@ -338,7 +356,6 @@ test('brings nothing out that would lead out, and names it', async ({ shared: sa
   }
   await sandbox.exec('rm tree/link; ln -s file tree/link');
   await expect(sandbox.fs.downloadTo('tree', to, { maxBytes: 1_000 })).rejects.toMatchObject({ code: 'copy_limit' });
-  await expect(sandbox.fs.downloadTo('tree/file', to)).rejects.toMatchObject({ code: 'ENOTDIR' });
   await sandbox.fs.downloadTo('tree', to);
   expect(await readlink(join(to, 'link'))).toBe('file');
   // Named as it was given, not by where the copy grows.

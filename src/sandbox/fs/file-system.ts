@@ -39,6 +39,7 @@ import { resolvePath } from '../path.ts';
 import { requestError } from '../request-error.ts';
 import { readable, writable } from '../streams.ts';
 import type { Call, Wire } from '../wire.ts';
+import { downloadFile } from './download-file.ts';
 import { packDirectory } from './pack-directory.ts';
 import { unpackArchive } from './unpack-archive.ts';
 import { Watch } from './watch.ts';
@@ -403,9 +404,10 @@ export class FileSystem {
   }
 
   /**
-   * Brings a directory out of the sandbox, so that it is `hostPath`: whole, or not at all. Nothing is written anywhere
-   * else, whatever the sandbox sends; permissions, links and empty directories come along, owners do not.
-   * @param hostPath - is not there yet, or an empty directory
+   * Brings a directory or a file out of the sandbox, so that it is `hostPath`: whole, or not at all. Nothing is written
+   * anywhere else, whatever the sandbox sends; permissions, links and empty directories come along, owners do not.
+   * @param path - links are followed
+   * @param hostPath - for a directory: is not there yet, or an empty directory; for a file: a file that is there is replaced
    * @param options.maxBytes - the most that it may take of the disk, 4 KiB for each entry included. Default: no limit
    * @throws {UnsafeEntryError} an entry, which it names, would be outside, links to outside, or is a device
    * @throws {CopyLimitError} it is larger than `maxBytes`
@@ -420,8 +422,12 @@ export class FileSystem {
     check('downloadTo', hostPathText, hostPath);
     const at = this.resolve(path);
     if (signal?.aborted) throw abortError(signal.reason);
-    const { kind } = await this.stat(path);
-    if (kind !== 'directory') throw new FileError({ code: 'ENOTDIR', path: at, operation: 'downloadTo' });
+    const { kind, mode } = await this.stat(path);
+    if (kind === 'file') return this.#downloadFile(at, hostPath, { mode, maxBytes }, signal);
+    if (kind !== 'directory') {
+      const detail = 'it is no file or directory';
+      throw new FileError({ code: 'ENOTSUP', path: at, operation: 'downloadTo', detail });
+    }
     // Told of now, and not when all has come.
     if (await holdsSomething(hostPath))
       throw new FileError({ code: 'ENOTEMPTY', path: hostPath, operation: 'downloadTo' });
@@ -501,6 +507,33 @@ export class FileSystem {
   /** The absolute path that a relative one means here. */
   resolve(path: string): string {
     return resolvePath(this.#cwd, path);
+  }
+
+  async #downloadFile(
+    at: string,
+    hostPath: string,
+    options: { mode: number; maxBytes: number | undefined },
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    try {
+      const request = { type: 'fs.read', path: at, start: 0 } as const;
+      const opening = this.#open(request, { send: false, receive: true }, 'ok', signal);
+      opening.catch(ignored);
+      const read = (used: readonly Uint8Array[]) =>
+        explained(opening, 'downloadTo', at, async ({ stream, done }) => {
+          for (const piece of used) stream.recycle(piece);
+          const pieces = await stream.readAll();
+          if (pieces === null) await done; // says whether these were all
+          return pieces;
+        });
+      try {
+        await downloadFile(read, hostPath, options);
+      } finally {
+        opening.then(({ stream }) => stream.cancel(), ignored);
+      }
+    } catch (error) {
+      throw signal?.aborted ? abortError(signal.reason) : hostFailure(error, 'downloadTo', hostPath);
+    }
   }
 
   async #stat(path: string, follow: boolean): Promise<FileStats> {

@@ -9,7 +9,7 @@ import { CopyLimitError, InvalidArchiveError, UnsafeEntryError } from '../errors
 import { type ArchiveEntry, readArchive } from './read-archive.ts';
 
 /** What an entry takes of a disk besides its content, about. */
-const entryBytes = 4_096;
+export const entryBytes = 4_096;
 
 /** What the links of one archive take of the memory, in which they are held until all files are written, about. */
 const maxLinkBytes = 32 * 1024 * 1024;

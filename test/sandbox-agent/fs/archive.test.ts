@@ -9,6 +9,7 @@ import { pack } from '../../../sandbox-agent/fs/pack.ts';
 import { unpack } from '../../../sandbox-agent/fs/unpack.ts';
 import { limits } from '../../../src/protocol/limits.ts';
 import { muxPair } from '../../support/mux-pair.ts';
+import { openFiles } from '../../support/open-files.ts';
 import { test } from './folder.ts';
 import { present, receiving, sending } from './operation.ts';
 
@@ -35,7 +36,6 @@ async function archiveOf(...entries: (Header & { content?: string })[]): Promise
 }
 const gnuTar = (folder: string, options: string[], names: string[] = ['.']) =>
   execFileSync('tar', ['-C', folder, ...options, '-cf', '-', ...names], { maxBuffer: 1e9 });
-const openFiles = async () => (await fs.readdir('/proc/self/fd')).length;
 
 describe('pack', () => {
   test('gives an archive that tar unpacks to the same tree', async ({ folder }) => {
@@ -144,9 +144,8 @@ describe.each([
       await fs.writeFile(`${folder}/tree/closed/inside`, 'x');
       await fs.chmod(`${folder}/tree/closed`, 0o555);
       await fs.utimes(`${folder}/tree/closed`, 2_000_000, 2_000_000);
-      const before = await openFiles();
       await unpacked(gnuTar(`${folder}/tree`, [format ?? '']), `${folder}/deep/to`, 70_001);
-      expect(await openFiles()).toBe(before);
+      expect(await openFiles(folder)).toEqual([]);
       execFileSync('diff', ['-r', '--no-dereference', `${folder}/tree`, `${folder}/deep/to`]);
       const listed = (root: string) =>
         execFileSync('find', ['.', '-mindepth', '1', '-printf', '%p %m %y %l %Ts\n'], { cwd: root, encoding: 'utf8' })
@@ -220,7 +219,6 @@ describe.each([
     await fs.mkdir(`${folder}/to/wrong 1`, { recursive: true });
     await fs.mkdir(`${folder}/to/wrong 2`);
     const files = Array.from({ length: 20 }, (_, number) => ({ name: `file ${number}`, content: 'x' }));
-    const before = await openFiles();
     const archive = await archiveOf(
       ...files,
       { name: 'wrong 1', content: 'x'.repeat(60_000) },
@@ -230,7 +228,7 @@ describe.each([
     const unpacking = unpacked(archive, `${folder}/to`);
     await expect(unpacking).rejects.toMatchObject({ code: 'EISDIR' });
     await expect(unpacking).rejects.toThrow('stopped at "wrong 1"');
-    expect(await openFiles()).toBe(before);
+    expect(await openFiles(folder)).toEqual([]);
     const made = await fs.readdir(`${folder}/to`);
     expect(made.filter((name) => name.startsWith('file'))).toHaveLength(20);
     expect(made.filter((name) => name.startsWith('.'))).toEqual([]);
@@ -286,11 +284,10 @@ describe.each([
     await fs.mkdir(`${folder}/to`);
     await fs.writeFile(`${folder}/outside`, 'untouched');
     await fs.symlink('..', `${folder}/to/found`);
-    const before = await openFiles();
     const archive = await archiveOf({ name: 'before', content: 'x' }, ...entries);
     const unpacking = unpacked(archive, `${folder}/to`);
     await expect(unpacking).rejects.toMatchObject({ code: 'unsafe_entry', entry: entries.at(-1)?.name });
-    expect(await openFiles()).toBe(before);
+    expect(await openFiles(folder)).toEqual([]);
     expect((await fs.readdir(folder)).sort()).toEqual(['outside', 'to']);
     expect(await fs.readFile(`${folder}/to/before`, 'utf8')).toBe('x');
     expect(await fs.readFile(`${folder}/outside`, 'utf8')).toBe('untouched');
@@ -362,7 +359,6 @@ describe.each([
   });
 
   test('refuses what is no archive or ends early, and leaves no part of a file', async ({ folder }) => {
-    const before = await openFiles();
     await expect(unpacked(randomBytes(5_000), `${folder}/to`)).rejects.toMatchObject({ code: 'invalid_tar' });
     const archive = await archiveOf({ name: 'a', content: 'x'.repeat(5_000) });
     await expect(unpacked(archive.subarray(0, 3_000), `${folder}/to`)).rejects.toMatchObject({ code: 'invalid_tar' });
@@ -377,7 +373,7 @@ describe.each([
     );
     await expect(givenUp).rejects.toMatchObject({ code: 'wire_stream' });
     expect(await fs.readdir(`${folder}/to`)).toEqual([]);
-    expect(await openFiles()).toBe(before);
+    expect(await openFiles(folder)).toEqual([]);
     await unpacked(new Uint8Array(0), `${folder}/to`);
   });
 

@@ -4,6 +4,7 @@ import * as fs from 'node:fs/promises';
 import { describe, expect } from 'vitest';
 import { copy } from '../../../sandbox-agent/fs/copy.ts';
 import { rm } from '../../../sandbox-agent/fs/remove.ts';
+import { openFiles } from '../../support/open-files.ts';
 import { test } from './folder.ts';
 import { present } from './operation.ts';
 
@@ -84,10 +85,9 @@ describe('rm', () => {
       await fs.rename(`${folder}/t`, `${above}/t`);
       await fs.rename(`${folder}/above`, `${folder}/t`);
     }
-    const before = (await fs.readdir('/proc/self/fd')).length;
     await remove(`${folder}/t`);
     expect(await fs.readdir(folder)).toEqual([]);
-    expect((await fs.readdir('/proc/self/fd')).length).toBe(before);
+    expect(await openFiles(folder)).toEqual([]);
   });
 });
 

@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, mkdtemp, readdir, readlink, rm, symlink, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { finished } from 'node:stream/promises';
@@ -7,18 +7,13 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { limits } from '../../../src/protocol/limits.ts';
 import { packDirectory } from '../../../src/sandbox/fs/pack-directory.ts';
 import { readArchive } from '../../../src/sandbox/fs/read-archive.ts';
+import { openFiles } from '../../support/open-files.ts';
 
 let folder: string;
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'pack-'));
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
-
-/** Paths below the folder that this process has open. */
-async function openFiles(): Promise<string[]> {
-  const links = (await readdir('/proc/self/fd')).map((fd) => readlink(`/proc/self/fd/${fd}`).catch(() => ''));
-  return (await Promise.all(links)).filter((path) => path.startsWith(folder));
-}
 
 test('packs what is in a directory, not its sockets, with links as links', async () => {
   await mkdir(join(folder, 'a/empty'), { recursive: true });
@@ -79,10 +74,10 @@ test('stops where it is when nobody reads it any more, and closes the file that 
   }
   const tar = packDirectory(folder);
   for await (const _ of tar.iterator({ destroyOnReturn: false })) break;
-  expect(await openFiles()).toHaveLength(1);
+  expect(await openFiles(folder)).toHaveLength(1);
   tar.destroy();
   await finished(tar).catch(() => {}); // it says that it ended too early
-  await expect.poll(openFiles).toEqual([]);
+  await expect.poll(() => openFiles(folder)).toEqual([]);
 });
 
 test('fails when something in it can not be read', async () => {

@@ -70,6 +70,9 @@ export interface Piece {
   release?: () => void;
 }
 
+/** What a spool needs of the directory. */
+type Files = Pick<KeptDirectory, 'bytes' | 'isFull' | 'create' | 'open' | 'remove'>;
+
 interface OpenSegment {
   segment: Segment;
   file: number;
@@ -81,7 +84,7 @@ interface OpenSegment {
  * longer kept.
  */
 export class Spool {
-  readonly #kept: KeptDirectory;
+  readonly #kept: Files;
   readonly #processId: string;
   readonly #output: OutputName;
   #total = 0;
@@ -106,7 +109,7 @@ export class Spool {
   #readers = new Set<Reader>();
   #waiting = new Set<() => void>();
 
-  constructor(kept: KeptDirectory, processId: string, output: OutputName) {
+  constructor(kept: Files, processId: string, output: OutputName) {
     this.#kept = kept;
     this.#processId = processId;
     this.#output = output;

@@ -91,24 +91,27 @@ export const calls: Record<string, (sandbox: Sandbox) => Promise<unknown>> = {
   land: (sandbox) => sandbox.fs.land('c', Readable.from([Buffer.from('{"kind":"end"}\n')])),
   rollback: (sandbox) => sandbox.fs.rollback('c'),
   dropCheckpoint: (sandbox) => sandbox.fs.dropCheckpoint('c'),
-  'download to the host': async (sandbox) => {
-    const folder = await mkdtemp(join(tmpdir(), 'berth-test-fuzz-'));
-    const parent = join(folder, 'parent');
-    await mkdir(parent);
-    try {
-      await sandbox.fs.downloadTo('tree', join(parent, 'tree'), { maxBytes: 1024 * 1024 });
-    } finally {
-      const [beside, made] = await Promise.all([readdir(folder), readdir(parent)]);
-      const links = await linksOut(join(parent, 'tree'));
-      await rm(folder, { recursive: true, force: true });
-      // Not a BerthError: the fuzz fails with it.
-      if (beside.length > 1 || made.some((name) => name !== 'tree') || links.length > 0) {
-        // biome-ignore lint/correctness/noUnsafeFinally: it is what matters, whatever came before
-        throw new Error(`outside of its target: ${[...beside, ...made, ...links]}`);
-      }
-    }
-  },
+  'download of a tree to the host': (sandbox) => downloadTo(sandbox, 'tree'),
+  'download of a file to the host': (sandbox) => downloadTo(sandbox, 'file'),
 };
+
+async function downloadTo(sandbox: Sandbox, name: string): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), 'berth-test-fuzz-'));
+  const parent = join(folder, 'parent');
+  await mkdir(parent);
+  try {
+    await sandbox.fs.downloadTo(name, join(parent, name), { maxBytes: 1024 * 1024 });
+  } finally {
+    const [beside, made] = await Promise.all([readdir(folder), readdir(parent)]);
+    const links = await linksOut(join(parent, name));
+    await rm(folder, { recursive: true, force: true });
+    // Not a BerthError: the fuzz fails with it.
+    if (beside.length > 1 || made.some((one) => one !== name) || links.length > 0) {
+      // biome-ignore lint/correctness/noUnsafeFinally: it is what matters, whatever came before
+      throw new Error(`outside of its target: ${[...beside, ...made, ...links]}`);
+    }
+  }
+}
 
 async function linksOut(root: string): Promise<string[]> {
   const entries = await readdir(root, { recursive: true, withFileTypes: true }).catch(() => []);

@@ -53,24 +53,36 @@ class BreakingPair {
   }
 }
 
+let reused = 0;
 const byteAt = (id: number, at: number) => (at * 31 + (at >> 8) * 7 + id) & 0xff;
 
+/** What the other side has is used for something else at once. */
 async function write(stream: WireStream, pieces: number[]): Promise<void> {
   let at = 0;
   for (const piece of pieces) {
-    await stream.write(Uint8Array.from({ length: piece }, (_, index) => byteAt(stream.id, at + index)));
+    const bytes = Uint8Array.from({ length: piece }, (_, index) => byteAt(stream.id, at + index));
+    let timesReceived = 0;
+    await stream.write(bytes, undefined, () => {
+      timesReceived += 1;
+      if (timesReceived > 1) expect.fail('memory was given back twice');
+      bytes.fill(0xee);
+      reused += 1;
+    });
     at += piece;
   }
   stream.end();
 }
 
+/** Each chunk is looked at when more has come, and given back then. */
 async function read(stream: WireStream): Promise<number> {
   let at = 0;
   for await (const chunk of stream) {
+    await turn();
     for (const byte of chunk) {
       if (byte !== byteAt(stream.id, at)) expect.fail(`wrong byte at ${at} of stream ${stream.id}`);
       at += 1;
     }
+    stream.recycle(chunk);
   }
   return at;
 }
@@ -121,6 +133,7 @@ test('every stream and message arrives whole, once and in order, wherever the tr
     { numRuns: Number(process.env.FUZZ_RUNS ?? 60) },
   );
   expect(cuts).toBeGreaterThan(0);
+  expect(reused).toBeGreaterThan(0);
 });
 
 test('a side that acknowledges nothing stops the other, which then keeps no more than the limit', async () => {

@@ -122,6 +122,29 @@ describe('FrameDecoder', () => {
     expect(decode(data(limits.data + 1).subarray(0, frameHeaderBytes), []).error).toContain('a data frame of');
   });
 
+  test('uses memory again that was given back, and no other', () => {
+    const decoder = new FrameDecoder();
+    const next = (value: number, length = limits.data) => {
+      const payload = new Uint8Array(length).fill(value);
+      const [frame] = decoder.push(bytesOf([{ kind: 'data', stream: 1, payload }]));
+      return frame && 'payload' in frame ? frame.payload : expect.fail('there is no frame');
+    };
+    const [kept, given] = [next(1), next(2)];
+    decoder.recycle(given);
+    const third = next(3);
+    expect(third.buffer).toBe(given.buffer);
+    expect(third.every((byte) => byte === 3)).toBe(true);
+    // It is given back once, and used once.
+    expect(next(4).buffer).not.toBe(third.buffer);
+    expect(kept.every((byte) => byte === 1)).toBe(true);
+    // What is of another length, or a part of something.
+    decoder.recycle(third);
+    expect(next(5, limits.data - 1)).toHaveLength(limits.data - 1);
+    decoder.recycle(kept.subarray(1));
+    decoder.recycle(kept.subarray(0, 20_000));
+    expect(next(6).buffer).not.toBe(kept.buffer);
+  });
+
   test.for<[what: string, bytes: number[]]>([
     ['an unknown kind', [7, 0, 0, 0, 1, 0, 0, 0, 0]],
     ['kind 0', [0, 0, 0, 0, 1, 0, 0, 0, 0]],

@@ -1,3 +1,5 @@
+import { mkdtemp, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Docker from 'dockerode';
 import { execa } from 'execa';
@@ -59,6 +61,27 @@ describe('a full disk', () => {
     expect(await sandbox.fs.readdir('.')).toEqual(['file']);
     await sandbox.fs.writeFile('file', 'new');
     expect(await sandbox.fs.readFile('file')).toBe('new');
+  });
+
+  test.skipIf(!isRoot)('of the host: a file that is brought out replaces nothing', async ({ sandbox }) => {
+    const directory = await mkdtemp(join(tmpdir(), 'berth-test-full-'));
+    await execa('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', directory]);
+    onTestFinished(async () => {
+      await execa('umount', ['-l', directory]);
+      await rmdir(directory);
+    });
+    const file = join(directory, 'file');
+    await writeFile(file, 'old');
+    await sandbox.exec('head -c 3000000 /dev/urandom > large; echo new > small');
+    await expect(sandbox.fs.downloadTo('large', file)).rejects.toMatchObject({
+      name: 'FileError',
+      code: 'ENOSPC',
+      path: file,
+    });
+    expect(await readdir(directory)).toEqual(['file']);
+    expect(await readFile(file, 'utf8')).toBe('old');
+    await sandbox.fs.downloadTo('small', file);
+    expect(await readFile(file, 'utf8')).toBe('new\n');
   });
 
   test.skipIf(!isRoot)(

@@ -289,6 +289,7 @@ test('lists a directory bit by bit', async ({ shared: sandbox }) => {
 test('ends a long call when it is told to, inside too', async ({ shared: sandbox }) => {
   await sandbox.exec('mkdir -p tree/a tree/b && cd tree/a && seq 5000 | xargs touch && truncate -s 3G ../b/large');
   const { fs } = sandbox;
+  const directory = await temporary();
   const calls: Record<string, (signal: AbortSignal) => Promise<unknown>> = {
     glob: (signal) => fs.glob('no-such', { path: '/usr', signal }),
     grep: (signal) => fs.grep('no such', { signal }),
@@ -296,20 +297,22 @@ test('ends a long call when it is told to, inside too', async ({ shared: sandbox
     upload: (signal) => fs.upload(new Readable({ read() {} }), 'up', { signal }),
     copy: (signal) => fs.copy('tree', 'copy', { signal }),
     download: (signal) => pipeline(fs.download('tree', { signal }), createHash('sha256')),
-    downloadTo: async (signal) => fs.downloadTo('tree', join(await temporary(), 'to'), { signal }),
+    'downloadTo of a tree': (signal) => fs.downloadTo('tree', join(directory, 'tree'), { signal }),
+    'downloadTo of a file': (signal) => fs.downloadTo('tree/b/large', join(directory, 'file'), { signal }),
     rm: (signal) => fs.rm('tree/a', { recursive: true, signal }),
   };
   for (const [name, call] of Object.entries(calls)) {
     const stop = new AbortController();
     const rejected = expect(call(stop.signal), name).rejects.toMatchObject({ name: 'AbortError' });
     // These take seconds; the others could be over.
-    if (['upload', 'copy', 'download', 'downloadTo'].includes(name)) await fs.exists('tree');
+    if (/^(upload|copy|download)/.test(name)) await fs.exists('tree');
     stop.abort(new Error('enough'));
     await rejected;
     await expect(call(stop.signal), name).rejects.toMatchObject({ name: 'AbortError' });
   }
   expect(await fs.exists('copy')).toBe(false);
   expect((await fs.readdir('.')).filter((name) => name.startsWith('.berth'))).toEqual([]);
+  expect(await readdir(directory)).toEqual([]);
 });
 
 test('leaves out what git ignores, when it is asked to', async ({ shared: { fs } }) => {
@@ -353,6 +356,15 @@ test('brings a file out: whole, or what was there stays', async ({ shared: sandb
   await expect(sandbox.fs.downloadTo('pipe', to)).rejects.toMatchObject({ code: 'ENOTSUP' });
   await expect(sandbox.fs.downloadTo('big', join(directory, 'no/to'))).rejects.toMatchObject({ code: 'ENOENT' });
   expect(await readdir(directory)).toEqual(['to']);
+});
+
+test('brings a file and a directory out to the longest names that there are', async ({ shared: sandbox }) => {
+  const directory = await temporary();
+  const [file, tree] = ['f'.repeat(255), 't'.repeat(255)];
+  await sandbox.exec('echo x > file; mkdir tree');
+  await sandbox.fs.downloadTo('file', join(directory, file));
+  await sandbox.fs.downloadTo('tree', join(directory, tree));
+  expect((await readdir(directory)).sort()).toEqual([file, tree]);
 });
 
 test('brings nothing out that would lead out, and names it', async ({ shared: sandbox }) => {

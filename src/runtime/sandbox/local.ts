@@ -1,10 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { chmod, lstat, mkdir, readdir, readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { setImmediate as immediate, setTimeout as sleep } from 'node:timers/promises';
 import { abortError } from '../../errors.ts';
+import { partBeside } from '../../sandbox/fs/part-beside.ts';
 import { defaultMaxOutput, NewestOutput } from '../../sandbox/process/newest-output.ts';
 import type { ExecResult } from '../../sandbox/process/result.ts';
 import { after } from '../after.ts';
@@ -251,7 +251,7 @@ async function replace(path: string, content: string | Uint8Array): Promise<void
   if (named && !old?.isFile()) return writeFile(path, content);
   const file = old ? await realpath(path) : path;
   if (!old) await mkdir(dirname(file), { recursive: true });
-  const part = `${dirname(file)}/.berth-${randomUUID()}.part`;
+  const part = partBeside(file);
   try {
     await writeFile(part, content, { flag: 'wx' });
     if (old) await chmod(part, old.mode & 0o7777);

@@ -1,7 +1,6 @@
-import { randomBytes } from 'node:crypto';
 import { type FileHandle, lstat, open, rename, rm } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
 import { CopyLimitError, FileError } from '../errors.ts';
+import { partBeside } from './part-beside.ts';
 import { entryBytes } from './unpack-archive.ts';
 
 type Pieces = readonly Uint8Array[];
@@ -27,7 +26,7 @@ export async function downloadFile(
   { mode, maxBytes = Number.POSITIVE_INFINITY }: DownloadOptions,
 ): Promise<void> {
   await refuseOther(target);
-  const part = join(dirname(target), `.${basename(target)}.${randomBytes(6).toString('hex')}.part`);
+  const part = partBeside(target);
   const file = await open(part, 'wx', 0o600);
   try {
     try {

@@ -1,11 +1,11 @@
-import { randomBytes } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
 import { chmod, mkdir, rename, rm, symlink } from 'node:fs/promises';
-import { basename, dirname, join, normalize } from 'node:path';
+import { dirname, join, normalize } from 'node:path';
 import { addAbortSignal, type Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { bytesOfName, hasEscapes } from '../../protocol/names.ts';
 import { CopyLimitError, InvalidArchiveError, UnsafeEntryError } from '../errors.ts';
+import { partBeside } from './part-beside.ts';
 import { type ArchiveEntry, readArchive } from './read-archive.ts';
 
 /** What an entry takes of a disk besides its content, about. */
@@ -41,7 +41,7 @@ export async function unpackArchive(
   target: string,
   { maxBytes = Number.POSITIVE_INFINITY, refuseLinks = false, signal }: UnpackOptions = {},
 ): Promise<UnpackedArchive> {
-  const part = join(dirname(target), `.${basename(target)}.${randomBytes(6).toString('hex')}.part`);
+  const part = partBeside(target);
   await mkdir(part, { mode: 0o700 });
   try {
     if (signal) addAbortSignal(signal, tar);

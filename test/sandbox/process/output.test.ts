@@ -1,4 +1,7 @@
+import { createHash } from 'node:crypto';
+import type { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
+import { setTimeout as wait } from 'node:timers/promises';
 import Docker from 'dockerode';
 import { describe, expect, onTestFinished } from 'vitest';
 import { OutputGoneError, ProcessKeyConflictError } from '../../../src/sandbox/errors.ts';
@@ -42,6 +45,25 @@ test('a reader that never reads on holds up neither the process nor its end', as
     stdout: '\0'.repeat(10),
     stdoutBytes: 80_000_000,
   });
+});
+
+test('output that repeats nothing is exact for each of several readers, fast, slow and late', async ({
+  shared: sandbox,
+}) => {
+  const { stdout: sum } = await sandbox.exec('head -c 50000000 /dev/urandom > random; sha256sum < random');
+  const hash = async (output: Readable, isSlow: boolean) => {
+    const digest = createHash('sha256');
+    for await (const chunk of output) {
+      digest.update(chunk);
+      if (isSlow) await wait(5);
+    }
+    return `${digest.digest('hex')}  -\n`;
+  };
+  const process = await sandbox.spawn('cat random', { backpressure: true });
+  const slow = await sandbox.attach(process.id, { backpressure: true });
+  expect(await Promise.all([hash(process.stdout, false), hash(slow.stdout, true)])).toEqual([sum, sum]);
+  const late = await sandbox.attach(process.id);
+  expect(await hash(late.stdout, false)).toBe(sum);
 });
 
 /** What is kept of processes has only so much room from now on. The container is made anew: no option asks for that. */

@@ -14,6 +14,7 @@ import { parts } from './fs/part.ts';
 import { hasCode } from './fs/path.ts';
 import { asRoot, findIdentity, type Identity, restAs } from './identity.ts';
 import { Lifetime } from './lifetime.ts';
+import { nameLoopback } from './network/names.ts';
 import { Network } from './network/network.ts';
 import { takeExits } from './process/exit.ts';
 import { KeptDirectory } from './process/kept.ts';
@@ -65,6 +66,7 @@ function start(): void {
   const { user, cwd, env, ...times } = settings(assigned);
   const identity = findIdentity(user);
   const isThere = makeWorkingDirectory(cwd, identity);
+  nameLoopback();
   const network = new Network();
   let isFree = setting('BERTH_POOL') !== '' && !assigned;
   const sandbox: Sandbox = {

@@ -1,10 +1,14 @@
 import type { Socket } from 'node:dgram';
-import { closeSync, constants, openSync, writeSync } from 'node:fs';
+import { closeSync, constants, lstatSync, openSync, writeSync } from 'node:fs';
 import type { NetworkServe } from '../../src/protocol/network.ts';
 import { RequestError } from '../errors.ts';
+import { hasCode } from '../fs/path.ts';
 import { asRoot } from '../identity.ts';
+import { replaceSmallFile } from '../small-file.ts';
 import { answer, type Question, readQuestion } from './dns.ts';
 
+const resolverFile = '/etc/resolv.conf';
+const hostsFile = '/etc/hosts';
 const dnsPort = 53;
 /** Seconds that an address may be remembered: it stays that of its name for as long as the sandbox-agent runs. */
 const ttl = 60;
@@ -83,20 +87,38 @@ export class Names {
 
 /** Engines write that of their machine there, if any, which nobody reaches from here. */
 function useAsNameServer(): void {
+  const text = 'nameserver 127.0.0.1\noptions timeout:1 attempts:1\n';
   try {
     asRoot(() => {
-      // A command that is root may have put anything there: neither a link is followed, nor a FIFO waited for.
-      const flags =
-        constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-      const file = openSync('/etc/resolv.conf', flags, 0o644);
       try {
-        writeSync(file, 'nameserver 127.0.0.1\noptions timeout:1 attempts:1\n');
-      } finally {
-        closeSync(file);
+        replaceSmallFile(resolverFile, text);
+      } catch (error) {
+        if (!hasCode(error, 'EBUSY')) throw error;
+        writeMounted(resolverFile, text);
       }
     });
   } catch (error) {
     // Programs that know proxies do without; the others find no name.
-    console.error('/etc/resolv.conf can’t be written:', error);
+    console.error(`${resolverFile} can’t be written:`, error);
+  }
+}
+
+/** What an engine has mounted there can't be replaced. */
+function writeMounted(path: string, text: string): void {
+  const file = openSync(path, constants.O_WRONLY | constants.O_TRUNC | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  try {
+    writeSync(file, text);
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** To be called as root. Engines do it only for a container with a network; what one has put there stays. */
+export function nameLoopback(): void {
+  try {
+    if (lstatSync(hostsFile, { throwIfNoEntry: false })?.size) return;
+    replaceSmallFile(hostsFile, '127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n');
+  } catch (error) {
+    console.error(`${hostsFile} can’t be written:`, error);
   }
 }

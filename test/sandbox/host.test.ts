@@ -1,4 +1,4 @@
-import { chown, mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises';
+import { chown, mkdir, mkdtemp, readdir, readlink, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { PassThrough } from 'node:stream';
@@ -32,6 +32,17 @@ describe('create', () => {
       PidsLimit: 1_024,
     });
     expect(Config.Labels).toMatchObject({ 'berth.sandbox': sandbox.id, 'berth.host': expect.any(String) });
+  });
+
+  test('has its own loopback and nothing else of a network, and a name for that', async ({ sandbox }) => {
+    const { stdout } = await sandbox.exec('ls /sys/class/net; tail -n +2 /proc/net/route; getent hosts localhost');
+    expect(stdout).toMatch(/^lo\n(127\.0\.0\.1|::1) +localhost.*\n$/);
+    const server =
+      'import socket; s = socket.create_server(("127.0.0.1", 80)); socket.create_connection(("localhost", 80))';
+    expect(await sandbox.exec(['python3', '-c', server])).toMatchObject({ exitCode: 0 });
+    expect((await sandbox.exec('readlink /proc/self/ns/net')).stdout.trim()).not.toBe(
+      await readlink('/proc/self/ns/net'),
+    );
   });
 
   test('says of a taken id how to connect to it', async ({ host, sandbox }) => {

@@ -55,6 +55,7 @@ test('busybox, without PATH and with an entry point that fails: a shell until th
   expect((await sandbox.exec('echo $0; pwd; id -u')).stdout).toBe('/bin/sh\n/workspace\n0\n');
   expect((await sandbox.exec('echo in', { login: true, umask: 0o027 })).stdout).toBe('in\n');
   expect((await sandbox.exec(['busybox', 'env'])).stdout).toMatch(/^PATH=.*:\/bin$/m);
+  expect((await sandbox.exec(['busybox', 'head', '-n', '1', '/etc/hosts'])).stdout).toBe('127.0.0.1\tlocalhost\n');
   await sandbox.exec(['/bin/busybox', 'rm', '/bin/sh']);
   expect(await sandbox.exec('true')).toMatchObject({ exitCode: 127 });
   expect((await sandbox.exec(['/bin/busybox', 'echo', 'without a shell'])).stdout).toBe('without a shell\n');

@@ -9,7 +9,7 @@ import { pack } from 'tar-stream';
 import { agentGroup } from '../../protocol/socket.ts';
 import { AgentBundleMissingError, ContainerStartError } from '../errors.ts';
 import { ensureBaseImage } from './base-image.ts';
-import { agentCommand, compileCache } from './create.ts';
+import { agentCommand, compileCache, loopbackOnly } from './create.ts';
 import { statusOf } from './failure.ts';
 
 /** On volumes of sandbox-agents and on the containers that fill them. */
@@ -185,6 +185,7 @@ async function copyRuntime(
   const container = await docker.createContainer({
     ...common,
     Entrypoint: ['/bin/sh', '-c', fillScript],
+    ...loopbackOnly,
     HostConfig: {
       NetworkMode: 'none',
       Ulimits: fill.ulimits,

@@ -95,6 +95,13 @@ async function labelsOf(docker: Docker, name: string): Promise<Record<string, st
   }
 }
 
+/**
+ * For a container with `NetworkMode: 'none'`. Docker before 28 starts itself once more in each, for a network with nothing in
+ * it: more than half the time of a start. So there is no such network, but the kernel's: a namespace with its loopback. The
+ * engine then makes no /etc/hosts and no /etc/resolv.conf.
+ */
+export const loopbackOnly = { NetworkDisabled: true } as const;
+
 function containerConfig(
   name: string,
   spec: ContainerSpec,
@@ -124,6 +131,7 @@ function containerConfig(
       compileCache,
       inherited: image.inherited.env,
     }),
+    ...loopbackOnly,
     Healthcheck: { Test: ['NONE'] },
     StopSignal: 'SIGTERM',
     StopTimeout: 1,

@@ -2,6 +2,7 @@ import type Docker from 'dockerode';
 import { keptDirectory, partsName, wireDirectory } from '../../protocol/socket.ts';
 import type { FrozenFiles } from '../engine.ts';
 import { EngineError } from '../errors.ts';
+import { loopbackOnly } from './create.ts';
 import { statusOf, withoutHeaders } from './failure.ts';
 import { labelFilter } from './find.ts';
 import { partsBytes } from './finish-parts.ts';
@@ -149,6 +150,7 @@ async function runCopy(
     WorkingDir: '/',
     Env: ['LC_ALL=C'],
     Labels: { ...labels, ...copyLabel },
+    ...loopbackOnly,
     HostConfig: {
       NetworkMode: 'none',
       CapDrop: ['ALL'],

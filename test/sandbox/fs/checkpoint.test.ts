@@ -181,7 +181,7 @@ describe('a conflict', () => {
 
 describe('what can not be put in its place', () => {
   test('is a FileError that names it, and all is as it was', async ({ host }) => {
-    // The engine mounts /etc/hosts: it can be written to, and neither renamed nor replaced.
+    // The engine mounts /etc/hostname: it can be written to, and neither renamed nor replaced.
     await using one = await host.create({ user: 'root' });
     await using other = await host.create({ user: 'root' });
     await run(other, 'mkdir -p /etc/a/b /etc/zz; echo x > /etc/a/b/file; echo x > /etc/zz/file; chmod 500 /etc/zz');
@@ -189,16 +189,16 @@ describe('what can not be put in its place', () => {
     for (const sandbox of [one, other]) await sandbox.fs.checkpoint('etc', '/etc', { copy: true });
     const before = await shown(other, '/etc');
     const change = `cd /etc; rm -r a; chmod 700 zz; rm zz/file; echo y > zz/new; mkdir -p b/c; echo y > b/c/file
-      ln -s x b/link; echo y > passwd-; echo '# y' >> hosts; echo y > z`;
+      ln -s x b/link; echo y > passwd-; echo y >> hostname; echo y > z`;
     await run(one, change);
     const landing = expect(other.fs.land('etc', one.fs.packChanges('etc'))).rejects;
     await landing.toThrow(FileError);
-    await landing.toMatchObject({ code: 'EBUSY', path: '/etc/hosts', operation: 'land' });
+    await landing.toMatchObject({ code: 'EBUSY', path: '/etc/hostname', operation: 'land' });
     expect(await shown(other, '/etc')).toBe(before);
     expect((await buffer(other.fs.packChanges('etc'))).toString()).toBe('{"kind":"end"}\n');
     await run(other, change);
     const changed = await shown(other, '/etc');
-    await expect(other.fs.rollback('etc')).rejects.toMatchObject({ code: 'EBUSY', path: '/etc/hosts' });
+    await expect(other.fs.rollback('etc')).rejects.toMatchObject({ code: 'EBUSY', path: '/etc/hostname' });
     expect(await shown(other, '/etc')).toBe(changed);
     expect(await other.fs.readdir('/etc')).not.toContainEqual(expect.stringMatching(/berth/));
   });

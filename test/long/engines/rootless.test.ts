@@ -50,14 +50,14 @@ describe.skipIf(reasonToSkipRootless !== undefined).each(Object.entries(engines)
       testSandboxes(
         () => opened.host,
         (id) => opened.wireOf(id),
-        { wire: 'unix' },
+        { wire: 'unix', canPause: isCgroup2 },
       );
     });
     describe('over its stream', () => {
       testSandboxes(
         () => openedByRoot.host,
         (id) => openedByRoot.wireOf(id),
-        { wire: 'exec' },
+        { wire: 'exec', canPause: isCgroup2 },
       );
     });
 

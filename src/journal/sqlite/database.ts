@@ -145,9 +145,11 @@ export class Database {
 
   /** Whether nothing is in it yet. */
   #isNew(): boolean {
+    // In this order: another process may be just making it, which gives it its id first, and then tables.
+    const isEmpty = !this.get('SELECT 1 FROM sqlite_schema LIMIT 1');
     const id = this.#number('application_id');
     if (id === applicationId) return false;
-    if (id === 0 && !this.get('SELECT 1 FROM sqlite_schema LIMIT 1')) return true;
+    if (id === 0 && isEmpty) return true;
     throw notAStore(this.#path);
   }
 

@@ -222,7 +222,8 @@ function openConnection(id: string, sandbox: Sandbox): Connection {
     if (attached !== socket) return;
     try {
       mux.receive(bytes);
-      if (mux.unsent > limits.unsent) throw new WireProtocolError('answers that were asked for were not acknowledged');
+      if (mux.unsentBytes > limits.unsent)
+        throw new WireProtocolError('answers that were asked for were not acknowledged');
     } catch (error) {
       // The host is not of this protocol, or wrong: nothing that follows can be trusted to mean what it says.
       console.error(error);

@@ -57,6 +57,7 @@ export class Delivery {
   #acknowledged = 0;
   /** Those for which there is no room among the kept. */
   #held: Sent[] = [];
+  #heldBytes = 0;
   #outgoing: Uint8Array[] = [];
   #attached = true;
   #closed = false;
@@ -74,9 +75,9 @@ export class Delivery {
     return this.#keptBytes >= limits.unacknowledged || this.#held.length > 0;
   }
 
-  /** Frames that wait for room. */
-  get held(): number {
-    return this.#held.length;
+  /** Bytes of frames that wait for room, with what each takes of memory beside its payload. */
+  get heldBytes(): number {
+    return this.#heldBytes;
   }
 
   /** Something that was sent is not acknowledged. */
@@ -91,8 +92,12 @@ export class Delivery {
   send(frame: DeliveredFrame, onReceived?: () => void): void {
     if (this.#closed) return;
     const sent = { frame, onReceived };
-    if (this.isFull) this.#held.push(sent);
-    else this.#sendNow(sent);
+    if (this.isFull) {
+      this.#held.push(sent);
+      this.#heldBytes += bytesOf(frame);
+    } else {
+      this.#sendNow(sent);
+    }
   }
 
   /** A payload that was received is not used any more. */
@@ -140,6 +145,7 @@ export class Delivery {
     this.#kept = [];
     this.#oldest = 0;
     this.#held = [];
+    this.#heldBytes = 0;
   }
 
   #sendNow({ frame, onReceived }: Sent): void {
@@ -180,7 +186,9 @@ export class Delivery {
     let next = 0;
     for (; next < held.length && this.#keptBytes < limits.unacknowledged; next++) {
       const sent = held[next];
-      if (sent) this.#sendNow(sent);
+      if (!sent) continue;
+      this.#heldBytes -= bytesOf(sent.frame);
+      this.#sendNow(sent);
     }
     this.#held = held.slice(next);
     if (!this.isFull) this.#options.onRoom();
@@ -227,6 +235,10 @@ export class Delivery {
     }
     if (bytes > 0) this.#options.send(message);
   }
+}
+
+function bytesOf(frame: DeliveredFrame): number {
+  return frameOverhead + ('payload' in frame ? frame.payload.length : 0);
 }
 
 function joinSmall(pieces: readonly Uint8Array[]): Uint8Array[] {

@@ -28,8 +28,8 @@ export const limits = {
   window: 2 * MiB,
   /** What one side keeps of what it sent, until the other side says that it has it; then it waits. */
   unacknowledged: 16 * MiB,
-  /** Frames that the sandbox-agent has no room for beyond that (a number): its host asks, and takes no answers. */
-  unsent: 65_536,
+  /** What the sandbox-agent has to send beyond that: its host asks, and takes no answers. */
+  unsent: 32 * MiB,
   /** PATH_MAX of Linux. */
   path: 4_096,
   /** MAX_ARG_STRLEN of Linux, without the NUL: one argument, or one `NAME=value` of the environment. */

@@ -51,9 +51,9 @@ export class Mux {
     return this.#streams.size === 0 && !this.#delivery.isOwing;
   }
 
-  /** Frames that wait until the other side acknowledges others. */
-  get unsent(): number {
-    return this.#delivery.held;
+  /** Bytes that wait until the other side acknowledges others. */
+  get unsentBytes(): number {
+    return this.#delivery.heldBytes;
   }
 
   /** Frames that have come, over all transports: what the other side is told when it is joined again. */

@@ -17,6 +17,9 @@ const libc = dlopen(null, {
   ioctl: { arguments: ['i32', 'i64', 'buffer'], return: 'i32' },
   fcntl: { arguments: ['i32', 'i32', 'i64'], return: 'i32' },
   malloc_trim: { arguments: ['i64'], return: 'i32' },
+  socket: { arguments: ['i32', 'i32', 'i32'], return: 'i32' },
+  setsockopt: { arguments: ['i32', 'i32', 'i32', 'buffer', 'i32'], return: 'i32' },
+  bind: { arguments: ['i32', 'buffer', 'i32'], return: 'i32' },
   pipe2: { arguments: ['buffer', 'i32'], return: 'i32' },
   posix_spawn: { arguments: ['buffer', 'buffer', 'buffer', 'buffer', 'buffer', 'buffer'], return: 'i32' },
   posix_spawn_file_actions_init: { arguments: ['buffer'], return: 'i32' },
@@ -122,6 +125,32 @@ export function makePipe(): { readEnd: number; writeEnd: number } {
     throw Object.assign(new Error('no descriptors are left'), { code: 'EMFILE' });
   }
   return { readEnd: ends[0] ?? -1, writeEnd: ends[1] ?? -1 };
+}
+
+const afInet = 2;
+const sockStream = 1;
+const solSocket = 1;
+const soReuseAddress = 2;
+
+/**
+ * A socket of TCP at an IPv4 address, to listen with. For an address, too, Node first has its resolver read /etc/resolv.conf and
+ * /etc/nsswitch.conf, and waits: a FIFO, which a command that is root may have put there, would hold the sandbox-agent for ever.
+ * @throws the address is taken, say
+ */
+export function bindTcp(address: string, port: number): number {
+  const socket = libc.socket(afInet, sockStream | oCloexec, 0);
+  if (socket < 0) throw new Error('no descriptors are left');
+  // In memory of its own, which does not move. ip(7)
+  const place = new DataView(new ArrayBuffer(16));
+  place.setUint16(0, afInet, true);
+  place.setUint16(2, port);
+  for (const [index, byte] of address.split('.').entries()) place.setUint8(4 + index, Number(byte));
+  const on = new DataView(new ArrayBuffer(4));
+  on.setInt32(0, 1, true);
+  libc.setsockopt(socket, solSocket, soReuseAddress, new Uint8Array(on.buffer), on.byteLength);
+  if (libc.bind(socket, new Uint8Array(place.buffer), place.byteLength) === 0) return socket;
+  closeSync(socket);
+  throw new Error('the address is in use');
 }
 
 const fSetPipeSize = 1_031;

@@ -1,4 +1,4 @@
-import type { Socket } from 'node:dgram';
+import type { Socket, SocketOptions } from 'node:dgram';
 import { closeSync, constants, lstatSync, openSync, writeSync } from 'node:fs';
 import type { NetworkServe } from '../../src/protocol/network.ts';
 import { RequestError } from '../errors.ts';
@@ -38,9 +38,10 @@ export class Names {
 
   /** @param allowed - looked at for each question */
   static open(listen: Listen, allowed: () => NetworkServe['names']): Promise<Names> {
-    useAsNameServer();
     return new Promise((resolve, reject) => {
-      const socket = process.getBuiltinModule('node:dgram').createSocket('udp4');
+      // Without the resolver of Node: see `bindTcp`.
+      const lookup: SocketOptions['lookup'] = (address, _options, callback) => callback(null, address, 4);
+      const socket = process.getBuiltinModule('node:dgram').createSocket({ type: 'udp4', lookup });
       socket.once('error', (error) => {
         reject(new RequestError('EADDRINUSE', `no name server can listen: ${error.message}`));
       });
@@ -85,31 +86,16 @@ export class Names {
   }
 }
 
-/** Engines write that of their machine there, if any, which nobody reaches from here. */
-function useAsNameServer(): void {
-  const text = 'nameserver 127.0.0.1\noptions timeout:1 attempts:1\n';
+/**
+ * Has programs ask the name server of the sandbox-agent. Engines write that of their machine there, if any, which nobody
+ * reaches from here, and a rollback what was there before.
+ */
+export function useNameServer(): void {
   try {
-    asRoot(() => {
-      try {
-        replaceSmallFile(resolverFile, text);
-      } catch (error) {
-        if (!hasCode(error, 'EBUSY')) throw error;
-        writeMounted(resolverFile, text);
-      }
-    });
+    asRoot(() => put(resolverFile, 'nameserver 127.0.0.1\noptions timeout:1 attempts:1\n'));
   } catch (error) {
     // Programs that know proxies do without; the others find no name.
     console.error(`${resolverFile} can’t be written:`, error);
-  }
-}
-
-/** What an engine has mounted there can't be replaced. */
-function writeMounted(path: string, text: string): void {
-  const file = openSync(path, constants.O_WRONLY | constants.O_TRUNC | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  try {
-    writeSync(file, text);
-  } finally {
-    closeSync(file);
   }
 }
 
@@ -117,8 +103,25 @@ function writeMounted(path: string, text: string): void {
 export function nameLoopback(): void {
   try {
     if (lstatSync(hostsFile, { throwIfNoEntry: false })?.size) return;
-    replaceSmallFile(hostsFile, '127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n');
+    put(hostsFile, '127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n');
   } catch (error) {
     console.error(`${hostsFile} can’t be written:`, error);
+  }
+}
+
+function put(path: string, text: string): void {
+  try {
+    replaceSmallFile(path, text);
+  } catch (error) {
+    // What an engine has mounted can't be replaced, and neither can what is in a directory that is not root's; it can be
+    // written to, as it is root's.
+    if (!hasCode(error, 'EBUSY') && !hasCode(error, 'EACCES')) throw error;
+    const { O_WRONLY, O_TRUNC, O_NOFOLLOW, O_NONBLOCK } = constants;
+    const file = openSync(path, O_WRONLY | O_TRUNC | O_NOFOLLOW | O_NONBLOCK);
+    try {
+      writeSync(file, text);
+    } finally {
+      closeSync(file);
+    }
   }
 }

@@ -5,7 +5,8 @@ import type { WireStream } from '../../src/protocol/mux.ts';
 import { type NetworkServe, proxyPort } from '../../src/protocol/network.ts';
 import { relay } from '../../src/protocol/relay.ts';
 import { RequestError } from '../errors.ts';
-import { Names } from './names.ts';
+import { bindTcp } from '../kernel.ts';
+import { Names, useNameServer } from './names.ts';
 import { Profile } from './profile.ts';
 import { Trust } from './trust.ts';
 
@@ -120,6 +121,7 @@ export class Network {
   }
 
   async #open(): Promise<void> {
+    useNameServer();
     try {
       await this.#listen('127.0.0.1', proxyPort, undefined);
       this.#names ??= await Names.open(
@@ -151,11 +153,11 @@ export class Network {
     const listening = new Promise<Server>((resolve, reject) => {
       // A program may close its side and still read.
       const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => this.#arrive(socket, to));
-      server.once('error', (error) => {
-        this.#servers.delete(place);
-        reject(new RequestError('EADDRINUSE', `nothing can listen at ${place}: ${error.message}`));
-      });
-      server.listen({ host, port, backlog: mostWaiting }, () => resolve(server));
+      server.once('error', reject);
+      server.listen({ fd: bindTcp(host, port), backlog: mostWaiting }, () => resolve(server));
+    }).catch((error: Error) => {
+      this.#servers.delete(place);
+      throw new RequestError('EADDRINUSE', `nothing can listen at ${place}: ${error.message}`);
     });
     this.#servers.set(place, listening);
     return listening;

@@ -459,7 +459,7 @@ export const downloadToOptions = v.strictObject({
   signal: v.optional(abortSignal),
 });
 export const fileContent = v.union([v.string(), v.instance(Uint8Array)]);
-export const hostPathText = v.pipe(v.string(), v.minLength(1));
+export const hostPathText = v.pipe(v.string(), v.minLength(1), v.excludes('\0'));
 export const mkdirOptions = v.strictObject({ recursive: v.optional(v.boolean(), false), mode: v.optional(mode) });
 export const rmOptions = v.strictObject({
   recursive: v.optional(v.boolean(), false),

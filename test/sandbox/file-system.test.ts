@@ -354,7 +354,24 @@ test('brings a file out: whole, or what was there stays', async ({ shared: sandb
   expect(await readFile(to, 'utf8')).toBe('small\n');
   await expect(sandbox.fs.downloadTo('big', directory)).rejects.toMatchObject({ code: 'EISDIR', path: directory });
   await expect(sandbox.fs.downloadTo('pipe', to)).rejects.toMatchObject({ code: 'ENOTSUP' });
-  await expect(sandbox.fs.downloadTo('big', join(directory, 'no/to'))).rejects.toMatchObject({ code: 'ENOENT' });
+  await expect(sandbox.fs.downloadTo('big', `${directory}/new/`)).rejects.toMatchObject({ code: 'EISDIR' });
+  for (const [name, code] of [
+    ['no/to', 'ENOENT'],
+    ['to/to', 'ENOTDIR'],
+    ['x'.repeat(256), 'ENAMETOOLONG'],
+  ] as const) {
+    const refusal = {
+      name: 'FileError',
+      code,
+      path: join(directory, name),
+      message: expect.not.stringContaining('.part'),
+    };
+    await expect(sandbox.fs.downloadTo('big', join(directory, name)), name).rejects.toMatchObject(refusal);
+  }
+  await expect(sandbox.fs.downloadTo('big', `${directory}/\0`)).rejects.toMatchObject({ code: 'invalid_options' });
+  await sandbox.exec(': > empty');
+  const tooLittle = sandbox.fs.downloadTo('empty', join(directory, 'empty'), { maxBytes: 4_095 });
+  await expect(tooLittle).rejects.toMatchObject({ code: 'copy_limit' });
   expect(await readdir(directory)).toEqual(['to']);
 });
 

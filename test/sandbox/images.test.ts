@@ -1,4 +1,4 @@
-import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { chown, cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Docker from 'dockerode';
@@ -18,6 +18,7 @@ const images = {
     passwd: 'root:x:0:0::/root:/sbin/nologin\nnonroot:x:65532:65532::/home/nonroot:/sbin/nologin\n',
   },
   places: { shell: true, config: ['USER 1234', 'WORKDIR /not/there', 'VOLUME /workspace'], passwd: undefined },
+  others: { shell: true, config: ['USER 1234'], passwd: 'x:x:1234:1234::/:/bin/sh\n' },
   nobody: { shell: true, config: ['USER who-is-that'], passwd: undefined },
 } as const;
 const nameOf = (image: keyof typeof images) => `berth-test-${image}:${process.pid}`;
@@ -37,6 +38,7 @@ beforeAll(async () => {
     if (passwd) {
       await mkdir(join(root, 'etc'));
       await writeFile(join(root, 'etc/passwd'), passwd);
+      if (name === 'others') await chown(join(root, 'etc'), 1234, 1234);
     }
     await importImage(root, nameOf(name as keyof typeof images), config);
   }
@@ -78,6 +80,12 @@ test('no shell, and a user by name: commands are his, and so are the files', asy
   );
   await sandbox.fs.writeFile('file', '');
   expect(await sandbox.fs.stat('file')).toMatchObject({ uid: 65_532, gid: 65_532 });
+});
+
+test('an /etc of another user: localhost has its name', async ({ host }) => {
+  await using sandbox = await host.create({ image: nameOf('others') });
+  expect((await sandbox.exec(['busybox', 'stat', '-c', '%u', '/etc'])).stdout).toBe('1234\n');
+  expect((await sandbox.exec(['busybox', 'head', '-n', '1', '/etc/hosts'])).stdout).toBe('127.0.0.1\tlocalhost\n');
 });
 
 test('a volume at the workspace, a user without a name, a directory that is not there', async ({ host }) => {

@@ -1,4 +1,5 @@
 import { type FileHandle, lstat, open, rename, rm } from 'node:fs/promises';
+import { getSystemErrorMap } from 'node:util';
 import { CopyLimitError, FileError } from '../errors.ts';
 import { partBeside } from './part-beside.ts';
 import { entryBytes } from './unpack-archive.ts';
@@ -25,7 +26,19 @@ export async function downloadFile(
   target: string,
   { mode, maxBytes = Number.POSITIVE_INFINITY }: DownloadOptions,
 ): Promise<void> {
-  await refuseOther(target);
+  try {
+    await refuseOther(target);
+    await replace(target, read, mode, maxBytes);
+  } catch (error) {
+    if (!(error instanceof Error && 'syscall' in error)) throw error;
+    // The file beside it is none that the caller knows of.
+    const { code = 'EIO', errno = 0 } = error as NodeJS.ErrnoException;
+    const detail = getSystemErrorMap().get(errno)?.[1];
+    throw new FileError({ code, path: target, operation: 'downloadTo', ...(detail && { detail }) }, { cause: error });
+  }
+}
+
+async function replace(target: string, read: Read, mode: number, maxBytes: number): Promise<void> {
   const part = partBeside(target);
   const file = await open(part, 'wx', 0o600);
   try {
@@ -43,17 +56,19 @@ export async function downloadFile(
 }
 
 async function refuseOther(target: string): Promise<void> {
-  const found = await lstat(target).catch(() => undefined); // what can't be looked at is told of when it is made
-  if (!found || found.isFile() || found.isSymbolicLink()) return;
-  const [code, detail] = found.isDirectory()
-    ? ['EISDIR', 'it is a directory']
-    : ['ENOTSUP', 'it is a device, pipe or socket'];
+  const found = await lstat(target).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw error;
+  });
+  const isDirectory = target.endsWith('/') || found?.isDirectory();
+  if (!isDirectory && (!found || found.isFile() || found.isSymbolicLink())) return;
+  const [code, detail] = isDirectory ? ['EISDIR', 'it is a directory'] : ['ENOTSUP', 'it is a device, pipe or socket'];
   throw new FileError({ code, path: target, operation: 'downloadTo', detail });
 }
 
 /** What has come meanwhile is written together. */
 async function writeRead(file: FileHandle, read: Read, maxBytes: number): Promise<void> {
   let bytes = entryBytes;
+  if (bytes > maxBytes) throw new CopyLimitError({ maxBytes });
   for (let pieces = await read([]); pieces !== null; pieces = await read(pieces)) {
     bytes += pieces.reduce((sum, { length }) => sum + length, 0);
     if (bytes > maxBytes) throw new CopyLimitError({ maxBytes });

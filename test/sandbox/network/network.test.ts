@@ -11,7 +11,13 @@ import { pipeline } from 'node:stream/promises';
 import Docker from 'dockerode';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { WebSocketServer } from 'ws';
-import type { NetworkDecision, NetworkPolicy, Sandbox, SandboxHost } from '../../../src/sandbox/index.ts';
+import type {
+  CreateOptions,
+  NetworkDecision,
+  NetworkPolicy,
+  Sandbox,
+  SandboxHost,
+} from '../../../src/sandbox/index.ts';
 import { SandboxHost as Host } from '../../../src/sandbox/index.ts';
 import { type NameServer, openNameServer } from '../../support/name-server.ts';
 
@@ -53,8 +59,11 @@ async function serve(listener: RequestListener): Promise<{ port: number; server:
   return { server, port: (server.address() as AddressInfo).port };
 }
 
-async function sandboxWith(network: NetworkPolicy): Promise<{ sandbox: Sandbox; decisions: NetworkDecision[] }> {
-  const sandbox = await host.create({ network });
+async function sandboxWith(
+  network: NetworkPolicy,
+  options: CreateOptions = {},
+): Promise<{ sandbox: Sandbox; decisions: NetworkDecision[] }> {
+  const sandbox = await host.create({ ...options, network });
   onTestFinished(() => sandbox.remove());
   const decisions: NetworkDecision[] = [];
   sandbox.observeNetwork((decision) => decisions.push(decision));
@@ -127,6 +136,21 @@ describe('an allowed name', () => {
     expect(leak.stderr).toMatch(/not known|No address/);
     expect(nameServer.asked.slice(asked)).toEqual([]);
     expect((await sandbox.exec('head -n 1 /etc/resolv.conf')).stdout.trim()).toBe('nameserver 127.0.0.1');
+  });
+
+  test('is found again whatever a command that is root has made of the files that say who is asked', async () => {
+    const { sandbox } = await sandboxWith({ allow: ['web.test'] }, { user: 'root' });
+    const found = async () => (await sandbox.exec(['getent', 'hosts', 'web.test'])).stdout;
+    await sandbox.exec(
+      'cd /etc; cp nsswitch.conf kept; rm resolv.conf nsswitch.conf; mkfifo resolv.conf nsswitch.conf',
+    );
+    await sandbox.stop();
+    await sandbox.start();
+    await sandbox.exec('mv /etc/kept /etc/nsswitch.conf');
+    expect(await found()).toMatch(/^127\.64\./);
+    await sandbox.exec('rm /etc/resolv.conf; ln -s nowhere /etc/resolv.conf');
+    await sandbox.setNetwork({ allow: ['web.test', 'other.test'] });
+    expect(await found()).toMatch(/^127\.64\./);
   });
 
   test('is decided on anew for each connection, by the addresses that it has then', async () => {

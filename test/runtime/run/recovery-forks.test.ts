@@ -131,12 +131,14 @@ test('a run with forks goes on wherever it was interrupted, and comes to the sam
     const began = told.flatMap((event) => (event.type === 'action_start' ? [event.actionId] : []));
     expect(new Set(began).size, name).toBe(began.length);
   };
-  const names = left.values();
+  // Every second one, which are some twenty processes; all are tried with INTERRUPTED_AFTER_ALL=1.
+  const every = process.env.INTERRUPTED_AFTER_ALL ? 1 : 2;
+  const names = [...left.values()].filter((_, index) => index % every === 0).values();
   const worker = async () => {
     for (const name of names) await goesOn(name); // they share one iterator
   };
   await Promise.all([worker(), worker(), worker()]);
-}, 300_000); // some forty processes, each with commands
+}, 300_000); // each with commands
 
 // contract: 11.4-goes-on
 test('an attempt that completed is not run again, nor is what was chosen chosen again', async ({ directory }) => {

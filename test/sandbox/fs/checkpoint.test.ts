@@ -359,10 +359,10 @@ describe('a checkpoint', () => {
 });
 
 describe('of any size', () => {
-  test('a few changes in 20,000 files land, and are taken back', async ({ shared: sandbox }) => {
+  test('a few changes in 5,000 files land, and are taken back', async ({ shared: sandbox }) => {
     await twins(
       sandbox,
-      `mkdir $(seq -f d%.0f 0 99); seq 20000 | awk '{ f = "d" ($1 % 100) "/f" $1; print "a" $1 > f; close(f) }'`,
+      `mkdir $(seq -f d%.0f 0 99); seq 5000 | awk '{ f = "d" ($1 % 100) "/f" $1; print "a" $1 > f; close(f) }'`,
     );
     await sandbox.fs.checkpoint('before', 'here', { copy: true });
     const before = await sums(sandbox, 'here');

@@ -19,7 +19,7 @@ export async function readFile(request: FsRead, stream: WireStream, signal: Abor
         const granted = stream.sendable || (await stream.credit(signal));
         // A byte more than there should be: who gets less is at the end.
         const expected = Math.max(stats.size - at + 1, probeBytes);
-        // A buffer of its own for each piece: it belongs to the stream once it is sent.
+        // A buffer of its own for each piece: it belongs to the stream until the host has it.
         const length = Math.min(granted, expected, end - at, limits.data);
         const memory = spare.pop() ?? Buffer.allocUnsafe(Math.min(expected, end - at, limits.data));
         const buffer = memory.subarray(0, length);

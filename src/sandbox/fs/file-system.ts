@@ -532,7 +532,7 @@ export class FileSystem {
         opening.then(({ stream }) => stream.cancel(), ignored);
       }
     } catch (error) {
-      throw signal?.aborted ? abortError(signal.reason) : hostFailure(error, 'downloadTo', hostPath);
+      throw signal?.aborted ? abortError(signal.reason) : error;
     }
   }
 

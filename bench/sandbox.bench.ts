@@ -9,7 +9,7 @@ import { docker, dockerRun, engineRun } from './container.ts';
 const KiB = 1024;
 const MiB = 1024 * KiB;
 /** By then a sandbox-agent has given back what it needed for its start only. */
-const tidiedMs = 5_000;
+const tidiedMs = 63_000;
 
 await using host = await SandboxHost.open();
 await using pooled = await SandboxHost.open({ pool: 1 });

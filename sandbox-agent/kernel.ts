@@ -15,6 +15,7 @@ const libc = dlopen(null, {
   inotify_add_watch: { arguments: ['i32', 'buffer', 'i32'], return: 'i32' },
   inotify_rm_watch: { arguments: ['i32', 'i32'], return: 'i32' },
   ioctl: { arguments: ['i32', 'i64', 'buffer'], return: 'i32' },
+  open: { arguments: ['buffer', 'i32'], return: 'i32' },
   fcntl: { arguments: ['i32', 'i32', 'i64'], return: 'i32' },
   malloc_trim: { arguments: ['i64'], return: 'i32' },
   socket: { arguments: ['i32', 'i32', 'i32'], return: 'i32' },
@@ -80,6 +81,11 @@ export function setRootHasCapabilities(value: boolean): boolean {
   return prctl(pr.setSecurebits, value ? 0n : secbitNoroot) === 0;
 }
 
+/** Opens a file of the kernel's, or gives -1: the error that Node would make costs more than all the rest. */
+export function tryOpen(path: string, flags: number): number {
+  return libc.open(cString(path), flags | oCloexec);
+}
+
 /** Hides this process's memory, environment and descriptors from every other process without CAP_SYS_PTRACE. */
 export function setUndumpable(): void {
   if (prctl(pr.setDumpable, 0n) !== 0) throw new Error('prctl(PR_SET_DUMPABLE) failed');
@@ -114,6 +120,13 @@ const prioPgrp = 1;
 /** Sets the nice value of all processes of a group. One that has ended is no error. */
 export function setGroupPriority(group: number, nice: number): void {
   libc.setpriority(prioPgrp, group, nice);
+}
+
+const fSetFlags = 4;
+
+/** To read from it waits for nothing from now on. */
+export function setNonBlocking(file: number): void {
+  libc.fcntl(file, fSetFlags, BigInt(fsConstants.O_NONBLOCK));
 }
 
 /**

@@ -3,8 +3,18 @@ import { trimHeap } from './kernel.ts';
 
 const ticks = 10;
 const maxTickMs = 5_000;
-/** Nobody who runs one command after the other meets a collection between two of them. */
-const tidyMs = 3_000;
+/**
+ * So long after the last request a sandbox-agent with much memory gives back what it does not use: nobody who runs one
+ * command after the other meets a collection between two of them.
+ */
+const collectMs = 3_000;
+/** In V8's hands, in bytes. */
+const muchMemory = 16 * 1024 * 1024;
+/**
+ * So long after it what V8 has compiled goes as well, and the next commands take half as long again: a model that thinks of the next one for
+ * some seconds is not to meet that each time.
+ */
+const tidyMs = 60_000;
 
 /**
  * Ends the sandbox when nothing was done in it for a time, and when it has lived for a time. Here and not in the host,
@@ -42,7 +52,11 @@ export class Lifetime {
    * for its own length, however late it is.
    */
   #rest(): void {
-    this.#tidying = setTimeout(giveMemoryBack, tidyMs);
+    this.#tidying = setTimeout(() => {
+      const { heapTotal, external } = process.memoryUsage();
+      if (heapTotal + external > muchMemory) giveMemoryBack('regular');
+      this.#tidying = setTimeout(() => giveMemoryBack('last-resort'), tidyMs - collectMs);
+    }, collectMs);
     const idleMs = this.#idleMs;
     if (idleMs === undefined) return;
     const tickMs = Math.min(Math.ceil(idleMs / ticks), maxTickMs);
@@ -60,7 +74,7 @@ export class Lifetime {
  * Most sandboxes wait most of the time, and V8 collects when it needs room, not when there is time. What was loaded and
  * compiled for the start alone is a sixth of all that the sandbox-agent has.
  */
-function giveMemoryBack(): void {
-  globalThis.gc?.({ type: 'major', execution: 'sync', flavor: 'last-resort' });
+function giveMemoryBack(flavor: 'regular' | 'last-resort'): void {
+  globalThis.gc?.({ type: 'major', execution: 'sync', flavor });
   trimHeap();
 }

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Exit, takeExit } from '../kernel.ts';
 
 const waiting = new Map<number, (exit: Exit) => void>();
@@ -30,6 +31,21 @@ function takeAll(): void {
     rest = undefined;
     takeAll();
   }, restMs);
+}
+
+let thisTurn: Promise<void> | undefined;
+
+/**
+ * Whether a child that was started in this turn of the event loop has ended by the end of it, as most of a crowd that is
+ * started together have. After `exitOf`.
+ */
+export async function endsInThisTurn(pid: number): Promise<boolean> {
+  thisTurn ??= nextTurn().then(() => {
+    thisTurn = undefined;
+    takeAll();
+  });
+  await thisTurn;
+  return !waiting.has(pid);
 }
 
 /** How a child ends. To be asked for in the turn of the event loop that started it: its exit is taken in a later one. */

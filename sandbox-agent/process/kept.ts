@@ -80,6 +80,8 @@ export class KeptDirectory {
   readonly #path: string;
   #journal: number | undefined;
   #journalGrowth = 0;
+  /** What is to be written. */
+  #lines = '';
 
   /** To be called before `restAs`: later only the descriptor leads here. */
   constructor(path: string) {
@@ -138,14 +140,25 @@ export class KeptDirectory {
     renameSync(`${path}.new`, path);
   }
 
-  /** In the kernel's hands when this returns. What finds no room on the disk is not kept beyond this sandbox-agent. */
+  /**
+   * In the kernel's hands before the next turn of the event loop, and so before the host is told. What finds no room on the
+   * disk is not kept beyond this sandbox-agent.
+   */
   write(record: Entry): void {
     if (this.#journal === undefined) return;
+    if (this.#lines === '') process.nextTick(() => this.flush());
     // Ahead of it: what a full disk has cut off before ends there.
-    const line = `\n${JSON.stringify(record)}`;
-    this.#journalGrowth += line.length;
+    this.#lines += `\n${JSON.stringify(record)}`;
+  }
+
+  /** Writes what is to be written at once: this process is about to end, say. */
+  flush(): void {
+    const lines = this.#lines;
+    if (lines === '') return;
+    this.#lines = '';
+    this.#journalGrowth += lines.length;
     try {
-      writeSync(this.#journal, line);
+      if (this.#journal !== undefined) writeSync(this.#journal, lines);
     } catch {
       // The disk is full.
     }
@@ -153,6 +166,7 @@ export class KeptDirectory {
 
   /** Writes the journal anew, with these entries only. */
   rewrite(entries: Entry[]): void {
+    this.flush();
     asRoot(() => this.#rewrite(entries));
   }
 

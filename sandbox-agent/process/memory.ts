@@ -1,6 +1,6 @@
-import { openSync, readFileSync, readSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
-import { setThreadUser } from '../kernel.ts';
+import { setThreadUser, tryOpen } from '../kernel.ts';
 
 // cgroup v2 first, then v1; both count the processes that were killed for want of memory in a line `oom_kill N`.
 const counters = ['/sys/fs/cgroup/memory.events', '/sys/fs/cgroup/memory/memory.oom_control'];
@@ -68,10 +68,20 @@ export function startKilledFirst(start: () => number): number {
 function raiseScore(pid: number): void {
   try {
     raise(`/proc/${pid}/oom_score_adj`);
-    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'latin1');
-    for (const child of children.split(' ').filter(Boolean)) raiseScore(Number(child));
+    // Each has a space behind it: not one of which only the first digits were read.
+    for (const [child] of readChildren(pid).matchAll(/\d+(?= )/g)) raiseScore(Number(child));
   } catch {
     // It has ended.
+  }
+}
+
+function readChildren(pid: number): string {
+  const file = tryOpen(`/proc/${pid}/task/${pid}/children`, constants.O_RDONLY);
+  if (file < 0) return '';
+  try {
+    return readStart(file);
+  } finally {
+    closeSync(file);
   }
 }
 
@@ -87,14 +97,15 @@ function raise(path: string): void {
   }
 }
 
-/** @returns whether these ids may */
+/** @returns whether it is there, and these ids may */
 function writesScore(path: string): boolean {
+  const file = tryOpen(path, constants.O_WRONLY);
+  if (file < 0) return false;
   try {
-    writeFileSync(path, String(highestScore));
+    writeSync(file, String(highestScore));
     return true;
-  } catch (error) {
-    if (isDenied(error)) return false;
-    throw error;
+  } finally {
+    closeSync(file);
   }
 }
 
@@ -106,10 +117,6 @@ function asThreadRoot<Result>(work: () => Result): Result {
   } finally {
     setThreadUser(-1, user, -1);
   }
-}
-
-function isDenied(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && error.code === 'EACCES';
 }
 
 function openFirst(paths: string[], flags: string): number | undefined {

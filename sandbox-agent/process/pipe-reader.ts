@@ -1,3 +1,4 @@
+import { closeSync, readSync } from 'node:fs';
 import { type OnReadOpts, Socket, type SocketConstructorOpts } from 'node:net';
 import { Readable } from 'node:stream';
 import { setPipeSize } from '../kernel.ts';
@@ -20,6 +21,29 @@ let large = 0;
 
 /** Large buffers that one reader has for the next reads (a number): most that it has given away come back at once. */
 const mostSpare = 4;
+
+/** Reads of one pipe that are done at once (a number): one that is written to without end must not keep all others waiting. */
+const mostAtOnce = 16;
+
+/**
+ * What is in a pipe that nobody is expected to write to any more. `fd`, which does not block, is closed behind the last.
+ * @returns whether that was all that will ever come
+ */
+export function* readRest(fd: number): Generator<Buffer, boolean> {
+  try {
+    for (let reads = 0; reads < mostAtOnce; reads++) {
+      const length = readSync(fd, shared);
+      if (length === 0) {
+        closeSync(fd);
+        return true;
+      }
+      yield Buffer.from(shared.subarray(0, length));
+    }
+  } catch {
+    // EAGAIN: something that the command has left behind may write to it still.
+  }
+  return false;
+}
 
 /** Reads a pipe to its end. What comes has memory of its own, at most twice what it takes. */
 export class PipeReader extends Readable {

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net';
 import { constants } from 'node:os';
 import type { Readable } from 'node:stream';
-import { setImmediate as nextTurn, setTimeout as wait } from 'node:timers/promises';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { limits } from '../../src/protocol/limits.ts';
 import type { WireStream } from '../../src/protocol/mux.ts';
 import type { ListedProcess, ProcessEnd } from '../../src/protocol/process.ts';
@@ -11,10 +11,11 @@ import type { Identity } from '../identity.ts';
 import { signalNumber } from '../kernel.ts';
 import type { Restored } from '../pty/emulator.ts';
 import { Screen } from '../pty/screen.ts';
-import type { Terminal } from '../pty/terminal.ts';
+import { Terminal } from '../pty/terminal.ts';
+import { endsInThisTurn } from './exit.ts';
 import type { Entry, KeptDirectory, KeptProcess, StartOfProcess } from './kept.ts';
 import { outOfMemoryKills } from './memory.ts';
-import { PipeReader } from './pipe-reader.ts';
+import { PipeReader, readRest } from './pipe-reader.ts';
 import { type Spawned, spawn } from './spawn.ts';
 import { Spool } from './spool.ts';
 import { forgetTree, killTree, liveProcesses, signalTree, type Tree, workOf } from './tree.ts';
@@ -237,13 +238,20 @@ export class SandboxProcess {
   }
 
   async #run(started: Spawned, { timeoutMs, terminal: size }: Command): Promise<ProcessEnd> {
-    const { exit, stdin, stdout, stderr, terminal } = started;
+    const { pid, exit, stdin, output } = started;
+    const terminal = output instanceof Terminal ? output : undefined;
     this.#stdin = stdin;
     this.#terminal = terminal;
     this.#size = size;
     this.#screen = size && new Screen(size);
     const timer = timeoutMs === undefined ? undefined : setTimeout(() => this.#timeout(), timeoutMs);
-    const drained = Promise.all([this.#collect(stdout, this.stdout), stderr && this.#collect(stderr, this.stderr)]);
+    const drained =
+      output instanceof Terminal
+        ? this.#collect(output.output, this.stdout)
+        : Promise.all([
+            this.#collectPipe(output.stdout, this.stdout, pid),
+            this.#collectPipe(output.stderr, this.stderr, pid),
+          ]);
     const { code, signal } = await exit;
     clearTimeout(timer);
     this.#stdin?.destroy();
@@ -264,6 +272,19 @@ export class SandboxProcess {
     return this.#end(code, signal);
   }
 
+  /** As `#collect`. To read what a short command has left takes no stream. */
+  async #collectPipe(fd: number, spool: Spool, pid: number): Promise<void> {
+    if (await endsInThisTurn(pid)) {
+      const rest = readRest(fd);
+      for (let next = rest.next(); ; next = rest.next()) {
+        if (!next.done) await spool.append(next.value);
+        else if (next.value) return spool.complete();
+        else break;
+      }
+    }
+    await this.#collect(new PipeReader(fd), spool);
+  }
+
   /** Reads to the end, also after the command's: a process that it left behind must not meet a closed pipe. */
   async #collect(output: Readable, spool: Spool): Promise<void> {
     try {
@@ -281,25 +302,24 @@ export class SandboxProcess {
 
   /** Until all output has come, or none does any more. */
   async #drain(drained: Promise<unknown>): Promise<void> {
-    const stop = new AbortController();
-    const isDrained = drained.then(() => true);
+    let isDrained = false;
+    void drained.then(() => {
+      isDrained = true;
+    });
     const since = performance.now();
-    try {
-      for (let before = -1; ; ) {
-        const now = this.#written;
-        const tookMs = performance.now() - since;
-        if ((tookMs > maxDrainMs || this.#isQuiet(before)) && !this.#isAwaited(tookMs)) {
-          // It may have written its last while it was looked for.
-          await nextTurn();
-          if (tookMs > maxDrainMs || this.#isQuiet(now)) return;
-        }
-        before = now;
-        if (await Promise.race([isDrained, wait(quietMs, false, { signal: stop.signal })])) return;
-        // After a pause, for want of CPU, the timer's turn is first: what came meanwhile is read in the rest of it.
+    for (let before = -1; ; ) {
+      // After a pause, for want of CPU, the timer's turn is first: what came meanwhile is read in the rest of it.
+      await nextTurn();
+      if (isDrained) return;
+      const now = this.#written;
+      const tookMs = performance.now() - since;
+      if ((tookMs > maxDrainMs || this.#isQuiet(before)) && !this.#isAwaited(tookMs)) {
+        // It may have written its last while it was looked for.
         await nextTurn();
+        if (tookMs > maxDrainMs || this.#isQuiet(now)) return;
       }
-    } finally {
-      stop.abort();
+      before = now;
+      await within(quietMs, drained);
     }
   }
 
@@ -357,6 +377,16 @@ export class SandboxProcess {
     this.#killed = killTree(tree);
     return this.#killed;
   }
+}
+
+/** Resolves with `done`, at the latest after `ms`. */
+async function within(ms: number, done: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([done, late]);
+  clearTimeout(timer);
 }
 
 function drained(socket: Socket): Promise<void> {

@@ -1,7 +1,6 @@
 import { accessSync, closeSync, constants, statSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { resolve } from 'node:path';
-import type { Readable } from 'node:stream';
 import type { TerminalSize } from '../../src/protocol/values.ts';
 import { RequestError } from '../errors.ts';
 import { kernelPath } from '../fs/path.ts';
@@ -12,12 +11,12 @@ import {
   openTerminal,
   type Program,
   setGroupPriority,
+  setNonBlocking,
   spawnProgram,
 } from '../kernel.ts';
 import { Terminal } from '../pty/terminal.ts';
 import { exitOf } from './exit.ts';
 import { startKilledFirst } from './memory.ts';
-import { PipeReader } from './pipe-reader.ts';
 import type { Command } from './process.ts';
 import { isTree } from './tree.ts';
 
@@ -25,10 +24,8 @@ export interface Spawned {
   pid: number;
   exit: ReturnType<typeof exitOf>;
   stdin: Socket | undefined;
-  stdout: Readable;
-  /** On a terminal it is the same as `stdout`. */
-  stderr: Readable | undefined;
-  terminal: Terminal | undefined;
+  /** What its outputs are read from. */
+  output: Terminal | { stdout: number; stderr: number };
 }
 
 /**
@@ -53,14 +50,9 @@ function spawnOnPipes(command: Command): Spawned | NodeJS.ErrnoException {
     const stdio = { stdin: stdin?.readEnd, stdout: stdout.writeEnd, stderr: stderr.writeEnd };
     const { pid, exit } = start(command, stdio);
     for (const end of [stdin?.readEnd, stdout.writeEnd, stderr.writeEnd]) if (end !== undefined) closeSync(end);
-    return {
-      pid,
-      exit,
-      stdin: stdin && writer(stdin.writeEnd),
-      stdout: new PipeReader(stdout.readEnd),
-      stderr: new PipeReader(stderr.readEnd),
-      terminal: undefined,
-    };
+    for (const { readEnd } of [stdout, stderr]) setNonBlocking(readEnd);
+    const output = { stdout: stdout.readEnd, stderr: stderr.readEnd };
+    return { pid, exit, stdin: stdin && writer(stdin.writeEnd), output };
   } catch (error) {
     for (const { readEnd, writeEnd } of pipes) {
       closeSync(readEnd);
@@ -78,7 +70,7 @@ function spawnOnTerminal(command: Command, size: TerminalSize): Spawned | NodeJS
     // Not before the program has ended: many close their files first, which would be the end of the terminal, and the
     // kernel would then hang up on a program that was about to give its code.
     void started.exit.then(() => closeSync(slave));
-    return { ...started, stdin: undefined, stdout: terminal.output, stderr: undefined, terminal };
+    return { ...started, stdin: undefined, output: terminal };
   } catch (error) {
     closeSync(master);
     closeSync(slave);

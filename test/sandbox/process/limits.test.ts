@@ -51,6 +51,34 @@ test('200 commands at once go their way beside one that is stuck', async ({ shar
   expect(results.map(({ stdout }) => stdout)).toEqual(results.map((_, index) => `${index}\n`));
 });
 
+describe('of commands that are over before the last of a crowd has started', () => {
+  const crowd = Array.from({ length: 60 }, (_, index) => index);
+
+  test('all that they printed comes, of both outputs', async ({ shared: sandbox }) => {
+    const commands = crowd.map((index) => `printf '%060000d' ${index}; echo error ${index} >&2; exit ${index}`);
+    const results = await Promise.all(commands.map((command) => sandbox.exec(command)));
+    for (const [index, { stdout, stderr, exitCode }] of results.entries()) {
+      expect(stdout).toBe(String(index).padStart(60_000, '0'));
+      expect({ stderr, exitCode }).toEqual({ stderr: `error ${index}\n`, exitCode: index });
+    }
+  });
+
+  test('what they have left running prints on, and can be read', async ({ shared: sandbox }) => {
+    const results = await Promise.all(
+      crowd.map(async (index) => {
+        const process = await sandbox.spawn(`(until [ -e crowd ]; do sleep 0.1; done; echo late ${index}) & echo hi`);
+        return { process, result: await process.wait() };
+      }),
+    );
+    await sandbox.fs.writeFile('crowd', '');
+    for (const [index, { process, result }] of results.entries()) {
+      expect(result).toMatchObject({ stdout: 'hi\n', exitCode: 0 });
+      const all = await sandbox.attach(process.id, { rest: true });
+      expect((await all.wait()).stdout).toBe(`hi\nlate ${index}\n`);
+    }
+  });
+});
+
 describe('backpressure', () => {
   test('stops the process of a reader that stops, and nothing of its output is dropped', async ({
     shared: sandbox,

@@ -141,20 +141,19 @@ export class KeptDirectory {
   }
 
   /**
-   * In the kernel's hands before the next turn of the event loop, and so before the host is told. What finds no room on the
-   * disk is not kept beyond this sandbox-agent.
+   * In the kernel's hands before what waits for its caller goes on, and so before the host is told. What finds no room on
+   * the disk is not kept beyond this sandbox-agent.
    */
   write(record: Entry): void {
     if (this.#journal === undefined) return;
-    if (this.#lines === '') process.nextTick(() => this.flush());
+    // Of a crowd that is started together it is one write.
+    if (this.#lines === '') queueMicrotask(() => this.#flush());
     // Ahead of it: what a full disk has cut off before ends there.
     this.#lines += `\n${JSON.stringify(record)}`;
   }
 
-  /** Writes what is to be written at once: this process is about to end, say. */
-  flush(): void {
+  #flush(): void {
     const lines = this.#lines;
-    if (lines === '') return;
     this.#lines = '';
     this.#journalGrowth += lines.length;
     try {
@@ -166,7 +165,7 @@ export class KeptDirectory {
 
   /** Writes the journal anew, with these entries only. */
   rewrite(entries: Entry[]): void {
-    this.flush();
+    this.#flush();
     asRoot(() => this.#rewrite(entries));
   }
 

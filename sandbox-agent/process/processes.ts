@@ -134,7 +134,6 @@ export class Processes {
   /** Resolves when all have ended and are written down as such. */
   async settled(): Promise<void> {
     await Promise.allSettled([...this.#byId.values()].map((one) => one.ended));
-    this.#kept.flush();
   }
 
   /** Sends what `attachments` ask for, then the end. */

@@ -11,8 +11,8 @@ const collectMs = 3_000;
 /** In V8's hands, in bytes. */
 const muchMemory = 16 * 1024 * 1024;
 /**
- * So long after it what V8 has compiled goes as well, and the next commands take half as long again: a model that thinks of the next one for
- * some seconds is not to meet that each time.
+ * ... and every other one. What V8 has compiled goes as well, and the next commands take half as long again: a model that
+ * thinks of the next one for some seconds is not to meet that each time.
  */
 const tidyMs = 60_000;
 
@@ -54,8 +54,8 @@ export class Lifetime {
   #rest(): void {
     this.#tidying = setTimeout(() => {
       const { heapTotal, external } = process.memoryUsage();
-      if (heapTotal + external > muchMemory) giveMemoryBack('regular');
-      this.#tidying = setTimeout(() => giveMemoryBack('last-resort'), tidyMs - collectMs);
+      if (heapTotal + external > muchMemory) giveMemoryBack();
+      else this.#tidying = setTimeout(giveMemoryBack, tidyMs - collectMs);
     }, collectMs);
     const idleMs = this.#idleMs;
     if (idleMs === undefined) return;
@@ -74,7 +74,7 @@ export class Lifetime {
  * Most sandboxes wait most of the time, and V8 collects when it needs room, not when there is time. What was loaded and
  * compiled for the start alone is a sixth of all that the sandbox-agent has.
  */
-function giveMemoryBack(flavor: 'regular' | 'last-resort'): void {
-  globalThis.gc?.({ type: 'major', execution: 'sync', flavor });
+function giveMemoryBack(): void {
+  globalThis.gc?.({ type: 'major', execution: 'sync', flavor: 'last-resort' });
   trimHeap();
 }

@@ -26,23 +26,24 @@ const mostSpare = 4;
 const mostAtOnce = 16;
 
 /**
- * What is in a pipe that nobody is expected to write to any more. `fd`, which does not block, is closed behind the last.
- * @returns whether that was all that will ever come
+ * What is in a pipe that nobody is expected to write to any more, and whether it is all that will ever come: then `fd`, which
+ * does not block, is closed.
  */
-export function* readRest(fd: number): Generator<Buffer, boolean> {
+export function readRest(fd: number): { pieces: Buffer[]; isAll: boolean } {
+  const pieces: Buffer[] = [];
   try {
-    for (let reads = 0; reads < mostAtOnce; reads++) {
+    while (pieces.length < mostAtOnce) {
       const length = readSync(fd, shared);
       if (length === 0) {
         closeSync(fd);
-        return true;
+        return { pieces, isAll: true };
       }
-      yield Buffer.from(shared.subarray(0, length));
+      pieces.push(Buffer.from(shared.subarray(0, length)));
     }
   } catch {
     // EAGAIN: something that the command has left behind may write to it still.
   }
-  return false;
+  return { pieces, isAll: false };
 }
 
 /** Reads a pipe to its end. What comes has memory of its own, at most twice what it takes. */

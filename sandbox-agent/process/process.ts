@@ -275,12 +275,9 @@ export class SandboxProcess {
   /** As `#collect`. To read what a short command has left takes no stream. */
   async #collectPipe(fd: number, spool: Spool, pid: number): Promise<void> {
     if (await endsInThisTurn(pid)) {
-      const rest = readRest(fd);
-      for (let next = rest.next(); ; next = rest.next()) {
-        if (!next.done) await spool.append(next.value);
-        else if (next.value) return spool.complete();
-        else break;
-      }
+      const { pieces, isAll } = readRest(fd);
+      for (const piece of pieces) await spool.append(piece);
+      if (isAll) return spool.complete();
     }
     await this.#collect(new PipeReader(fd), spool);
   }
